@@ -1,0 +1,1 @@
+"""Penstock: the gate between an application and its language models."""

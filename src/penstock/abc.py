@@ -1,0 +1,190 @@
+"""What users may implement themselves. Every interface has a conformance test in `penstock.testing`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from penstock.core.call import Call
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model a provider offers: its id and, if known, when it was made (Unix seconds) and by whom."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
+class Provider(Protocol):
+    """Something that answers requests with a model."""
+
+    name: str
+    """The provider's name in the configuration."""
+
+    async def send(self, request: Request, target: Target) -> Response:
+        """Make one attempt at `request` on `target`, without retries.
+
+        A live stream is returned only when its first event is there, so that failures before it can still be answered
+        by another target. A stream that ends without a finish reason raises `upstream_incomplete` from the iteration.
+
+        Raises:
+            ProviderError: The attempt failed.
+        """
+
+    async def models(self) -> list[ModelInfo]:
+        """List the models on offer.
+
+        Raises:
+            ProviderError: The provider cannot be asked.
+        """
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """One HTTP request to an upstream.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        path: Path and query below the transport's origin, with a leading slash.
+        headers: Lower-case names; `host`, `content-length`, `connection` and `accept-encoding` are the transport's.
+        body: The body, empty for none.
+        deadline: Event loop time at which the whole exchange is over; None for no limit beyond the phases'.
+    """
+
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes = b""
+    deadline: float | None = None
+
+
+class HttpReply(Protocol):
+    """An upstream's answer whose headers have arrived."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Lower-case names; of repeated fields the values joined with a comma."""
+
+    async def read(self) -> bytes:
+        """Return the whole body, decoded.
+
+        Raises:
+            ProviderError: As the iteration.
+        """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate the decoded body as it arrives.
+
+        Raises:
+            ProviderError: ``upstream_timeout``, ``upstream_incomplete``, ``upstream_invalid`` (framing, encoding, size).
+        """
+
+    async def aclose(self) -> None:
+        """Done with it: an unfinished exchange closes its connection, a finished one gives it back to the pool."""
+
+
+class Transport(Protocol):
+    """A pool of connections to one origin."""
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """Send `request` and wait for the answer's headers.
+
+        Raises:
+            ProviderError: ``upstream_connect``, ``upstream_dns``, ``upstream_tls``, ``upstream_timeout``,
+                ``upstream_incomplete`` or ``upstream_invalid``.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer at rest in a cache.
+
+    Attributes:
+        key: SHA-256 of what was asked (32 bytes).
+        tenant: Whose it is.
+        form: ``json`` for a whole answer, ``events`` for a stream's chunks, one JSON document a line.
+        data: The answer, as `form` says.
+        stored_at: Seconds since the epoch.
+        fresh_until: Seconds since the epoch.
+        cost_pusd: What getting it cost, in picodollars (1e-12 USD); 0 when unknown.
+        input_tokens: Tokens asking it again would send.
+        output_tokens: Tokens asking it again would generate.
+        finish_reason: Why the answer ended.
+        model: The model name it was asked of.
+    """
+
+    key: bytes
+    tenant: str
+    form: str
+    data: bytes
+    stored_at: float
+    fresh_until: float
+    cost_pusd: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    finish_reason: str | None = None
+    model: str = ""
+
+
+class CacheStore(Protocol):
+    """Where cached answers survive a restart. Writes are queued and never wait; reads may."""
+
+    async def index(self) -> Sequence[StoredAnswer]:
+        """All entries with empty `data`, oldest first; called once at start."""
+
+    async def get(self, key: bytes) -> StoredAnswer | None:
+        """Return one entry; None when it is gone.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+
+    def put(self, answer: StoredAnswer) -> None:
+        """Queue `answer` for writing; replaces an entry of the same key."""
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Queue the removal of `keys`; unknown ones are ignored."""
+
+
+class Ledger(Protocol):
+    """Where every answer and every attempt is recorded."""
+
+    def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
+        """Queue the rows of one finished call: one for the answer, one an attempt. Never waits, never raises."""
+
+    async def flush(self) -> None:
+        """Wait until everything queued so far is on disk."""
+
+
+class CompletionStore(Protocol):
+    """Stored completions (``store: true``), always inside one tenant."""
+
+    async def create(self, tenant: str, completion: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> None:
+        """Keep `completion` (a ``chat.completion`` object with `metadata`) and the messages it answered."""
+
+    async def retrieve(self, tenant: str, completion_id: str) -> dict[str, Any] | None:
+        """Return the completion, or None."""
+
+    async def messages(self, tenant: str, completion_id: str) -> list[dict[str, Any]] | None:
+        """Return the messages it answered, each with an ``id``, oldest first; None when there is no such completion."""
+
+    async def list(
+        self, tenant: str, *, after: str | None, limit: int, order: str, model: str | None, metadata: Mapping[str, str]
+    ) -> tuple[Sequence[dict[str, Any]], bool]:
+        """Return a page, and whether there is more; `order` is ``asc`` or ``desc`` by creation."""
+
+    async def update(self, tenant: str, completion_id: str, metadata: Mapping[str, str]) -> dict[str, Any] | None:
+        """Replace the metadata; return the completion, or None."""
+
+    async def delete(self, tenant: str, completion_id: str) -> bool:
+        """Remove it; False when there is none."""

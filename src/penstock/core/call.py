@@ -1,0 +1,75 @@
+"""What happened to one call: written by the layers, read by the record and the response headers."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from penstock.core.usage import Usage
+
+CacheState = Literal["", "hit", "miss", "stale", "collapsed", "bypass"]
+CostSource = Literal["provider", "estimate", "unknown", "none"]
+
+
+class Attempt(msgspec.Struct):
+    """One try on one target.
+
+    Attributes:
+        provider: Name of the provider in the configuration.
+        model: The provider's model.
+        started: `Clock.monotonic` at the start.
+        duration_s: Seconds until the attempt ended, its stream included.
+        first_token_s: Seconds until the first event or the whole answer.
+        outcome: ``ok``, ``client_closed`` or the code of the error.
+        status_code: The upstream's HTTP status, if it gave one.
+        usage: Tokens, if known.
+        cost_usd: What it cost; None when the price is unknown.
+        cost_source: ``provider`` (price × reported usage), ``estimate`` (price × estimated usage), ``unknown`` (no
+            price), ``none`` (nothing to pay: no answer, or a simulated provider).
+    """
+
+    provider: str
+    model: str
+    started: float
+    duration_s: float = 0.0
+    first_token_s: float | None = None
+    outcome: str = ""
+    status_code: int | None = None
+    usage: Usage | None = None
+    cost_usd: Decimal | None = None
+    cost_source: CostSource = "none"
+
+
+class Call(msgspec.Struct):
+    """Notes of one call.
+
+    Attributes:
+        id: Request id, unique.
+        started: `Clock.monotonic` when Penstock had read the request.
+        started_at: Seconds since the epoch at the same moment.
+        key: The cache key, once computed.
+        attempts: Every try, in order; empty for a hit.
+        cache: How the exact cache took part; empty when it did not.
+        cache_status: Members of the `Cache-Status` header (RFC 9211), the one nearest the client last.
+        age_s: Age of the cached answer in seconds, for `Age`.
+        saved_usd: What a hit would have cost.
+        degraded: Why the answer is not the best possible one, for `x-penstock-degraded`.
+        usage: Tokens of the answer that was served, if known.
+        finish_reason: Why the answer ended, if known.
+    """
+
+    id: str
+    started: float = msgspec.field(default_factory=time.monotonic)
+    started_at: float = msgspec.field(default_factory=time.time)
+    key: bytes | None = None
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
+    cache: CacheState = ""
+    cache_status: list[str] = msgspec.field(default_factory=list)
+    age_s: float | None = None
+    saved_usd: Decimal | None = None
+    degraded: list[str] = msgspec.field(default_factory=list)
+    usage: Usage | None = None
+    finish_reason: str | None = None

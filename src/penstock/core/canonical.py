@@ -1,0 +1,181 @@
+"""The canonical form of answers: from chunks to a whole answer and back, and the token counts inside.
+
+``assemble(split(body))`` says the same as ``body``: content, tool calls, reasoning, log probabilities, usage and finish
+reasons are kept for every choice, and so are fields Penstock does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.core.events import Batch, Event
+from penstock.core.usage import Usage
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+CHAT, CHAT_CHUNK, TEXT = "chat.completion", "chat.completion.chunk", "text_completion"
+_REPLACED = frozenset({"role", "type", "id", "name", "index", "object"})
+"""String fields of a delta that a later chunk repeats rather than continues."""
+
+
+def read_usage(raw: dict[str, Any] | None) -> Usage | None:
+    """Read OpenAI's ``usage`` object; None when there is none or it has no counts."""
+    if not raw:
+        return None
+    prompt = raw.get("prompt_tokens_details") or {}
+    completion = raw.get("completion_tokens_details") or {}
+    return Usage(
+        input_tokens=int(raw.get("prompt_tokens") or 0),
+        output_tokens=int(raw.get("completion_tokens") or 0),
+        cached_input_tokens=int(prompt.get("cached_tokens") or 0),
+        cache_write_tokens=int(prompt.get("cache_write_tokens") or 0),
+        reasoning_tokens=int(completion.get("reasoning_tokens") or 0),
+    )
+
+
+def write_usage(usage: Usage) -> dict[str, Any]:
+    """Write token counts as OpenAI's ``usage`` object."""
+    raw: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    prompt = {"cached_tokens": usage.cached_input_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    if any(prompt.values()):
+        raw["prompt_tokens_details"] = {name: count for name, count in prompt.items() if count}
+    if usage.reasoning_tokens:
+        raw["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return raw
+
+
+def make_event(chunk: dict[str, Any]) -> Event:
+    """Make an event of a chunk in canonical form."""
+    choices = chunk.get("choices") or []
+    usage = read_usage(chunk.get("usage"))
+    reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+    return Event(
+        data=_encode(chunk),
+        finish_reason=reasons[0] if reasons else None,
+        usage=usage,
+        bare_usage=usage is not None and not choices,
+        has_output=any(choice.get("delta") or choice.get("text") for choice in choices),
+    )
+
+
+def assemble(events: Sequence[Event]) -> bytes:
+    """Put the chunks of one answer together into the whole answer, as JSON.
+
+    Raises:
+        ValueError: There are no events, or one is not a JSON object.
+    """
+    if not events:
+        raise ValueError("an answer needs at least one chunk")
+    answer: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for event in events:
+        chunk = _decode(event.data)
+        for choice in chunk.pop("choices", None) or ():
+            _add_choice(choices.setdefault(choice.get("index", 0), {}), choice)
+        if chunk.get("usage") is None:
+            chunk.pop("usage", None)
+        answer.update(chunk)
+    if answer.get("object") == CHAT_CHUNK:
+        answer["object"] = CHAT
+    usage = answer.pop("usage", None)
+    answer["choices"] = [choices[index] for index in sorted(choices)]
+    if usage is not None:
+        answer["usage"] = usage
+    return _encode(answer)
+
+
+def split(body: bytes) -> Batch:
+    """Split a whole answer into chunks: per choice one with its content and one with its finish reason, then usage.
+
+    Raises:
+        ValueError: `body` is not a JSON object with choices.
+    """
+    answer = _decode(body)
+    usage = answer.pop("usage", None)
+    choices = answer.pop("choices", None)
+    if choices is None:
+        raise ValueError("the answer has no choices, so it cannot be streamed")
+    if answer.get("object") == CHAT:
+        answer["object"] = CHAT_CHUNK
+    chunks = [{**answer, "choices": [part]} for choice in choices for part in _split_choice(choice)]
+    if usage is not None:
+        chunks.append({**answer, "choices": [], "usage": usage})
+    return [make_event(chunk) for chunk in chunks]
+
+
+def _split_choice(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    index, reason = choice.get("index", 0), choice.get("finish_reason")
+    if "message" not in choice:
+        return [choice]
+    rest = {key: value for key, value in choice.items() if key not in ("index", "message", "finish_reason")}
+    delta = {key: value for key, value in choice["message"].items() if value is not None}
+    calls = delta.get("tool_calls")
+    if calls:
+        delta["tool_calls"] = [{"index": position, **call} for position, call in enumerate(calls)]
+    return [
+        {"index": index, "delta": delta, **rest, "finish_reason": None},
+        {"index": index, "delta": {}, "finish_reason": reason},
+    ]
+
+
+def _add_choice(whole: dict[str, Any], part: dict[str, Any]) -> None:
+    whole.setdefault("index", part.get("index", 0))
+    for key, value in part.items():
+        if key == "delta":
+            message = whole.setdefault("message", {"role": "assistant", "content": None})
+            for name, piece in (value or {}).items():
+                _add(message, name, piece)
+        elif key == "text":
+            whole["text"] = whole.get("text", "") + value
+        elif key == "logprobs" and value:
+            _add(whole, "logprobs", value)
+        elif value is not None or key not in whole:
+            whole[key] = value
+    if "message" in whole and "finish_reason" in whole:
+        whole["finish_reason"] = whole.pop("finish_reason")
+
+
+def _add(into: dict[str, Any], key: str, piece: object) -> None:
+    """Continue `into[key]` with `piece` the way streamed deltas continue each other."""
+    known = into.get(key)
+    if piece is None:
+        into.setdefault(key, None)
+    elif known is None or key in _REPLACED or isinstance(piece, (bool, int, float)):
+        into[key] = _unindexed(piece) if isinstance(piece, list) else piece
+    elif isinstance(piece, str) and isinstance(known, str):
+        into[key] = known + piece
+    elif isinstance(piece, dict) and isinstance(known, dict):
+        for name, value in piece.items():
+            _add(known, name, value)
+    elif isinstance(piece, list) and isinstance(known, list):
+        _add_items(known, piece)
+    else:
+        into[key] = piece
+
+
+def _unindexed(items: list[Any]) -> list[Any]:
+    fresh: list[Any] = []
+    _add_items(fresh, items)
+    return fresh
+
+
+def _add_items(known: list[Any], items: list[Any]) -> None:
+    """Lists of deltas with an ``index`` (tool calls) are merged by it; other lists are appended to."""
+    for item in items:
+        if not isinstance(item, dict) or "index" not in item:
+            known.append(item)
+            continue
+        position = item["index"]
+        while len(known) <= position:
+            known.append({})
+        for name, value in item.items():
+            if name != "index":
+                _add(known[position], name, value)

@@ -1,0 +1,76 @@
+"""The one request type all layers and providers see."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from penstock.core.call import Call
+from penstock.core.route import Route
+
+Operation = Literal["chat", "completions", "embeddings"]
+
+
+class CacheDirectives(msgspec.Struct, frozen=True):
+    """What the client says about caching: `Cache-Control` (RFC 9111 5.2.1, RFC 5861 4), LiteLLM's `cache` field.
+
+    Attributes:
+        no_cache: Do not answer from the cache; the new answer may be stored.
+        no_store: Neither answer from the cache nor store.
+        only_if_cached: Answer from the cache or not at all.
+        max_age: Accept no entry older than this, seconds.
+        stale_if_error: Accept an entry this many seconds past its freshness when the upstream fails.
+        ttl: Keep the new answer fresh for this long, seconds (LiteLLM's `ttl`).
+        namespace: A partition of the cache inside the tenant (LiteLLM's `namespace`).
+    """
+
+    no_cache: bool = False
+    no_store: bool = False
+    only_if_cached: bool = False
+    max_age: float | None = None
+    stale_if_error: float | None = None
+    ttl: float | None = None
+    namespace: str = ""
+
+
+NO_DIRECTIVES = CacheDirectives()
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One operation to perform; layers pass on changed copies (`msgspec.structs.replace`), never change it.
+
+    Attributes:
+        operation: What is asked: chat, completions (legacy text) or embeddings.
+        model: The model name as the client wrote it.
+        payload: The body in canonical form (OpenAI's, for the operation), unknown fields included, without `model`,
+            `stream`, `stream_options` and Penstock's own fields. Treat as immutable.
+        stream: The client wants a stream.
+        include_usage: The client wants the usage chunk in the stream (`stream_options.include_usage`).
+        stream_options: The client's other stream options, passed on.
+        dialect: The wire dialect the client spoke, e.g. ``openai_chat``.
+        tenant: Who it is for. Nothing is shared between tenants.
+        tags: Labels for the record, from `x-penstock-tags`.
+        metadata: Key-value pairs for the record, from `x-penstock-metadata`.
+        cache: The client's caching directives.
+        timeout_s: Total seconds the client allows, from `x-penstock-timeout`.
+        deadline: When the total time is over, on `Clock.monotonic`; set by the deadline layer.
+        route: Where it may go; set by the pipeline before the first layer.
+        call: The mutable notes of this call, shared by all copies.
+    """
+
+    operation: Operation
+    model: str
+    payload: dict[str, Any]
+    call: Call
+    stream: bool = False
+    include_usage: bool = False
+    stream_options: dict[str, Any] | None = None
+    dialect: str = "openai_chat"
+    tenant: str = "default"
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] | None = None
+    cache: CacheDirectives = NO_DIRECTIVES
+    timeout_s: float | None = None
+    deadline: float | None = None
+    route: Route | None = None

@@ -1,0 +1,1 @@
+"""What is done to a call, one file each; pipeline.py gives the order."""

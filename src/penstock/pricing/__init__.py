@@ -1,0 +1,1 @@
+"""What tokens cost, and how that is known."""

@@ -1,0 +1,1 @@
+"""Implementations of penstock.abc.Provider and the transports they use."""

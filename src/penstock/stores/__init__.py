@@ -1,0 +1,1 @@
+"""Where answers, records and stored completions are kept."""

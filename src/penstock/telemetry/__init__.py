@@ -1,0 +1,1 @@
+"""Counters for the metrics page and the set-up of logs."""
