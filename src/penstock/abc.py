@@ -84,7 +84,7 @@ class HttpReply(Protocol):
         """Iterate the decoded body as it arrives.
 
         Raises:
-            ProviderError: ``upstream_timeout``, ``upstream_incomplete``, ``upstream_invalid`` (framing, encoding, size).
+            ProviderError: ``upstream_timeout``, ``upstream_incomplete`` or ``upstream_invalid`` (framing, size).
         """
 
     async def aclose(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from penstock.core.call import Call
-from penstock.core.route import Route
+from penstock.core.route import Route, Target
 
 Operation = Literal["chat", "completions", "embeddings"]
 
@@ -56,6 +56,7 @@ class Request(msgspec.Struct, frozen=True):
         timeout_s: Total seconds the client allows, from `x-penstock-timeout`.
         deadline: When the total time is over, on `Clock.monotonic`; set by the deadline layer.
         route: Where it may go; set by the pipeline before the first layer.
+        target: Where this attempt goes; set by failover, so absent in the layers outside it.
         call: The mutable notes of this call, shared by all copies.
     """
 
@@ -74,3 +75,4 @@ class Request(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     deadline: float | None = None
     route: Route | None = None
+    target: Target | None = None

@@ -11,7 +11,6 @@ from penstock.core.errors import DeadlineExceeded
 from penstock.core.events import Batch, Event
 from penstock.core.usage import Usage
 
-
 LATE = "the total time allowed for this request is over"
 
 
@@ -39,8 +38,19 @@ class Response:
         finish_reason: Why the (first) choice ended, once known.
     """
 
-    __slots__ = ("_ended", "_expired", "_observers", "_source", "_task", "_timer", "body", "deadline", "events",
-                 "finish_reason", "usage")  # fmt: skip
+    __slots__ = (
+        "_ended",
+        "_expired",
+        "_observers",
+        "_source",
+        "_task",
+        "_timer",
+        "body",
+        "deadline",
+        "events",
+        "finish_reason",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -154,13 +164,13 @@ class Response:
         """As `asyncio.timeout_at` around each wait, but with one timer for the whole stream."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
-        if self._expired:
+        if self._overdue():
             raise DeadlineExceeded(LATE)
         task = self._task = asyncio.current_task()
         try:
             return await source.__anext__()
         except asyncio.CancelledError:
-            if self._expired and task is not None and task.uncancel() == 0:
+            if task is not None and self._overdue() and task.uncancel() == 0:
                 raise DeadlineExceeded(LATE) from None
             raise
         finally:
@@ -174,6 +184,9 @@ class Response:
             self._timer.cancel()
         for observer in self._observers:
             observer.on_end(self, error)
+
+    def _overdue(self) -> bool:
+        return self._expired
 
     def _expire(self) -> None:
         self._expired = True
