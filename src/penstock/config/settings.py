@@ -2,40 +2,124 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Seconds = Annotated[float, Field(gt=0)]
-Level = Literal["ultra", "high", "medium", "low"]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_SECRET_NAME = re.compile(r"auth|cookie|key|passw|secret|sig|token", re.IGNORECASE)
+_MASK = "**********"
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or not value.isprintable():
+        raise ValueError("expected a URL such as https://host/v1")
+    if parts.username is not None or parts.query or parts.fragment or " " in value:
+        raise ValueError("expected a URL without credentials, query or fragment; use api_key, headers and query")
+    if parts.netloc.endswith(":") or parts.port == 0:  # reading `port` also raises for one that is no number
+        raise ValueError("expected a port between 1 and 65535")
+    return value.rstrip("/")
+
+
+def _key(value: SecretStr) -> SecretStr:
+    """Keys travel in a header; the line end that `$(cat file)` and editors leave is not part of one."""
+    text = value.get_secret_value().strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("expected a key of ASCII characters without spaces or line ends")
+    return SecretStr(text)
+
+
+def _proxy_url(value: str) -> str:
+    parts = urlsplit(value)
+    if value != "none" and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("expected a URL such as http://host:3128, or none")
+    return value
+
+
+def _store_url(value: str) -> str:
+    if value != "memory:" and not (value.startswith("sqlite:///") and len(value) > len("sqlite:///")):
+        raise ValueError("expected sqlite:///FILE or memory:, the only stores this version supports")
+    return value
+
+
+def _header_fields(value: dict[str, str]) -> dict[str, str]:
+    """Names and values as RFC 9110 section 5 has them, so that none can end a header and begin another."""
+    for name, text in value.items():
+        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(text):
+            raise ValueError(f"expected HTTP header names and values without control characters, not {name!r}")
+    return value
+
+
+Level = Annotated[Literal["ultra", "high", "medium", "low"], BeforeValidator(_lower)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_types_apart(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse ``port: true`` and ``reload: 1``, which would be coerced: 1 is not true."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+            raise ValueError("expected a number")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and bool in kinds:
+            raise ValueError("expected true or false")
+        return value
+
 
 class KeySettings(_Section):
     """A key clients may use, and whose requests they then are."""
 
-    key: SecretStr
-    tenant: str = Field("default", min_length=1, max_length=200)
+    key: Key = Field(min_length=1, description="What clients send as bearer token or x-api-key.")
+    tenant: str = Field("default", min_length=1, max_length=200, description="Tenants share no cache and no record.")
 
 
 class ServerSettings(_Section):
     """Where and how the gateway listens."""
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(4141, ge=0, le=65535, description="0 takes a free port.")
     keys: list[KeySettings] = Field([], description="Without keys only loopback addresses are served.")
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Larger request bodies are refused with 413.")
     drain_s: Seconds = Field(30.0, description="How long running requests may go on after SIGTERM.")
     reload: bool = Field(True, description="Reload the configuration when its file changes; SIGHUP always does.")
 
+    @model_validator(mode="after")
+    def _each_key_once(self) -> Self:
+        keys = [each.key.get_secret_value() for each in self.keys]
+        if len(set(keys)) < len(keys):
+            raise ValueError("expected each key once; two entries of server.keys have the same")
+        return self
+
 
 class LatencySettings(_Section):
     """How long the simulated provider takes."""
 
-    first_token_s: float = Field(0.05, ge=0)
+    first_token_s: float = Field(0.05, ge=0, description="Time to the first token.")
     tokens_per_s: float = Field(200.0, ge=0, description="0 sends everything at once after the first token's time.")
     jitter: float = Field(0.0, ge=0, le=1, description="Each time is scaled by up to ± this share, from the request.")
 
@@ -45,9 +129,12 @@ class FaultSettings(_Section):
 
     every: int = Field(1, ge=1, description="Applies to each n-th request.")
     first: int = Field(0, ge=0, description="If set, applies to the first n requests only.")
-    kind: Literal["status", "timeout", "connect", "incomplete", "slow"] = "status"
-    status: int = Field(503, ge=400, le=599)
-    retry_after_s: float | None = Field(None, ge=0)
+    kind: Literal["status", "timeout", "connect", "incomplete", "slow"] = Field(
+        "status",
+        description="What goes wrong: an HTTP status, no answer, no connection, a broken stream, a late start.",
+    )
+    status: int = Field(503, ge=400, le=599, description="For `status`.")
+    retry_after_s: float | None = Field(None, ge=0, description="For `status`: sent as Retry-After.")
     after_tokens: int = Field(3, ge=0, description="For `incomplete`: tokens sent before the stream breaks.")
     delay_s: float = Field(1.0, ge=0, description="For `slow`: added to the time to the first token.")
 
@@ -55,7 +142,7 @@ class FaultSettings(_Section):
 class TimeoutSettings(_Section):
     """Limits for the phases of one attempt."""
 
-    connect_s: Seconds = 5.0
+    connect_s: Seconds = Field(5.0, description="Name look-up, connection and TLS.")
     first_byte_s: Seconds = Field(120.0, description="From the request being sent to the answer's headers.")
     idle_s: Seconds = Field(60.0, description="Between two reads of an answer.")
     total_s: Seconds = Field(600.0, description="One attempt in all.")
@@ -64,36 +151,44 @@ class TimeoutSettings(_Section):
 class ProviderSettings(_Section):
     """An account at a provider, or a server of your own."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="What targets call it; also as `name/model`."
+    )
     kind: str = Field(description="openai, anthropic, ollama, simulated, or a row of `penstock config show --kinds`.")
-    base_url: str | None = Field(None, description="For kinds that have one, the vendor's own by default.")
-    api_key: SecretStr | None = Field(None, description="By default the kind's environment variable.")
-    headers: dict[str, str] = Field({}, description="Added to every request.")
+    base_url: HttpUrl | None = Field(None, description="For kinds that have one, the vendor's own by default.")
+    api_key: Key | None = Field(None, description="By default the kind's environment variable.")
+    headers: Annotated[dict[str, str], AfterValidator(_header_fields)] = Field(
+        {}, description="Added to every request."
+    )
     query: dict[str, str] = Field({}, description="Added to every URL, e.g. Azure's api-version.")
-    timeouts: TimeoutSettings = TimeoutSettings()
+    timeouts: TimeoutSettings = Field(TimeoutSettings(), description="Limits for the phases of one attempt.")
     max_connections: int = Field(256, ge=1, description="More requests than this wait for a connection.")
     max_response_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Larger answers, decoded, are refused.")
     ca_file: str | None = Field(None, description="PEM file of certificates to trust instead of the system's.")
-    proxy: str | None = Field(None, description="Proxy URL; by default the environment's, `none` for no proxy.")
-    latency: LatencySettings | None = None
-    faults: list[FaultSettings] = []
+    proxy: Annotated[str, AfterValidator(_proxy_url)] | None = Field(
+        None, description="Proxy URL; by default the environment's, `none` for no proxy."
+    )
+    latency: LatencySettings | None = Field(None, description="For kind simulated only.")
+    faults: list[FaultSettings] = Field([], description="For kind simulated only.")
 
 
 class TargetSettings(_Section):
     """One provider's model behind a model name."""
 
-    provider: str
+    provider: str = Field(description="Name of a provider, or a kind that needs no more than its key.")
     model: str = Field("*", min_length=1, description="`*` passes on the name the client used.")
-    weight: float = Field(1.0, ge=0)
-    order: int = Field(0, ge=0)
-    timeout_s: Seconds | None = None
+    weight: float = Field(
+        1.0, ge=0, description="Share of the traffic, for `weighted`; 0 takes none unless others fail."
+    )
+    order: int = Field(0, ge=0, description="Lower ones are tried first.")
+    timeout_s: Seconds | None = Field(None, description="One attempt in all; the default is the provider's.")
 
 
 class ModelSettings(_Section):
     """A model name clients use; `*` inside matches any text, the most specific name wins."""
 
-    name: str = Field(min_length=1)
-    targets: list[TargetSettings] = Field(min_length=1)
+    name: str = Field(min_length=1, description="What clients ask for.")
+    targets: list[TargetSettings] = Field(min_length=1, description="Where requests may go.")
     strategy: Literal["ordered", "weighted"] = Field(
         "ordered", description="`ordered` tries targets as listed (and by `order`); `weighted` spreads by `weight`."
     )
@@ -104,27 +199,33 @@ class ModelSettings(_Section):
 class ExactCacheSettings(_Section):
     """Answers to requests that were asked before, word for word."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="Off, every request goes upstream.")
     ttl_s: float = Field(7200.0, ge=0, description="How long an answer stays fresh.")
-    max_entries: int = Field(10_000, ge=1)
+    max_entries: int = Field(10_000, ge=1, description="The least valuable answers beyond this are dropped.")
     max_memory_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Answers beyond this are read from the store.")
     max_entry_bytes: int = Field(4 * 1024 * 1024, gt=0, description="Larger answers are not cached.")
-    stale_while_revalidate_s: float = Field(0.0, ge=0)
-    stale_if_error_s: float = Field(0.0, ge=0)
+    stale_while_revalidate_s: float = Field(
+        0.0, ge=0, description="How long after its freshness an answer is still served while a new one is fetched."
+    )
+    stale_if_error_s: float = Field(
+        0.0, ge=0, description="How long after its freshness an answer is still served when the providers fail."
+    )
     tool_calls: bool = Field(False, description="Also cache answers that call tools.")
 
 
 class CacheSettings(_Section):
     """Caches and the joining of identical concurrent requests."""
 
-    exact: ExactCacheSettings = ExactCacheSettings()
+    exact: ExactCacheSettings = Field(ExactCacheSettings(), description="Answers to requests asked before.")
     coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
 
 
 class StoreSettings(_Section):
     """Where answers, records and stored completions are kept."""
 
-    url: str = Field("sqlite:///penstock.db", description="`sqlite:///FILE`, or `memory:` to keep nothing.")
+    url: Annotated[str, AfterValidator(_store_url)] = Field(
+        "sqlite:///penstock.db", description="`sqlite:///FILE`, or `memory:` to keep nothing."
+    )
 
 
 class RetrySettings(_Section):
@@ -132,8 +233,14 @@ class RetrySettings(_Section):
 
     attempts: int = Field(2, ge=1, description="Tries per target, the first included.")
     backoff_s: Seconds = Field(0.25, description="Mean of the first wait; doubles with each try (full jitter).")
-    max_backoff_s: Seconds = 8.0
+    max_backoff_s: Seconds = Field(8.0, description="Longest mean wait.")
     budget: float = Field(0.2, ge=0, le=1, description="Retries may be at most this share of requests.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.backoff_s > self.max_backoff_s:
+            raise ValueError(f"expected backoff_s ({self.backoff_s}) at most max_backoff_s ({self.max_backoff_s})")
+        return self
 
 
 class BreakerSettings(_Section):
@@ -146,25 +253,38 @@ class BreakerSettings(_Section):
 class PollingSettings(_Section):
     """Waiting for long-running work."""
 
-    min_s: Seconds = 2.0
-    max_s: Seconds = 8.0
-    backoff: float = Field(1.5, ge=1)
+    min_s: Seconds = Field(2.0, description="The first wait, and the shortest.")
+    max_s: Seconds = Field(8.0, description="The longest wait.")
+    backoff: float = Field(1.5, ge=1, description="Each wait is this many times the one before.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_s > self.max_s:
+            raise ValueError(f"expected min_s ({self.min_s}) at most max_s ({self.max_s})")
+        return self
 
 
 class Settings(_Section):
     """The whole configuration."""
 
     level: Level = Field("high", description="How hard to save: sets defaults that explicit settings override.")
-    server: ServerSettings = ServerSettings()
-    providers: list[ProviderSettings] = []
-    models: list[ModelSettings] = []
-    cache: CacheSettings = CacheSettings()
-    store: StoreSettings = StoreSettings()
-    retry: RetrySettings = RetrySettings()
-    breaker: BreakerSettings = BreakerSettings()
-    polling: PollingSettings = PollingSettings()
+    server: ServerSettings = Field(ServerSettings(), description="Where and how the gateway listens.")
+    providers: list[ProviderSettings] = Field([], description="By default what the environment offers.")
+    models: list[ModelSettings] = Field([], description="By default what the providers are known for.")
+    cache: CacheSettings = Field(CacheSettings(), description="Answers that need not be asked for again.")
+    store: StoreSettings = Field(StoreSettings(), description="Where things are kept.")
+    retry: RetrySettings = Field(RetrySettings(), description="Second tries on the same target.")
+    breaker: BreakerSettings = Field(BreakerSettings(), description="Stepping over a target that fails.")
+    polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
 
     def document(self) -> dict[str, Any]:
         """The settings as plain JSON values, secrets masked."""
-        return self.model_dump(mode="json")
+        document = self.model_dump(mode="json")
+        for provider in document["providers"]:
+            for fields in (provider["headers"], provider["query"]):
+                fields.update({name: _MASK for name in fields if _SECRET_NAME.search(name)})
+            if provider["proxy"] and "@" in provider["proxy"]:
+                scheme, _, rest = provider["proxy"].partition("://")
+                provider["proxy"] = f"{scheme}://{_MASK}@{rest.rpartition('@')[2]}"
+        return document

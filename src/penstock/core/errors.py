@@ -16,6 +16,8 @@ Fields are structured so that nobody parses messages; `penstock.server.errors` i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PenstockError(Exception):
     """Base of all errors Penstock raises on purpose.
@@ -44,6 +46,7 @@ class ConfigError(PenstockError):
         line: 1-based line in that file.
         key: Dotted path of the setting, e.g. ``models[0].targets``.
         expected: What would have been accepted.
+        problems: When there is more than one, each of them.
     """
 
     code = "invalid_config"
@@ -56,12 +59,14 @@ class ConfigError(PenstockError):
         line: int | None = None,
         key: str | None = None,
         expected: str | None = None,
+        problems: Sequence[ConfigError] = (),
     ) -> None:
         super().__init__(message, param=key)
         self.file = file
         self.line = line
         self.key = key
         self.expected = expected
+        self.problems = tuple(problems)
 
     def __str__(self) -> str:
         place = self.file or ""

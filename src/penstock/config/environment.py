@@ -1,0 +1,65 @@
+"""Settings from environment variables: `PENSTOCK_SECTION__KEY`, and names other software uses for the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+from penstock.config.document import compose
+from penstock.config.fields import PREFIX, variables
+from penstock.config.kinds import ROWS
+from penstock.config.problems import Problems, closest
+from penstock.config.provenance import Node, Origin, wrap
+from penstock.core.errors import ConfigError
+
+FILE = "PENSTOCK_CONFIG"
+LEVEL = "AI_OPTIMIZATION_LEVEL"
+DATABASE = "DATABASE_URL"
+
+_OTHERS = {FILE, *(row.url_env for row in ROWS if row.url_env)}
+
+
+def settings_from(environ: Mapping[str, str], problems: Problems) -> Node:
+    """The settings that `environ` has. Empty variables count as unset; Penstock's own names win over others'."""
+    tree = Node({}, Origin("environment"))
+    if level := environ.get(LEVEL):
+        tree.put(("level",), Node(level.strip().lower(), Origin(f"environment {LEVEL}")))
+    database = environ.get(DATABASE, "")
+    if database.startswith("sqlite:///"):
+        tree.put(("store", "url"), Node(database, Origin(f"environment {DATABASE}")))
+    for name, variable in variables().items():  # sections come before their fields, so fields win
+        if text := environ.get(name):
+            origin = Origin(f"environment {name}")
+            tree.put(variable.path, _structured(text, origin, problems) if variable.structured else Node(text, origin))
+    return tree
+
+
+def cautions(environ: Mapping[str, str], referred: Set[str], *, store_chosen: bool) -> list[str]:
+    """What in `environ` was probably meant to have an effect, but has none.
+
+    Args:
+        environ: The environment.
+        referred: Variables the file refers to, which may have any name.
+        store_chosen: The store is set elsewhere, so that `DATABASE_URL` does not matter.
+    """
+    known = set(variables()) | _OTHERS
+    found = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known and name not in referred:
+            match = closest(name, known)
+            hint = f", did you mean {match}?" if match else ""
+            found.append(f"the environment variable {name} sets nothing{hint}")
+    database = environ.get(DATABASE, "")
+    if database and not database.startswith("sqlite:///") and not store_chosen and DATABASE not in referred:
+        found.append(f"{DATABASE} is not used: only sqlite:///FILE and memory: are supported in this version")
+    return found
+
+
+def _structured(text: str, origin: Origin, problems: Problems) -> Node:
+    local = Problems()
+    try:
+        tree = compose(text, origin.label.removeprefix("environment "), local)
+        local.raise_any()
+    except ConfigError as error:
+        problems.add(f"not usable as YAML or JSON: {error.message}", origin)
+        return Node({}, origin)
+    return wrap(tree.plain(), origin)
