@@ -6,6 +6,9 @@ import asyncio
 import time
 from typing import Protocol
 
+TIMER_SLACK_S = 0.005
+"""How much before its time a timer may fire: event loops count in milliseconds or coarser."""
+
 
 class Clock(Protocol):
     """Where layers and policies get time from."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+Strategy = Literal["ordered", "weighted"]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -28,13 +32,18 @@ class Route(msgspec.Struct, frozen=True):
 
     Attributes:
         model: The name the client used.
-        targets: Where the request may be sent, best order first; never empty.
+        targets: Where the request may be sent, as configured; never empty. `penstock.routing.selection` orders them.
         identity: Digest of the targets and of what in their providers' configuration changes answers. Part of every
             cache key, so that an answer of one model is never given as another's.
         cache_ttl_s: Seconds an answer stays fresh; None takes the cache's default, 0 switches caching off.
+        timeout_s: Seconds a request may take in all, retries and failover included; None takes the default.
+        strategy: ``ordered`` tries targets by `order`, then as listed; ``weighted`` draws among those of the same
+            `order` by `weight`.
     """
 
     model: str
     targets: tuple[Target, ...]
     identity: bytes
     cache_ttl_s: float | None = None
+    timeout_s: float | None = None
+    strategy: Strategy = "ordered"

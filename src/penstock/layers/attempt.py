@@ -1,0 +1,176 @@
+"""Innermost: one try on one target, timed, priced and noted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from penstock.core.call import Attempt, CostSource
+from penstock.core.clock import TIMER_SLACK_S, Clock
+from penstock.core.errors import PenstockError, ProviderError
+from penstock.core.events import Batch
+from penstock.core.handler import Handler
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.usage import Usage
+
+Estimate = Callable[[Request, int], Usage]
+"""Guesses the tokens of a request and of that many characters of answer."""
+Price = Callable[[str, str, Usage | None], tuple[Decimal | None, CostSource]]
+"""Prices the tokens a provider (by name) used with a model."""
+
+_BODY_FRAME, _CHUNK_FRAME = 300, 200
+"""Typical JSON around the text in a whole answer and in a lone chunk, characters."""
+_TIMEOUT = "upstream_timeout"
+_replace = msgspec.structs.replace
+
+
+class Attempts:
+    """Notes each try in ``call.attempts``, and ends it when its own time is over.
+
+    A try that is cancelled before its answer began is noted with the tokens that were sent, since the upstream charges
+    for them; one that failed with an error has none.
+    """
+
+    def __init__(self, timeouts: Mapping[str, float], price: Price, estimate: Estimate, clock: Clock) -> None:
+        """`timeouts` has each provider's seconds for one attempt, by the provider's name."""
+        self._timeouts = timeouts
+        self._price = price
+        self._estimate = estimate
+        self._clock = clock
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer with what the provider says; it sees the attempt's deadline as ``request.deadline``."""
+        target = request.target
+        if target is None:
+            raise AssertionError("failover chooses a target before it is tried")
+        started = self._clock.monotonic()
+        attempt = Attempt(target.provider, target.model, started)
+        request.call.attempts.append(attempt)
+        limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
+        try:
+            if limit is None or (request.deadline is not None and request.deadline <= started + limit):
+                response = await inner(request)
+            else:
+                response = await self._within(limit, request, inner)
+        except BaseException as error:
+            self._unanswered(request, attempt, error)
+            raise
+        attempt.first_token_s = self._clock.monotonic() - started
+        attempt.status_code = 200
+        if response.whole:
+            self.answered(request, attempt, response, None)
+        else:
+            response.observe(_Watch(self, request, attempt))
+        return response
+
+    def answered(
+        self,
+        request: Request,
+        attempt: Attempt,
+        response: Response,
+        error: BaseException | None,
+        chars: int | None = None,
+    ) -> None:
+        """Complete the notes of an answer that has ended; `chars` of text came, or as many as the whole answer has."""
+        attempt.outcome = "ok" if error is None else _outcome(error)
+        usage = response.usage
+        if usage is None:
+            embeds = request.operation == "embeddings"
+            usage = self._estimate(request, 0 if embeds else _chars(response) if chars is None else chars)
+        self._charge(attempt, usage)
+        request.call.usage = usage
+        request.call.finish_reason = response.finish_reason
+
+    def _unanswered(self, request: Request, attempt: Attempt, error: BaseException) -> None:
+        attempt.duration_s = self._clock.monotonic() - attempt.started
+        attempt.outcome = _outcome(error)
+        if isinstance(error, ProviderError):
+            attempt.status_code = error.status_code
+        elif isinstance(error, asyncio.CancelledError):
+            if request.deadline is not None and self._clock.monotonic() >= request.deadline - TIMER_SLACK_S:
+                attempt.outcome = _TIMEOUT
+            self._charge(attempt, self._estimate(request, 0))
+
+    def _charge(self, attempt: Attempt, usage: Usage) -> None:
+        attempt.duration_s = self._clock.monotonic() - attempt.started
+        attempt.usage = usage
+        attempt.cost_usd, attempt.cost_source = self._price(attempt.provider, attempt.model, usage)
+
+    async def _within(self, limit: float, request: Request, inner: Handler) -> Response:
+        deadline = self._clock.monotonic() + limit
+        scope = asyncio.timeout(limit)
+        try:
+            async with scope:
+                response = await inner(_replace(request, deadline=deadline))
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            provider = request.target.provider if request.target else ""
+            raise ProviderError(
+                f"{provider} did not answer within the {limit:g} s an attempt may take",
+                code=_TIMEOUT,
+                provider=provider,
+            ) from None
+        if not response.whole:
+            response.expire_at(asyncio.get_running_loop().time() + deadline - self._clock.monotonic())
+        return response
+
+
+class _Watch:
+    """Measures a stream, in case its provider does not say what it cost."""
+
+    __slots__ = ("_attempt", "_attempts", "_meter", "_request")
+
+    def __init__(self, attempts: Attempts, request: Request, attempt: Attempt) -> None:
+        self._attempts = attempts
+        self._request = request
+        self._attempt = attempt
+        self._meter = _Meter()
+
+    def on_events(self, batch: Batch, /) -> None:
+        self._meter.add(batch)
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        self._attempts.answered(self._request, self._attempt, response, error, self._meter.chars)
+
+
+class _Meter:
+    """Guesses how much text some chunks carry: what is beyond the shortest one, which is nearly all frame."""
+
+    __slots__ = ("_count", "_shortest", "_total")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._shortest = 0
+        self._total = 0
+
+    def add(self, batch: Batch) -> None:
+        for event in batch:
+            size = len(event.data)
+            self._total += size
+            if size < self._shortest or not self._count:
+                self._shortest = size
+            self._count += 1
+
+    @property
+    def chars(self) -> int:
+        frame = min(self._shortest, _CHUNK_FRAME) if self._count == 1 else self._shortest
+        return self._total - frame * self._count
+
+
+def _chars(response: Response) -> int:
+    if response.body is not None:
+        return max(len(response.body) - _BODY_FRAME, 0)
+    meter = _Meter()
+    meter.add(response.events or [])
+    return meter.chars
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, PenstockError):
+        return error.code
+    return "client_closed" if isinstance(error, (asyncio.CancelledError, GeneratorExit)) else "internal_error"

@@ -1,0 +1,111 @@
+"""Leaves a target alone that keeps failing, or that asked for a pause."""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.core.clock import TIMER_SLACK_S
+from penstock.core.errors import ProviderError
+from penstock.core.events import Batch
+from penstock.core.handler import Handler
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+from penstock.routing.breaker import RATE_LIMITED, Circuit, judge
+from penstock.routing.health import Health
+
+_TIMEOUT = "upstream_timeout"
+
+
+class Breaker:
+    """Asks the target's circuit before each try and tells it afterwards how the try went, streams to their end."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self._now = health.clock.monotonic
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer, or raise at once a `ProviderError` with the code that opened the circuit and `retry_after`."""
+        target = request.target
+        if target is None:
+            raise AssertionError("failover chooses a target before its breaker is asked")
+        circuit = self._health.circuit(target)
+        permit = circuit.admit(self._now())
+        if permit is None:
+            raise self._refusal(target, circuit)
+        try:
+            response = await inner(request)
+        except ProviderError as error:
+            self.report(circuit, permit, request, error)
+            raise
+        except asyncio.CancelledError:
+            if self._late(request) and not _excused(request):
+                circuit.failed(permit, self._now(), _TIMEOUT)
+            else:
+                circuit.released(permit)
+            raise
+        except BaseException:
+            circuit.released(permit)
+            raise
+        if response.whole:
+            circuit.succeeded(permit)
+        else:
+            circuit.answering(permit)
+            response.observe(_Watch(self, circuit, permit, request))
+        return response
+
+    def report(self, circuit: Circuit, permit: int, request: Request, error: BaseException | None) -> None:
+        """Tell `circuit` how the request with `permit` ended; None for well."""
+        if error is None:
+            circuit.succeeded(permit)
+        elif not isinstance(error, ProviderError):
+            circuit.released(permit)
+        else:
+            verdict = judge(error)
+            if verdict == "alive":
+                circuit.succeeded(permit)
+            elif verdict == "limited":
+                circuit.limited(permit, self._now(), error.retry_after)
+            elif error.code == _TIMEOUT and self._late(request) and _excused(request):
+                circuit.released(permit)
+            else:
+                circuit.failed(permit, self._now(), error.code)
+
+    def _late(self, request: Request) -> bool:
+        return request.deadline is not None and self._now() >= request.deadline - TIMER_SLACK_S
+
+    def _refusal(self, target: Target, circuit: Circuit) -> ProviderError:
+        now = self._now()
+        wait = circuit.recovers_in(now)
+        code = RATE_LIMITED if circuit.state(now) == "cooling" else circuit.cause
+        return ProviderError(
+            f"{target.provider}/{target.model} is left alone for another {wait:.1f} s after {code}",
+            code=code,
+            retry_after=wait,
+            provider=target.provider,
+        )
+
+
+class _Watch:
+    __slots__ = ("_breaker", "_circuit", "_permit", "_request")
+
+    def __init__(self, breaker: Breaker, circuit: Circuit, permit: int, request: Request) -> None:
+        self._breaker = breaker
+        self._circuit = circuit
+        self._permit = permit
+        self._request = request
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Only the end tells something."""
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        self._breaker.report(self._circuit, self._permit, self._request, error)
+
+
+def _excused(request: Request) -> bool:
+    """Whether running into the total deadline says nothing about the target.
+
+    That is so when the client itself allowed little time, or when earlier attempts had used part of it. Otherwise a
+    client could take a target from all others by asking for impossible haste.
+    """
+    return request.timeout_s is not None or len(request.call.attempts) > 1

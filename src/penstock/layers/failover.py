@@ -1,0 +1,116 @@
+"""Another target when one fails, before the first event only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+
+import msgspec
+
+from penstock.core.clock import Clock
+from penstock.core.errors import ProviderError
+from penstock.core.handler import Handler
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+from penstock.routing.breaker import RATE_LIMITED, UNKNOWN_WAIT_S, judge
+from penstock.routing.health import Health
+from penstock.routing.selection import arrange
+
+_LEAST_S = 0.01
+"""Less time than this is no time for another try."""
+_MAX_NAME, _MAX_REASON = 200, 300
+"""Characters of the model's name and of each target's error in the message that sums them up."""
+_replace = msgspec.structs.replace
+
+
+class Failover:
+    """Tries the route's targets one after the other until one answers.
+
+    What is inside is the stack for one target. A target whose circuit is open refuses at once, which costs
+    microseconds, so nothing is looked up here. When all refuse because they failed before, the one that recovers
+    soonest is probed early, by one request at a time: with nothing to lose, waiting would only prolong an outage.
+    """
+
+    def __init__(self, health: Health, clock: Clock, random: Random) -> None:
+        self._health = health
+        self._clock = clock
+        self._random = random
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer from the first target that can, or raise what `sum_up` makes of their errors.
+
+        An error that no other target could avoid, such as a malformed request, is raised at once and unchanged.
+        """
+        route = request.route
+        if route is None:
+            raise AssertionError("the pipeline resolves the route before a target is chosen")
+        targets = arrange(route, self._random)
+        try:
+            return await inner(_replace(request, target=targets[0]))
+        except ProviderError as error:
+            if not error.elsewhere:
+                raise
+            return await self._elsewhere(request, inner, targets, {targets[0]: error})
+
+    async def _elsewhere(
+        self, request: Request, inner: Handler, targets: Sequence[Target], failures: dict[Target, ProviderError]
+    ) -> Response:
+        try:
+            for target in self._remaining(request, targets):
+                try:
+                    return await inner(_replace(request, target=target))
+                except ProviderError as error:
+                    if not error.elsewhere:
+                        raise
+                    failures.pop(target, None)
+                    failures[target] = error
+            raise sum_up(request.model, failures)
+        finally:
+            del failures  # the errors' tracebacks refer to this frame
+
+    def _remaining(self, request: Request, targets: Sequence[Target]) -> Iterator[Target]:
+        for target in targets[1:]:
+            if not self._time_left(request):
+                return
+            yield target
+        if not request.call.attempts and self._time_left(request):
+            probed = self._health.hasten(targets)
+            if probed is not None:
+                yield probed
+
+    def _time_left(self, request: Request) -> bool:
+        return request.deadline is None or request.deadline - self._clock.monotonic() > _LEAST_S
+
+
+def sum_up(model: str, failures: Mapping[Target, ProviderError]) -> ProviderError:
+    """Make one error of those of all targets of `model`, in the order in which they were tried.
+
+    A single one is kept as it is. If all are rate limits, so is the sum; otherwise it is the last one that speaks of a
+    broken target, or else the last one that is not a rate limit. It says when to retry if every target does: when the
+    first recovers. A rate limit always does.
+    """
+    errors = list(failures.values())
+    for error in errors:
+        if error.code == RATE_LIMITED and error.retry_after is None:
+            error.retry_after = UNKNOWN_WAIT_S
+    if len(errors) == 1:
+        return errors[0]
+    broken = [error for error in errors if judge(error) == "failure"]
+    unlimited = [error for error in errors if error.code != RATE_LIMITED]
+    telling = (broken or unlimited or errors)[-1]
+    waits = [error.retry_after for error in errors if error.retry_after is not None]
+    reasons = "; ".join(
+        f"{target.provider}/{target.model}: {error.message[:_MAX_REASON]}" for target, error in failures.items()
+    )
+    summary = ProviderError(
+        f"no target of '{model[:_MAX_NAME]}' answered: {reasons}",
+        status_code=telling.status_code,
+        code=telling.code,
+        param=telling.param,
+        retry_after=min(waits) if len(waits) == len(errors) else telling.retry_after,
+        retryable=telling.retryable,
+        provider=telling.provider,
+    )
+    summary.__cause__ = telling
+    return summary
