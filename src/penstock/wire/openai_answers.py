@@ -1,0 +1,229 @@
+"""What OpenAI-compatible providers answer: whole answers and the chunks of a stream.
+
+Only what Penstock needs is decoded; all of it is checked to be JSON, because the bytes go to the client as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from penstock.abc import ModelInfo
+from penstock.core.canonical import read_usage
+from penstock.core.errors import ProviderError
+from penstock.core.events import Batch, Event
+from penstock.core.request import Operation
+from penstock.core.usage import Usage
+from penstock.wire.openai_errors import find_error
+from penstock.wire.sse import SseDecoder
+
+_DONE = b"[DONE]"
+
+
+class _Choice(msgspec.Struct, gc=False):
+    index: int = 0
+    finish_reason: str | None = None
+    text: str | None = None
+    delta: dict[str, Any] | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+class _Finish(msgspec.Struct, gc=False):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    choices: list[_Finish] | None = None
+    data: list[msgspec.Raw] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_any = msgspec.json.Decoder().decode
+_NO_CHOICES: list[_Choice] = []
+
+
+class StreamReader:
+    """Turns the bytes of a provider's event stream into events, and knows whether the answer is complete.
+
+    Attributes:
+        done: ``[DONE]`` has been read.
+        ended: Nothing more will come of further bytes: it is done, or broken.
+    """
+
+    __slots__ = ("_failure", "_finished", "_provider", "_seen", "_sse", "done", "ended")
+
+    def __init__(self, provider: str) -> None:
+        """`provider` is the provider's name in the configuration, for errors."""
+        self._provider = provider
+        self._sse = SseDecoder()
+        self._seen: set[int] = set()
+        self._finished: set[int] = set()
+        self._failure: ProviderError | None = None
+        self.done = False
+        self.ended = False
+
+    def feed(self, data: bytes) -> Batch:
+        """Return the events that `data` completes, possibly none; a fault ends the stream and is kept for `finish`."""
+        batch: Batch = []
+        try:
+            for payload in self._sse.feed(data):
+                if payload == _DONE:
+                    self.done = self.ended = True
+                    break
+                # An empty event is how some servers keep the connection awake.
+                if payload:
+                    batch.append(self._event(payload))
+        except ProviderError as error:
+            error.provider = self._provider
+            self._failure = error
+            self.ended = True
+        return batch
+
+    def finish(self) -> None:
+        """The stream is over.
+
+        Raises:
+            ProviderError: What was wrong with it, or ``upstream_incomplete``: a choice has no finish reason.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not self._finished or not self._seen <= self._finished:
+            raise ProviderError(
+                f"the stream of provider {self._provider} ended before the answer did (no finish_reason)",
+                code="upstream_incomplete",
+                retryable=True,
+                provider=self._provider,
+            )
+
+    def _event(self, data: bytes) -> Event:
+        chunk = _read_chunk(data, self._provider)
+        for choice in chunk.choices or _NO_CHOICES:
+            (self._finished if choice.finish_reason else self._seen).add(choice.index)
+        return _make_event(data, chunk)
+
+
+def parse_chunk(data: bytes, provider: str = "") -> Event:
+    """Read one chunk of a stream.
+
+    Raises:
+        ProviderError: ``upstream_invalid``, or the error in the chunk.
+    """
+    return _make_event(data, _read_chunk(data, provider))
+
+
+def parse_answer(body: bytes, provider: str = "", *, operation: Operation = "chat") -> tuple[Usage | None, str | None]:
+    """Check a whole answer, and read its token counts and why its first choice ended.
+
+    Args:
+        body: The answer.
+        provider: Name of the provider in the configuration, for errors.
+        operation: What was asked: embeddings come as ``data`` and have no finish reason, the others as ``choices``.
+
+    Raises:
+        ProviderError: ``upstream_invalid``, or the error in the body.
+    """
+    try:
+        if not body.isascii():
+            body.decode()
+        answer = _decode_answer(body)
+    except (ValueError, RecursionError) as error:
+        raise _invalid("an answer", body, error, provider) from None
+    field = "data" if operation == "embeddings" else "choices"
+    if answer.error or getattr(answer, field) is None:
+        raise find_error(_decode_any(body), provider) or _unusable(f"an answer without {field}", provider)
+    return _usage(answer.usage), answer.choices[0].finish_reason if answer.choices else None
+
+
+def parse_models(body: bytes, provider: str = "") -> list[ModelInfo]:
+    """Read a list of models, which some servers send without the object around it.
+
+    Raises:
+        ProviderError: ``upstream_invalid``, or the error in the body.
+    """
+    try:
+        document = _decode_any(body)
+    except (ValueError, RecursionError) as error:
+        raise _invalid("a list of models", body, error, provider) from None
+    rows = document.get("data") if isinstance(document, dict) else document
+    if not isinstance(rows, list):
+        raise find_error(document, provider) or _unusable("a list of models without data", provider)
+    return [_model(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+
+
+def _model(row: dict[str, Any]) -> ModelInfo:
+    created, owner = row.get("created"), row.get("owned_by")
+    return ModelInfo(
+        row["id"],
+        int(created) if isinstance(created, int | float) else 0,
+        owner if isinstance(owner, str) else "",
+    )
+
+
+def _read_chunk(data: bytes, provider: str) -> _Chunk:
+    try:
+        # Fields nobody looks at are skipped by the decoder without checking their UTF-8.
+        if not data.isascii():
+            data.decode()
+        chunk = _decode_chunk(data)
+    except (ValueError, RecursionError) as error:
+        raise _invalid("a chunk", data, error, provider) from None
+    if chunk.error or (chunk.choices is None and b'"error"' in data):
+        fault = find_error(_decode_any(data), provider)
+        if fault is not None:
+            raise fault
+    return chunk
+
+
+def _make_event(data: bytes, chunk: _Chunk) -> Event:
+    if b"\n" in data:
+        data = msgspec.json.format(data, indent=-1)
+    usage = None if chunk.usage is None else _usage(chunk.usage)
+    choices = chunk.choices
+    if not choices:
+        return Event(data, None, usage, bare_usage=usage is not None, has_output=False)
+    reason = None
+    output = False
+    for choice in choices:
+        if choice.finish_reason and reason is None:
+            reason = choice.finish_reason
+        if choice.text or (choice.delta and _says_something(choice.delta)):
+            output = True
+    return Event(data, reason, usage, has_output=output)
+
+
+def _says_something(delta: dict[str, Any]) -> bool:
+    # Nearly every delta is text, for which no generator need be set up.
+    return bool(delta.get("content")) or any(value and name != "role" for name, value in delta.items())
+
+
+def _usage(raw: object) -> Usage | None:
+    """Counts that cannot be read are as good as none: the answer is still what was asked and paid for."""
+    try:
+        return read_usage(raw) if isinstance(raw, dict) else None
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def _invalid(what: str, data: bytes, error: Exception, provider: str) -> ProviderError:
+    # An error may stand where the schema expects something else, as in Google's list with one object.
+    try:
+        document = _decode_any(data)
+    except (ValueError, RecursionError):
+        document = None
+    reason = str(error).removeprefix("JSON is malformed: ")
+    return find_error(document, provider) or _unusable(f"{what} that cannot be read: {reason}", provider)
+
+
+def _unusable(what: str, provider: str) -> ProviderError:
+    return ProviderError(
+        f"provider {provider} sent {what}", code="upstream_invalid", status_code=200, provider=provider
+    )

@@ -1,0 +1,285 @@
+"""OpenAI's chat completions, completions and embeddings: requests in both directions, and the stream to the client.
+
+What providers answer is read in `penstock.wire.openai_answers`. Requests are validated lightly: what Penstock does not
+use itself passes through, so that fields it has never heard of reach the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from penstock.core.errors import InvalidRequest
+from penstock.core.events import Batch
+from penstock.core.request import Operation, Request
+
+DONE = b"data: [DONE]\n\n"
+"""What ends a stream."""
+MAX_DEPTH = 64
+"""Deepest nesting of arrays and objects in a request, the body itself being the first level."""
+
+# A number is a double or an integer of any size up to 4300 digits, kept exactly; what a double cannot hold is refused.
+# Of duplicate keys the last one counts. It does so everywhere behind this decoder, because requests are encoded anew.
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_TYPES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+_NULL_USAGE = b',"usage":null}'
+
+
+class Inbound(msgspec.Struct, frozen=True):
+    """A client's request.
+
+    Attributes:
+        model: The model name.
+        payload: The body without the fields of this class.
+        stream: A stream is wanted.
+        include_usage: The stream shall end with a usage chunk.
+        stream_options: The other stream options, None when there are none.
+        cache_field: LiteLLM's ``cache`` field as it came; None when absent.
+        store: The answer shall be kept as a stored completion.
+    """
+
+    model: str
+    payload: dict[str, Any]
+    stream: bool = False
+    include_usage: bool = False
+    stream_options: dict[str, Any] | None = None
+    cache_field: object = None
+    store: bool = False
+
+
+class _UsageOnly(msgspec.Struct):
+    usage: object = msgspec.UNSET
+
+
+_decode_usage = msgspec.json.Decoder(_UsageOnly).decode
+
+
+def decode_request(operation: Operation, body: bytes) -> Inbound:
+    """Read a client's request body.
+
+    Raises:
+        InvalidRequest: 400; `code` is ``invalid_json``, ``invalid_type``, ``invalid_value`` or
+            ``missing_required_parameter``.
+    """
+    payload = _decode_object(body)
+    model = payload.pop("model", None)
+    if type(model) is not str or not model:
+        raise _no_model(model)
+    _CHECKS[operation](payload)
+    stream = _flag(payload, "stream")
+    if stream and operation == "embeddings":
+        raise _fault("stream", "embeddings cannot be streamed; leave stream out or set it to false", "invalid_value")
+    options = payload.pop("stream_options", None)
+    include_usage = False
+    if options is not None:
+        include_usage = _take_include_usage(options, stream=stream)
+    return Inbound(
+        model,
+        payload,
+        stream,
+        include_usage,
+        options or None,
+        payload.pop("cache", None),
+        _flag(payload, "store"),
+    )
+
+
+def encode_request(request: Request, model: str, *, stream_options: bool = True, omit: Iterable[str] = ()) -> bytes:
+    """Write the body for a provider.
+
+    Streams ask for usage always, because the ledger needs it; `frame` leaves it out again for clients who did not ask.
+
+    Args:
+        request: What to ask.
+        model: The provider's model.
+        stream_options: The provider knows the field; without it neither Penstock's nor the client's options are sent.
+        omit: Fields of the payload the provider must not get.
+
+    Raises:
+        InvalidRequest: The payload, given as Python values, cannot be written as JSON.
+    """
+    body = {"model": model, **request.payload}
+    for name in omit:
+        body.pop(name, None)
+    if request.stream:
+        body["stream"] = True
+        if stream_options:
+            body["stream_options"] = {**(request.stream_options or {}), "include_usage": True}
+    try:
+        return _encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the request cannot be written as JSON: {error}", code="invalid_json") from error
+
+
+def frame(batch: Batch, *, include_usage: bool) -> bytes:
+    """Frame events for a client; empty when there is nothing in them for one that did not ask for usage."""
+    if include_usage:
+        return b"".join([b"data: " + event.data + b"\n\n" for event in batch])
+    parts = []
+    for event in batch:
+        if not event.bare_usage:
+            data = event.data
+            parts.append(b"data: " + (_without_usage(data) if b'"usage"' in data else data) + b"\n\n")
+    return b"".join(parts)
+
+
+def error_frame(error: dict[str, Any]) -> bytes:
+    """Frame an OpenAI error object; it takes the place of the end of a stream that broke."""
+    return b"data: " + _encode({"error": error}) + b"\n\n"
+
+
+def _without_usage(data: bytes) -> bytes:
+    if data.endswith(_NULL_USAGE):
+        # The last brace closes the chunk itself, so this `usage` is the chunk's own and not one of a nested object.
+        return data[: -len(_NULL_USAGE)] + b"}"
+    usage = _decode_usage(data).usage
+    if usage is msgspec.UNSET:
+        return data
+    if usage is None and data.count(b'"usage"') == 1 and b',"usage":null,' in data:
+        return data.replace(b',"usage":null,', b",")
+    chunk = _decode(data)
+    del chunk["usage"]
+    return _encode(chunk)
+
+
+def _decode_object(body: bytes) -> dict[str, Any]:
+    try:
+        payload = _decode(body)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(body, error) from None
+    if type(payload) is not dict:
+        kind = _TYPES.get(type(payload), "null")
+        raise _fault(None, f"The request body must be a JSON object, it is {kind}.", "invalid_type")
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _too_deep(payload):
+        raise _fault(None, f"The request body is nested more than {MAX_DEPTH} levels deep.", "invalid_json")
+    return payload
+
+
+def _not_json(body: bytes, error: Exception) -> InvalidRequest:
+    if isinstance(error, RecursionError):
+        reason = f"it is nested more than {MAX_DEPTH} levels deep"
+    elif isinstance(error, UnicodeDecodeError):
+        reason = f"it is not valid UTF-8 ({_utf8_fault(body)})"
+    elif isinstance(error, msgspec.ValidationError):
+        reason = "a number in it is too large"
+    elif not body.strip():
+        reason = "it is empty"
+    else:
+        reason = str(error).removeprefix("JSON is malformed: ")
+    return _fault(None, f"The request body is not valid JSON: {reason}.", "invalid_json")
+
+
+def _utf8_fault(body: bytes) -> str:
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return f"byte {error.start}"
+    return "a string in it"
+
+
+def _too_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if type(node) is dict else node)
+            if type(child) is dict or type(child) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _fault(param: str | None, message: str, code: str) -> InvalidRequest:
+    return InvalidRequest(message, code=code, param=param)
+
+
+def _wrong_type(param: str, expected: str, value: object) -> InvalidRequest:
+    found = _TYPES.get(type(value), "null")
+    return _fault(param, f"Invalid type for '{param}': expected {expected}, got {found}.", "invalid_type")
+
+
+def _missing(param: str, hint: str) -> InvalidRequest:
+    return _fault(param, f"Missing required parameter: '{param}'. {hint}", "missing_required_parameter")
+
+
+def _no_model(value: object) -> InvalidRequest:
+    if value is None:
+        return _missing("model", "GET /v1/models lists the models on offer.")
+    if type(value) is not str:
+        return _wrong_type("model", "a string", value)
+    return _fault("model", "'model' is empty; GET /v1/models lists the models on offer.", "invalid_value")
+
+
+def _flag(payload: dict[str, Any], name: str) -> bool:
+    value = payload.pop(name, None)
+    if value is None:
+        return False
+    if type(value) is not bool:
+        raise _wrong_type(name, "a boolean", value)
+    return value
+
+
+def _take_include_usage(options: object, *, stream: bool) -> bool:
+    if type(options) is not dict:
+        raise _wrong_type("stream_options", "an object", options)
+    if not stream:
+        message = "'stream_options' is only allowed with \"stream\": true; leave it out or ask for a stream."
+        raise _fault("stream_options", message, "invalid_value")
+    value = options.pop("include_usage", None)
+    if value is not None and type(value) is not bool:
+        raise _wrong_type("stream_options.include_usage", "a boolean", value)
+    return value is True
+
+
+def _check_messages(payload: dict[str, Any]) -> None:
+    messages = payload.get("messages")
+    if messages is None:
+        raise _missing("messages", 'Send a list such as [{"role": "user", "content": "Hello"}].')
+    if type(messages) is not list:
+        raise _wrong_type("messages", "an array of objects", messages)
+    if not messages:
+        raise _fault("messages", "'messages' is empty; send at least one message.", "invalid_value")
+    for index, message in enumerate(messages):
+        if type(message) is not dict:
+            raise _wrong_type(f"messages[{index}]", "an object", message)
+        role = message.get("role")
+        if type(role) is not str or not role:
+            raise _no_role(f"messages[{index}].role", role)
+
+
+def _no_role(param: str, role: object) -> InvalidRequest:
+    if role is None:
+        return _missing(param, "It is one of system, developer, user, assistant and tool.")
+    if type(role) is not str:
+        return _wrong_type(param, "a string", role)
+    return _fault(param, f"'{param}' is empty.", "invalid_value")
+
+
+def _check_prompt(payload: dict[str, Any]) -> None:
+    prompt = payload.get("prompt")
+    if prompt is None:
+        raise _missing("prompt", "Send the text to complete.")
+    if type(prompt) is not str and type(prompt) is not list:
+        raise _wrong_type("prompt", "a string or an array", prompt)
+
+
+def _check_input(payload: dict[str, Any]) -> None:
+    given = payload.get("input")
+    if given is None:
+        raise _missing("input", "Send the text, or the list of texts, to embed.")
+    if type(given) is not str and type(given) is not list:
+        raise _wrong_type("input", "a string or an array", given)
+    if not given:
+        raise _fault("input", "'input' is empty; send at least one text to embed.", "invalid_value")
+
+
+_CHECKS: dict[Operation, Callable[[dict[str, Any]], None]] = {
+    "chat": _check_messages,
+    "completions": _check_prompt,
+    "embeddings": _check_input,
+}

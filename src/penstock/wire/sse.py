@@ -1,0 +1,112 @@
+"""Server-sent events: an incremental decoder, and framing (WHATWG HTML, section 9.2.6)."""
+
+from __future__ import annotations
+
+from penstock.core.errors import ProviderError
+
+_BOM = b"\xef\xbb\xbf"
+_START = b"data: "
+_BETWEEN = b"\n\ndata: "
+
+
+class SseDecoder:
+    """Turns the bytes of an event stream, cut anywhere, into the data of its events.
+
+    Event names, ids and retry times are skipped: every dialect spoken here repeats in the data what it needs. An event
+    is complete with the blank line that follows it; what the stream ends in the middle of is never returned.
+    """
+
+    __slots__ = ("_data", "_first", "_max", "_partial", "_size", "_skip_lf")
+
+    def __init__(self, max_line_bytes: int = 8 * 1024 * 1024) -> None:
+        """`max_line_bytes` bounds a line, and the data of one event, which may have several."""
+        self._max = max_line_bytes
+        self._partial = bytearray()
+        self._data: list[bytes] = []
+        self._size = 0
+        self._first = True
+        self._skip_lf = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the data of the events that `chunk` completes, lines joined with LF; they may be empty.
+
+        Raises:
+            ProviderError: ``upstream_invalid``, a line or an event is longer than allowed.
+        """
+        if self._skip_lf and chunk:
+            # The CR that ended the chunk before was a line end already; an LF now is its second half.
+            self._skip_lf = False
+            chunk = chunk.removeprefix(b"\n")
+        if self._partial:
+            if b"\n" not in chunk and b"\r" not in chunk:
+                self._keep(chunk)
+                return []
+            chunk = bytes(self._partial) + chunk
+            self._partial.clear()
+        if not self._data and len(chunk) <= self._max:
+            events = _split_plain(chunk)
+            if events is not None:
+                self._first = False
+                return events
+        return self._feed_lines(chunk)
+
+    def _feed_lines(self, chunk: bytes) -> list[bytes]:
+        lines = chunk.splitlines()
+        if chunk.endswith(b"\r"):
+            self._skip_lf = True
+        elif lines and not chunk.endswith(b"\n"):
+            self._keep(lines.pop())
+        if self._first and lines:
+            self._first = False
+            lines[0] = lines[0].removeprefix(_BOM)
+        events: list[bytes] = []
+        for line in lines:
+            if line:
+                self._take(line)
+            elif self._data:
+                events.append(b"\n".join(self._data))
+                self._data = []
+                self._size = 0
+        return events
+
+    def _take(self, line: bytes) -> None:
+        if len(line) > self._max:
+            raise self._too_long()
+        if line.startswith(b"data:"):
+            value = line[6:] if line.startswith(b" ", 5) else line[5:]
+        elif line == b"data":
+            value = b""
+        else:
+            return
+        # Empty lines count too: a list of them takes memory as well.
+        self._size += len(value) + 1
+        if self._size > self._max:
+            raise self._too_long()
+        self._data.append(value)
+
+    def _keep(self, piece: bytes) -> None:
+        self._partial += piece
+        if len(self._partial) > self._max:
+            raise self._too_long()
+
+    def _too_long(self) -> ProviderError:
+        return ProviderError(
+            f"the upstream's event stream has a line or an event of more than {self._max} bytes",
+            code="upstream_invalid",
+        )
+
+
+def encode(data: bytes) -> bytes:
+    """Frame `data` as one event; line breaks in it are kept as the format can (CR and CRLF arrive as LF)."""
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
+    return b"data: " + data + b"\n\n"
+
+
+def _split_plain(text: bytes) -> list[bytes] | None:
+    """Split a text of whole ``data: ...`` LF LF events, which most reads are; None when it is anything else."""
+    if not text.startswith(_START) or not text.endswith(b"\n\n") or b"\r" in text:
+        return None
+    events = text[6:-2].split(_BETWEEN)
+    # Two line feeds an event are all there are, so no event has further lines.
+    return events if text.count(b"\n") == 2 * len(events) else None
