@@ -1,0 +1,112 @@
+"""Anthropic's Messages API, and servers that speak it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from penstock.abc import ModelInfo, Transport
+from penstock.config.kinds import Kind
+from penstock.config.settings import ProviderSettings
+from penstock.core.clock import SystemClock
+from penstock.core.errors import ProviderError
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+from penstock.providers.endpoint import Endpoint, media_type, unsupported
+from penstock.providers.live import LiveAnswer
+from penstock.wire import anthropic_messages as wire
+
+_MAX_LINE_BYTES = 8 * 1024 * 1024
+_MOST_PAGES = 20
+_JSON, _STREAM = "application/json", "text/event-stream"
+_wall = SystemClock.wall
+
+
+class AnthropicProvider:
+    """One account at Anthropic."""
+
+    def __init__(self, settings: ProviderSettings, kind: Kind, transport: Transport, key: str | None) -> None:
+        """Send through `transport`, which is closed with the provider.
+
+        Args:
+            settings: The provider's settings; a `base_url` may end with ``/v1`` or not.
+            kind: Its kind, for the default address and the variable that should have had the key.
+            transport: Connections to the origin of the base URL.
+            key: The API key; without one, and without a header for it in the settings, every request fails.
+        """
+        self.name = settings.name
+        headers = {"anthropic-version": wire.VERSION}
+        if key:
+            headers["x-api-key"] = key
+        base_url = (settings.base_url or kind.base_url or "").rstrip("/").removesuffix("/v1")
+        self._endpoint = Endpoint(settings, base_url, transport, headers)
+        self._key_env = kind.key_env
+        self._missing_key = not self._endpoint.has_header("x-api-key", "authorization")
+
+    async def send(self, request: Request, target: Target) -> Response:
+        """Make one attempt.
+
+        Raises:
+            ProviderError: The attempt failed, for a stream before its first event; or the operation is not chat.
+            InvalidRequest: Anthropic does not have what is asked for.
+        """
+        if request.operation != "chat":
+            raise unsupported("Anthropic", request.operation, self.name)
+        self._check_key()
+        body = wire.encode_request(request.payload, model=target.model, stream=request.stream)
+        reply = await self._endpoint.post(
+            "/v1/messages",
+            body,
+            accept=_STREAM if request.stream else _JSON,
+            deadline=request.deadline,
+            parse_error=self._parse_error,
+        )
+        created = int(_wall())
+        try:
+            if request.stream and media_type(reply) == _STREAM:
+                live = LiveAnswer(
+                    reply, wire.StreamDecoder(created=created, provider=self.name, max_line_bytes=_MAX_LINE_BYTES)
+                )
+                await live.start()
+                return Response(source=live)
+            data = await self._endpoint.read_json(reply)
+            answer, usage, reason = wire.decode_answer(data, created=created, provider=self.name)
+        except BaseException:
+            await reply.aclose()
+            raise
+        await reply.aclose()
+        return Response(body=answer, usage=usage, finish_reason=reason)
+
+    async def models(self) -> list[ModelInfo]:
+        """List the models of the account, all pages.
+
+        Raises:
+            ProviderError: The provider cannot be asked.
+        """
+        self._check_key()
+        found: list[ModelInfo] = []
+        path = "/v1/models?limit=1000"
+        for _ in range(_MOST_PAGES):
+            data = await self._endpoint.get(path, parse_error=self._parse_error)
+            models, after = wire.decode_models(data, self.name)
+            found += [ModelInfo(id, created, "anthropic") for id, created in models]
+            if after is None:
+                break
+            path = f"/v1/models?limit=1000&after_id={quote(after, safe='')}"
+        return found
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._endpoint.transport.aclose()
+
+    def _check_key(self) -> None:
+        if self._missing_key:
+            raise ProviderError(
+                f"provider {self.name} has no API key: set {self._key_env}, or api_key in its settings",
+                code="upstream_auth",
+                provider=self.name,
+            )
+
+    def _parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+        return wire.parse_error(status, headers, body, self.name)

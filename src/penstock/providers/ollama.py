@@ -1,0 +1,107 @@
+"""A machine that runs Ollama."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from penstock.abc import HttpReply, ModelInfo, Transport
+from penstock.config.kinds import Kind
+from penstock.config.settings import ProviderSettings
+from penstock.core.clock import SystemClock
+from penstock.core.errors import ProviderError
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+from penstock.providers.endpoint import Endpoint
+from penstock.providers.live import LiveAnswer
+from penstock.wire import ollama_chat as wire
+
+_MAX_LINE_BYTES = 8 * 1024 * 1024
+_JSON, _STREAM = "application/json", "application/x-ndjson"
+_wall = SystemClock.wall
+
+
+class OllamaProvider:
+    """One Ollama server: chat, completions, embeddings and the models it has."""
+
+    def __init__(self, settings: ProviderSettings, kind: Kind, transport: Transport, key: str | None) -> None:
+        """Send through `transport`, which is closed with the provider.
+
+        Args:
+            settings: The provider's settings; `base_url` comes before the kind's.
+            kind: Its kind, for the default address.
+            transport: Connections to the origin of the base URL.
+            key: The key of a server that asks for one, as ollama.com does; usually None.
+        """
+        self.name = settings.name
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._endpoint = Endpoint(settings, settings.base_url or kind.base_url or "", transport, headers)
+
+    async def send(self, request: Request, target: Target) -> Response:
+        """Make one attempt.
+
+        Raises:
+            ProviderError: The attempt failed; for a stream, before its first event.
+            InvalidRequest: Ollama does not have what is asked for.
+        """
+        if request.operation == "embeddings":
+            return await self._embed(request, target)
+        payload, model, stream = request.payload, target.model, request.stream
+        if request.operation == "chat":
+            path, answer_id = "/api/chat", f"chatcmpl-{uuid.uuid4().hex}"
+            body = wire.encode_request(payload, model=model, stream=stream)
+        else:
+            path, answer_id = "/api/generate", f"cmpl-{uuid.uuid4().hex}"
+            body = wire.encode_completion(payload, model=model, stream=stream)
+        reply = await self._post(path, body, request, target)
+        created = int(_wall())
+        try:
+            if stream:
+                # Proxies label the lines as they like, so the lines themselves are looked at.
+                decoder = wire.StreamDecoder(
+                    id=answer_id, created=created, provider=self.name, max_line_bytes=_MAX_LINE_BYTES
+                )
+                live = LiveAnswer(reply, decoder)
+                await live.start()
+                return Response(source=live)
+            data = await self._endpoint.read_json(reply)
+            answer, usage, reason = wire.decode_answer(data, id=answer_id, created=created, provider=self.name)
+        except BaseException:
+            await reply.aclose()
+            raise
+        await reply.aclose()
+        return Response(body=answer, usage=usage, finish_reason=reason)
+
+    async def models(self) -> list[ModelInfo]:
+        """List the models that were pulled.
+
+        Raises:
+            ProviderError: The server cannot be asked.
+        """
+        data = await self._endpoint.get(
+            "/api/tags", parse_error=lambda status, headers, body: wire.parse_error(status, headers, body, self.name)
+        )
+        return [ModelInfo(name, changed, "ollama") for name, changed in wire.decode_models(data, self.name)]
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._endpoint.transport.aclose()
+
+    async def _embed(self, request: Request, target: Target) -> Response:
+        body = wire.encode_embeddings(request.payload, model=target.model)
+        reply = await self._post("/api/embed", body, request, target)
+        try:
+            data = await self._endpoint.read_json(reply)
+        finally:
+            await reply.aclose()
+        base64 = request.payload.get("encoding_format") == "base64"
+        answer, usage = wire.decode_embeddings(data, base64=base64, provider=self.name)
+        return Response(body=answer, usage=usage)
+
+    async def _post(self, path: str, body: bytes, request: Request, target: Target) -> HttpReply:
+        def parse_error(status: int, headers: Mapping[str, str], data: bytes) -> ProviderError:
+            return wire.parse_error(status, headers, data, self.name, target.model)
+
+        accept = _STREAM if request.stream else _JSON
+        return await self._endpoint.post(path, body, accept=accept, deadline=request.deadline, parse_error=parse_error)
