@@ -19,6 +19,7 @@ from penstock.wire.openai_errors import find_error
 from penstock.wire.sse import SseDecoder
 
 _DONE = b"[DONE]"
+_LF = 10
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -176,7 +177,7 @@ def _read_chunk(data: bytes, provider: str) -> _Chunk:
         chunk = _decode_chunk(data)
     except (ValueError, RecursionError) as error:
         raise _invalid("a chunk", data, error, provider) from None
-    if chunk.error or (chunk.choices is None and b'"error"' in data):
+    if chunk.error or (chunk.choices is None and data.find(b'"error"') >= 0):
         fault = find_error(_decode_any(data), provider)
         if fault is not None:
             raise fault
@@ -184,7 +185,7 @@ def _read_chunk(data: bytes, provider: str) -> _Chunk:
 
 
 def _make_event(data: bytes, chunk: _Chunk) -> Event:
-    if b"\n" in data:
+    if _LF in data:
         data = msgspec.json.format(data, indent=-1)
     usage = None if chunk.usage is None else _usage(chunk.usage)
     choices = chunk.choices
@@ -193,16 +194,17 @@ def _make_event(data: bytes, chunk: _Chunk) -> Event:
     reason = None
     output = False
     for choice in choices:
-        if choice.finish_reason and reason is None:
+        if reason is None and choice.finish_reason:
             reason = choice.finish_reason
-        if choice.text or (choice.delta and _says_something(choice.delta)):
+        delta = choice.delta
+        # Nearly every delta is text, which is looked for first.
+        if choice.text or (delta and (delta.get("content") or _says_something(delta))):
             output = True
     return Event(data, reason, usage, has_output=output)
 
 
 def _says_something(delta: dict[str, Any]) -> bool:
-    # Nearly every delta is text, for which no generator need be set up.
-    return bool(delta.get("content")) or any(value and name != "role" for name, value in delta.items())
+    return any(value and name != "role" for name, value in delta.items())
 
 
 def _usage(raw: object) -> Usage | None:

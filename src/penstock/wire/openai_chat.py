@@ -25,7 +25,7 @@ MAX_DEPTH = 64
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _TYPES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-_NULL_USAGE = b',"usage":null}'
+_USAGE, _NULL_USAGE = b'"usage"', b',"usage":null}'
 
 
 class Inbound(msgspec.Struct, frozen=True):
@@ -122,7 +122,10 @@ def frame(batch: Batch, *, include_usage: bool) -> bytes:
     for event in batch:
         if not event.bare_usage:
             data = event.data
-            parts.append(b"data: " + (_without_usage(data) if b'"usage"' in data else data) + b"\n\n")
+            # Cheaper than `in`.
+            if data.find(_USAGE) >= 0:
+                data = _without_usage(data)
+            parts.append(b"data: " + data + b"\n\n")
     return b"".join(parts)
 
 
@@ -138,8 +141,9 @@ def _without_usage(data: bytes) -> bytes:
     usage = _decode_usage(data).usage
     if usage is msgspec.UNSET:
         return data
-    if usage is None and data.count(b'"usage"') == 1 and b',"usage":null,' in data:
-        return data.replace(b',"usage":null,', b",")
+    before = data.find(_USAGE) - 1
+    if usage is None and data.startswith(b',"usage":null,', before) and data.find(_USAGE, before + 2) < 0:
+        return data[:before] + data[before + 13 :]
     chunk = _decode(data)
     del chunk["usage"]
     return _encode(chunk)
