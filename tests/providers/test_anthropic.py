@@ -13,6 +13,7 @@ from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.providers.anthropic import AnthropicProvider
 from penstock.providers.transport import open_transport
+from penstock.testing.conformance import check_provider
 from penstock.testing.upstream import UpstreamServer
 from penstock.testing.upstream_script import UpstreamReply, json_reply
 
@@ -241,3 +242,17 @@ async def test_models_are_listed_over_all_pages():
         "/v1/models?limit=1000",
         "/v1/models?limit=1000&after_id=a%2F1",
     ]
+
+
+async def test_it_keeps_the_promises_of_a_provider():
+    content = [{"type": "text", "text": "水門 opens 🚰."}]
+    counts = {"input_tokens": 12, "cache_creation_input_tokens": 30, "cache_read_input_tokens": 500, "output_tokens": 9}
+    whole = {"id": "m", "type": "message", "content": content, "stop_reason": "end_turn", "usage": counts}
+
+    def script(arrived):
+        if arrived.method == "GET":
+            return json_reply({"data": [{"id": "claude-haiku-4-5"}]})
+        return streamed(TEXT) if arrived.json().get("stream") else json_reply(whole)
+
+    async with UpstreamServer(script) as server:
+        await check_provider(provider(server), "claude-haiku-4-5")

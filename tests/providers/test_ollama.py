@@ -13,6 +13,7 @@ from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.providers.ollama import OllamaProvider
 from penstock.providers.transport import open_transport
+from penstock.testing.conformance import check_provider
 from penstock.testing.upstream import UpstreamServer
 from penstock.testing.upstream_script import UpstreamReply, json_reply
 
@@ -183,3 +184,15 @@ async def test_a_request_that_cannot_be_translated_is_not_sent():
             await near.send(request({"messages": HELLO["messages"], "n": 2}), TARGET)
         await near.aclose()
     assert server.connections == []
+
+
+async def test_it_keeps_the_promises_of_a_provider():
+    whole = {"message": {"content": "水の 門 🚰"}, "done": True, "prompt_eval_count": 26, "eval_count": 282}
+
+    def script(arrived):
+        if arrived.method == "GET":
+            return json_reply({"models": [{"name": "llama3.2"}]})
+        return streamed(CHAT) if arrived.json()["stream"] else json_reply(whole)
+
+    async with UpstreamServer(script) as server:
+        await check_provider(provider(server), "llama3.2")
