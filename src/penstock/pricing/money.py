@@ -1,0 +1,15 @@
+"""Money at rest: whole picodollars (1e-12 USD), because sums of integers are exact in every database."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+
+def to_picodollars(usd: Decimal) -> int:
+    """Convert dollars, rounding half to even; published prices a token are whole picodollars, so nothing is lost."""
+    return round(usd.scaleb(12))
+
+
+def to_usd(picodollars: int) -> Decimal:
+    """Convert picodollars, exactly."""
+    return Decimal(picodollars).scaleb(-12)

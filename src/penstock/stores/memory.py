@@ -1,0 +1,140 @@
+"""Stores that keep nothing beyond the process, for ``store.url: memory:``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from penstock.abc import StoredAnswer
+from penstock.core.call import Call
+from penstock.core.errors import InvalidRequest
+from penstock.core.request import Request
+
+RECENT = 1000
+COMPLETIONS = 1000
+
+
+class MemoryCacheStore:
+    """Stores nothing: what the cache itself holds in memory is all there is."""
+
+    async def index(self) -> Sequence[StoredAnswer]:
+        """Nothing survived."""
+        return ()
+
+    async def get(self, key: bytes) -> StoredAnswer | None:
+        """Nothing is here."""
+        return None
+
+    def put(self, answer: StoredAnswer) -> None:
+        """Keep nothing."""
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """There is nothing to delete."""
+
+
+class Recorded(NamedTuple):
+    """One finished call."""
+
+    call: Call
+    tenant: str
+    operation: str
+    model: str
+    stream: bool
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str] | None
+    duration_s: float
+    outcome: str
+
+
+class MemoryLedger:
+    """Keeps the newest `RECENT` calls.
+
+    Attributes:
+        recent: The calls, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.recent: deque[Recorded] = deque(maxlen=RECENT)
+
+    def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
+        """Keep one finished call, without its body."""
+        labels = request.tags, request.metadata
+        kind = request.tenant, request.operation, request.model, request.stream
+        self.recent.append(Recorded(call, *kind, *labels, duration_s, outcome))
+
+    async def flush(self) -> None:
+        """Nothing is ever waiting."""
+
+
+class _Kept(NamedTuple):
+    body: dict[str, Any]
+    messages: list[dict[str, Any]]
+
+    @property
+    def position(self) -> tuple[int, str]:
+        return int(self.body.get("created") or 0), self.body["id"]
+
+
+class MemoryCompletionStore:
+    """Keeps the `COMPLETIONS` stored last, of all tenants together."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], _Kept] = {}
+
+    async def create(self, tenant: str, completion: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> None:
+        """Keep `completion` and the messages it answered; replaces one of the same id."""
+        ident = completion["id"]
+        numbered = [{**message, "id": f"{ident}-{index}"} for index, message in enumerate(messages)]
+        body = {**completion, "metadata": dict(completion.get("metadata") or {})}
+        self._kept.pop((tenant, ident), None)
+        self._kept[tenant, ident] = _Kept(body, numbered)
+        if len(self._kept) > COMPLETIONS:
+            del self._kept[next(iter(self._kept))]
+
+    async def retrieve(self, tenant: str, completion_id: str) -> dict[str, Any] | None:
+        """Return the completion, or None."""
+        kept = self._kept.get((tenant, completion_id))
+        return None if kept is None else dict(kept.body)
+
+    async def messages(self, tenant: str, completion_id: str) -> list[dict[str, Any]] | None:
+        """Return the messages it answered, each with an ``id``, oldest first; None when there is no such completion."""
+        kept = self._kept.get((tenant, completion_id))
+        return None if kept is None else [dict(message) for message in kept.messages]
+
+    async def list(
+        self, tenant: str, *, after: str | None, limit: int, order: str, model: str | None, metadata: Mapping[str, str]
+    ) -> tuple[Sequence[dict[str, Any]], bool]:
+        """Return a page, and whether there is more; `order` is ``asc`` or ``desc`` by creation.
+
+        Raises:
+            InvalidRequest: There is no completion `after`.
+        """
+        down = order == "desc"
+        found = [
+            kept
+            for (owner, _), kept in self._kept.items()
+            if owner == tenant
+            and (model is None or kept.body.get("model") == model)
+            and metadata.items() <= kept.body["metadata"].items()
+        ]
+        if after is not None:
+            last = self._kept.get((tenant, after))
+            if last is None:
+                raise InvalidRequest(f"There is no stored completion {after[:200]!r} to list after.", param="after")
+            edge = last.position
+            found = [kept for kept in found if (kept.position < edge if down else kept.position > edge)]
+        found.sort(key=lambda kept: kept.position, reverse=down)
+        return [dict(kept.body) for kept in found[:limit]], len(found) > limit
+
+    async def update(self, tenant: str, completion_id: str, metadata: Mapping[str, str]) -> dict[str, Any] | None:
+        """Replace the metadata; return the completion, or None."""
+        kept = self._kept.get((tenant, completion_id))
+        if kept is None:
+            return None
+        kept.body["metadata"] = dict(metadata)
+        return dict(kept.body)
+
+    async def delete(self, tenant: str, completion_id: str) -> bool:
+        """Remove it; False when there is none."""
+        return self._kept.pop((tenant, completion_id), None) is not None

@@ -1,0 +1,83 @@
+"""From a store's URL to the stores."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from penstock.abc import CacheStore, CompletionStore, Ledger
+from penstock.core.clock import Clock
+from penstock.stores.memory import MemoryCacheStore, MemoryCompletionStore, MemoryLedger
+
+MEMORY = "memory:"
+
+
+class _Backend(Protocol):
+    async def start(self) -> None: ...
+    async def flush(self) -> None: ...
+    async def aclose(self) -> None: ...
+    @property
+    def state(self) -> tuple[int, int, int, str]: ...
+
+
+class Stores:
+    """The stores of one process, and their common lifetime.
+
+    Attributes:
+        cache: Cached answers.
+        ledger: The record of calls.
+        completions: Stored completions.
+    """
+
+    def __init__(
+        self, cache: CacheStore, ledger: Ledger, completions: CompletionStore, backend: _Backend | None = None
+    ) -> None:
+        self.cache = cache
+        self.ledger = ledger
+        self.completions = completions
+        self._backend = backend
+
+    @property
+    def state(self) -> tuple[int, int, int, str]:
+        """How writing goes: rows waiting, rows dropped, rows lost, and the error of the newest try, if it failed."""
+        return (0, 0, 0, "") if self._backend is None else self._backend.state
+
+    async def start(self) -> None:
+        """Open what has to be opened; once, before anything else.
+
+        Raises:
+            StoreError: The store cannot be opened; says why and how to mend it.
+        """
+        if self._backend is not None:
+            await self._backend.start()
+
+    async def flush(self) -> None:
+        """Wait until everything queued so far is on disk.
+
+        Raises:
+            StoreError: The newest of it could not be written.
+        """
+        if self._backend is not None:
+            await self._backend.flush()
+
+    async def aclose(self) -> None:
+        """Write out what is queued, then close; safe to call more than once, and without `start`."""
+        if self._backend is not None:
+            await self._backend.aclose()
+
+
+def open_store(url: str, clock: Clock) -> Stores:
+    """Make the stores `url` names: ``sqlite:///FILE``, or ``memory:``. Nothing is opened yet.
+
+    Raises:
+        ConfigError: `url` is something else.
+    """
+    if url == MEMORY:
+        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore())
+    # A library of 0.2 s that `memory:` does without.
+    from penstock.stores.sql.cache import SqlCacheStore  # noqa: PLC0415 - see above
+    from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
+    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
+    from penstock.stores.sql.ledger import SqlLedger  # noqa: PLC0415 - see above
+
+    database = Database(url, clock)
+    return Stores(SqlCacheStore(database), SqlLedger(database), SqlCompletionStore(database), database)

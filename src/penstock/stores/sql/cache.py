@@ -1,0 +1,116 @@
+"""Cached answers that survive a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.engine import Connection
+
+from penstock.abc import StoredAnswer
+from penstock.core.errors import StoreError
+from penstock.stores.sql.database import Database
+from penstock.stores.sql.sqlite import Insert
+from penstock.stores.sql.tables import answers
+
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+
+_Item = StoredAnswer | tuple[bytes]
+"""An answer to write, or the key of one to delete; told apart by identity, for a key may change again meanwhile."""
+
+
+class SqlCacheStore:
+    """`penstock.abc.CacheStore` in a database.
+
+    Answers wait in memory until they are written, 64 MiB of them at most, and can be read from there. When the queue is
+    half full answers are no longer taken, so that the ledger's rows still find room: losing one only costs a miss.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = database.writer
+        self._insert = Insert(answers, database.engine, replace=True, rows=1)
+        without_data = [column for column in answers.columns if column is not answers.c.data]
+        self._index = select(*without_data).order_by(answers.c.stored_at)
+        self._get = select(answers).where(answers.c.key == bindparam("wanted"))
+        self._delete = str(delete(answers).where(answers.c.key == bindparam("wanted")).compile(database.engine))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: dict[bytes, _Item] = {}
+        self._pending_bytes = 0
+
+    async def index(self) -> Sequence[StoredAnswer]:
+        """All entries with empty `data`, oldest first.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        return await self._database.read(self._read_index)
+
+    async def get(self, key: bytes) -> StoredAnswer | None:
+        """Return one entry; None when it is gone.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        pending = self._pending.get(key)
+        if pending is not None:
+            return pending if isinstance(pending, StoredAnswer) else None
+        return await self._database.read(lambda connection: self._read(connection, key))
+
+    def put(self, answer: StoredAnswer) -> None:
+        """Queue `answer` for writing; replaces an entry of the same key."""
+        if self._pending_bytes + len(answer.data) > MAX_PENDING_BYTES or self._writer.pending * 2 >= self._writer.limit:
+            self._writer.drop()
+            self.delete((answer.key,))  # an older answer must not stay in its place
+        elif self._queue(answer.key, answer):
+            self._pending_bytes += len(answer.data)
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Queue the removal of `keys`; unknown ones are ignored."""
+        for key in keys:
+            self._queue(key, (key,))
+
+    def write(self, connection: Connection, items: Sequence[_Item]) -> None:
+        """Write in the writer's thread; of several items for one key only the last matters."""
+        last = {item.key if isinstance(item, StoredAnswer) else item[0]: item for item in items}
+        gone = [item for item in last.values() if not isinstance(item, StoredAnswer)]
+        if gone:
+            connection.exec_driver_sql(self._delete, gone)
+        self._insert.run(connection, [_row(item) for item in last.values() if isinstance(item, StoredAnswer)])
+
+    def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
+        """Forget in the event loop what is written, or lost."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody will ask
+                self._loop.call_soon_threadsafe(self._forget, items)
+
+    def _queue(self, key: bytes, item: _Item) -> bool:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        queued = self._writer.put(self, item)
+        if queued:
+            self._pending[key] = item
+        else:
+            self._pending.pop(key, None)
+        return queued
+
+    def _forget(self, items: Sequence[_Item]) -> None:
+        for item in items:
+            if isinstance(item, StoredAnswer):
+                self._pending_bytes -= len(item.data)
+            key = item.key if isinstance(item, StoredAnswer) else item[0]
+            if self._pending.get(key) is item:
+                del self._pending[key]
+
+    def _read_index(self, connection: Connection) -> list[StoredAnswer]:
+        return [StoredAnswer(**row, data=b"") for row in connection.execute(self._index).mappings()]
+
+    def _read(self, connection: Connection, key: bytes) -> StoredAnswer | None:
+        row = connection.execute(self._get, {"wanted": key}).mappings().one_or_none()
+        return None if row is None else StoredAnswer(**row)
+
+
+def _row(answer: StoredAnswer) -> tuple[object, ...]:
+    return tuple([getattr(answer, column.name) for column in answers.columns])

@@ -1,0 +1,174 @@
+"""All that is SQLite's own: addresses, pragmas, what its errors mean, and SQL that other databases spell otherwise.
+
+SQLite runs in WAL mode, where readers and the writer do not wait for each other, with ``synchronous=NORMAL``: a killed
+process loses nothing that was committed; a power cut may lose the last commits, never the file's consistency.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from sqlalchemy import Column, Table, TableValuedAlias, create_engine, event, func, insert
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql import dml
+
+from penstock.core.errors import ConfigError, StoreError
+
+SCHEME = "sqlite:///"
+BUSY_TIMEOUT_S = 5.0
+CHECKED_BYTES = 64 * 1024 * 1024
+"""Files up to this size are checked whole at start, in about 0.1 s; damage in larger ones shows when it is read."""
+_WAL_BYTES = 64 * 1024 * 1024
+_READERS = 4
+
+
+def file_of(url: str) -> str:
+    """Return the path in a ``sqlite:///FILE`` URL; ``~`` is the home directory.
+
+    Raises:
+        ConfigError: It is another kind of URL, or names no file.
+    """
+    path = url.removeprefix(SCHEME)
+    if path == url or path in ("", ":memory:"):
+        shown = url.split("@")[-1]
+        raise ConfigError(f"cannot use {shown!r} as a store", key="store.url", expected="sqlite:///FILE or memory:")
+    return os.path.expanduser(path)
+
+
+def open_writing(path: str) -> Engine:
+    """Make the engine of the one connection that writes; its transactions take the write lock when they begin."""
+    return _engine(
+        path,
+        "BEGIN IMMEDIATE",
+        ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"journal_size_limit={_WAL_BYTES}"),
+        connections=1,
+    )
+
+
+def open_reading(path: str) -> Engine:
+    """Make an engine whose connections cannot write; it works while another process writes."""
+    return _engine(path, "BEGIN", ("query_only=ON",), connections=_READERS)
+
+
+def _engine(path: str, begin: str, pragmas: tuple[str, ...], *, connections: int) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=path),
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False, "isolation_level": None},
+        pool_size=connections,
+        max_overflow=0,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def check(connection: Connection, path: str) -> None:
+    """Read a file of moderate size through.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    if os.path.getsize(path) <= CHECKED_BYTES:
+        found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise StoreError(_damaged(path, str(found)), code="store_corrupt")
+
+
+def explain(error: BaseException, path: str) -> StoreError:
+    """Turn an error into one that says which file it is about and how to mend it."""
+    if isinstance(error, StoreError):
+        return error
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    name = getattr(cause, "sqlite_errorname", "") if isinstance(cause, sqlite3.Error) else ""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return StoreError(_damaged(path, str(cause)), code="store_corrupt")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return StoreError(_unopenable(path))
+    for prefix, advice in _ADVICE.items():
+        if name.startswith(prefix):
+            return StoreError(f"{path}: {cause}: {advice}")
+    return StoreError(f"{path}: {cause!r}")
+
+
+_ADVICE = {
+    "SQLITE_FULL": "free some space on its disk, or move it and set store.url",
+    "SQLITE_BUSY": f"another process has held it for {BUSY_TIMEOUT_S:g} s; end that process, or set another store.url",
+    "SQLITE_LOCKED": "another connection holds it; end the program that does",
+    "SQLITE_READONLY": "make the file and its directory writable for this user, or set another store.url",
+    "SQLITE_PERM": "make the file and its directory writable for this user, or set another store.url",
+    "SQLITE_IOERR": "the disk or file system failed; check both, or move the file and set store.url",
+}
+
+
+def _damaged(path: str, found: str) -> str:
+    return (
+        f"{path} is damaged or not an SQLite database ({found}): save what can be read with "
+        f"`sqlite3 {path} .recover | sqlite3 recovered.db` and put that in its place, restore a backup, "
+        "or move the file away to start with an empty one"
+    )
+
+
+def _unopenable(path: str) -> str:
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        return f"{path} is a directory: set store.url to a file in it"
+    if not os.path.isdir(folder):
+        return f"{path} cannot be opened: there is no directory {folder}; create it, or set another store.url"
+    return f"{path} cannot be opened: this user may not write in {folder}; change that, or set another store.url"
+
+
+def elements(column: Column[object]) -> TableValuedAlias:
+    """Make a table of a JSON array's elements, in its column ``value``."""
+    return func.json_each(column).table_valued("value")
+
+
+def pairs(column: Column[object]) -> TableValuedAlias:
+    """Make a table of a JSON object's members, in its columns ``key`` and ``value``."""
+    return func.json_each(column).table_valued("key", "value")
+
+
+def replacing(table: Table) -> dml.Insert:
+    """Make an INSERT that replaces the row of the same primary key."""
+    statement = sqlite.insert(table)
+    others = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)
+
+
+class Insert:
+    """An INSERT compiled once, for one row and for `rows` at a time.
+
+    The interpreter is free while SQLite runs a statement and has to be taken back after it, so few statements of many
+    rows are cheaper, and disturb the threads that serve requests less, than a statement a row.
+    """
+
+    def __init__(self, table: Table, engine: Engine, *, replace: bool = False, rows: int = 100) -> None:
+        self._rows = rows
+        statement = replacing(table) if replace else insert(table)
+        one = dict.fromkeys(column.name for column in table.columns)
+        self._one = str(statement.values(one).compile(engine))
+        self._many = str(statement.values([one] * rows).compile(engine))
+
+    def run(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
+        """Insert `rows`, whose values are the driver's own, in the order of the table's columns."""
+        start, size = 0, self._rows
+        while len(rows) - start >= size:
+            values = tuple([value for row in rows[start : start + size] for value in row])
+            connection.exec_driver_sql(self._many, values)
+            start += size
+        if start < len(rows):
+            connection.exec_driver_sql(self._one, rows[start:])

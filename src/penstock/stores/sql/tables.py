@@ -1,0 +1,124 @@
+"""The tables, as the newest migration leaves them.
+
+Times are microseconds (since the Unix epoch for ``started_at``), money is picodollars (1e-12 USD); both whole numbers.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+HEAD = "0001"
+"""Newest revision in `penstock.stores.migrations`; a database that is there needs no migration tool to be imported."""
+
+metadata = MetaData()
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite makes a primary key the row's own number only if its type is called INTEGER."""
+
+
+ID_SHIFT = 21
+
+
+def first_id(seconds: float) -> int:
+    """Return what the ids of calls that started then, seconds since the Unix epoch, or later are not below."""
+    return int(seconds * 1e3) << ID_SHIFT
+
+
+def _tokens() -> tuple[Column[int], ...]:
+    names = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+    return tuple(Column(name, BigInteger) for name in names)
+
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("request_id", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("operation", String(32), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("provider_model", Text),
+    Column("stream", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("cache", String(16), nullable=False),
+    Column("finish_reason", Text),
+    *_tokens(),
+    Column("usage_source", String(16)),
+    Column("cost_pusd", BigInteger),
+    Column("cost_source", String(16), nullable=False),
+    Column("saved_pusd", BigInteger),
+    Column("first_token_us", BigInteger),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("tags", JSON),
+    Column("metadata", JSON),
+    Index("calls_tenant", "tenant", "id"),
+)
+"""One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it."""
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("call_id", Id, ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("status_code", Integer),
+    *_tokens(),
+    Column("usage_source", String(16)),
+    Column("cost_pusd", BigInteger),
+    Column("cost_source", String(16), nullable=False),
+    Column("started_us", BigInteger, nullable=False),
+    Column("first_token_us", BigInteger),
+    Column("duration_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""One row a try; ``started_us`` counts from the call's start."""
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("form", String(16), nullable=False),
+    Column("stored_at", Float(53), nullable=False),
+    Column("fresh_until", Float(53), nullable=False),
+    Column("cost_pusd", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("finish_reason", Text),
+    Column("model", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+"""The exact cache; ``data`` is last, so that reading the others does not touch it."""
+
+completions = Table(
+    "completions",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("created", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("messages", JSON, nullable=False),
+    Index("completions_order", "tenant", "created", "id"),
+)
+"""Completions asked for with ``store: true``; ``body`` is without the metadata."""

@@ -1,0 +1,111 @@
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.core.call import Attempt, Call
+from penstock.core.clock import SystemClock
+from penstock.core.errors import ConfigError, StoreError
+from penstock.core.request import Request
+from penstock.core.usage import Usage
+from penstock.stores.opening import open_store
+from penstock.stores.sql.reports import GROUPS, usage_report
+
+
+async def test_sums_rates_costs_and_percentiles(stores, path, record, attempt):
+    for number in range(100):
+        record(stores.ledger, attempt(), cache="miss", usage=Usage(100, 200), duration_s=(number + 1) / 100)
+    for _ in range(50):
+        record(stores.ledger, cache="hit", usage=Usage(100, 200), saved_usd=Decimal("0.000135"), duration_s=0.001)
+    record(stores.ledger, attempt("0.5", "estimate"), model="slow", outcome="upstream_timeout", tenant="acme")
+    record(stores.ledger, attempt(None, "unknown"), model="slow", outcome="client_closed")
+    await stores.flush()
+    report = usage_report(f"sqlite:///{path}", days=1, by=["model"], recent=2)
+    total = report.total
+    assert (total.calls, total.errors, total.hits) == (152, 1, 50)
+    assert total.hit_rate == pytest.approx(50 / 152)
+    assert (total.input_tokens, total.output_tokens) == (15_000, 30_000)
+    assert (total.cost_usd, total.saved_usd) == (Decimal("0.5135"), Decimal("0.00675"))
+    assert (total.priced, total.estimated, total.unpriced) == (100, 1, 1)
+    fast, slow = report.lines
+    assert (fast.group, fast.calls, slow.group, slow.calls) == ({"model": "fast"}, 150, {"model": "slow"}, 2)
+    assert (fast.p50_s, fast.p95_s, fast.first_token_s) == (0.25, 0.93, 0.375)
+    assert [call.outcome for call in report.recent] == ["client_closed", "upstream_timeout"]
+    assert (report.recent[0].cost_usd, report.recent[1].cost_usd) == (None, Decimal("0.5"))
+
+
+async def test_every_split_and_two_at_once(stores, path, record, attempt):
+    record(stores.ledger, attempt(), tags=("a", "b"), metadata={"k": "v"})
+    record(stores.ledger, tags=("a",), cache="hit", tenant="acme")
+    record(stores.ledger, outcome="upstream_error")
+    await stores.flush()
+
+    def split(*by):
+        found = usage_report(f"sqlite:///{path}", days=1, by=by)
+        return {tuple(line.group.values()): line.calls for line in found.lines}
+
+    assert split("tag") == {("a",): 2, ("b",): 1, (None,): 1}
+    assert split("provider") == {("openai",): 1, (None,): 2}
+    assert split("cache") == {("hit",): 1, (None,): 2}
+    assert split("outcome") == {("ok",): 2, ("upstream_error",): 1}
+    assert split("tenant", "model") == {("default", "fast"): 2, ("acme", "fast"): 1}
+    assert set(split(*GROUPS)) == {
+        ("fast", "default", "openai", None, "a", "ok"), ("fast", "default", "openai", None, "b", "ok"),
+        ("fast", "acme", None, "hit", "a", "ok"), ("fast", "default", None, None, None, "upstream_error"),
+    }  # fmt: skip
+    assert split() == {}
+
+
+async def test_only_the_period_counts(stores, path, record):
+    now = SystemClock.wall()
+    for age in (0.0, 0.9, 1.1, 40.0):
+        record(stores.ledger, started_at=now - age * 86_400)
+    await stores.flush()
+    assert usage_report(f"sqlite:///{path}", days=1).total.calls == 2
+    assert usage_report(f"sqlite:///{path}", days=30).total.calls == 3
+    assert len(usage_report(f"sqlite:///{path}", days=1, recent=9).recent) == 4
+
+
+async def test_an_empty_ledger_is_a_report_of_nothing(stores, path):
+    report = usage_report(f"sqlite:///{path}", days=1, by=["model"], recent=3)
+    assert (report.total.calls, report.total.cost_usd, report.total.p50_s) == (0, Decimal(0), None)
+    assert (report.lines, report.recent) == ([], [])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.decimals(min_value=0, max_value=1000, places=12), min_size=1, max_size=30))
+async def test_the_sum_in_the_report_is_the_sum_of_the_dollars(tmp_path_factory, costs):
+    url = f"sqlite:///{tmp_path_factory.mktemp('sum')}/s.db"
+    stores = open_store(url, SystemClock())
+    await stores.start()
+    for cost in costs:
+        call = Call("r", attempts=[Attempt("p", "m", 0.0, usage=Usage(1, 1), cost_usd=cost, cost_source="provider")])
+        stores.ledger.record(Request("chat", "m", {}, call), call, duration_s=1.0, outcome="ok")
+    await stores.aclose()
+    assert usage_report(url, days=1).total.cost_usd == sum(costs)
+
+
+@pytest.mark.parametrize(
+    ("url", "by", "said"),
+    [("memory:", [], "keeps no record"), ("mysql://h", [], "sqlite:///FILE"), ("memory:", ["colour"], "tenant")],
+)
+def test_what_cannot_be_reported_is_explained(url, by, said):
+    with pytest.raises(ConfigError) as caught:
+        usage_report(url, days=1, by=by)
+    assert said in str(caught.value)
+
+
+def test_a_missing_file_is_not_made(path):
+    with pytest.raises(ConfigError, match="penstock serve"):
+        usage_report(f"sqlite:///{path}", days=1)
+    assert not path.exists()
+
+
+def test_an_empty_or_foreign_file_is_explained(path):
+    path.touch()
+    with pytest.raises(StoreError, match="penstock serve"):
+        usage_report(f"sqlite:///{path}", days=1)
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match="damaged"):
+        usage_report(f"sqlite:///{path}", days=1)
