@@ -7,10 +7,12 @@ import http.client
 import importlib.util
 import ipaddress
 import os
+import platform
 import shutil
 import socket
 import sqlite3
 import sys
+from contextlib import closing
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
@@ -18,6 +20,7 @@ import click
 
 from penstock.cli.output import config_option, emit, json_option
 from penstock.cli.reaching import TIMEOUT_S, Reached, reach_all
+from penstock.config.completion import CREDENTIALS
 from penstock.config.kinds import KINDS
 from penstock.config.loader import Loaded, load
 from penstock.config.settings import ProviderSettings, ServerSettings, Settings
@@ -79,20 +82,18 @@ def check_all(loaded: Loaded) -> list[Finding]:
     reached = reach_all(usable)
     for provider in settings.providers:
         if provider not in usable:
-            variable = KINDS[provider.kind].key_env
-            found.append(
-                Finding(f"provider {provider.name}", "warn", "it has no key", f"set {variable} or its api_key")
-            )
+            mend = f"set {KINDS[provider.kind].key_env} or its api_key"
+            found.append(Finding(f"provider {provider.name}", "warn", "it has no key", mend))
         else:
             found.append(check_provider(provider, reached.get(provider.name), _wanted(settings, provider.name)))
     return [*found, check_clock(list(reached.values()), SystemClock().wall())]
 
 
 def check_python() -> Finding:
-    """Whether this Python is new enough."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Finding("python", "fail", version, "install Python 3.11 or newer")
+    """Which Python this is; one that is too old does not get here."""
+    version = platform.python_version()
+    if sys.version_info.releaselevel != "final":
+        return Finding("python", "warn", version, "use a released version of Python")
     return Finding("python", "ok", version)
 
 
@@ -130,9 +131,8 @@ def check_address(server: ServerSettings) -> Finding:
             return Finding(name, "fail", f"{shown} is in use", "stop what uses it, or set server.port (--port)")
         if error.errno == errno.EACCES:
             return Finding(name, "fail", f"{shown} needs privileges", "set server.port (--port) to 1024 or more")
-        return Finding(
-            name, "fail", f"{shown}: {error.strerror or error}", "set server.host to an address of this host"
-        )
+        seen = f"{shown}: {error.strerror or error}"
+        return Finding(name, "fail", seen, "set server.host to an address this machine has")
     return Finding(name, "ok", f"{shown} is free")
 
 
@@ -160,9 +160,7 @@ def check_provider(provider: ProviderSettings, reached: Reached | None, wanted: 
     if reached.status in (401, 403):
         return Finding(name, "fail", f"{provider.base_url} refuses the key ({reached.status})", "check its api_key")
     if reached.status >= 500:
-        return Finding(
-            name, "warn", f"{provider.base_url} answers {reached.status}", "see whether it is having trouble"
-        )
+        return Finding(name, "warn", f"{provider.base_url} answers {reached.status}", "see whether it has trouble")
     missing = [model for model in wanted if reached.models is not None and not _offers(reached.models, model)]
     if missing:
         pull = f"ollama pull {missing[0]}" if provider.kind == "ollama" else "check the targets' model names"
@@ -187,7 +185,8 @@ def check_clock(reached: list[Reached], now: float) -> Finding:
 
 def _lacks_key(provider: ProviderSettings) -> bool:
     row = KINDS[provider.kind]
-    return provider.api_key is None and row.key_env is not None and provider.base_url == row.base_url
+    credentials = provider.api_key or CREDENTIALS.intersection(map(str.lower, provider.headers))
+    return not credentials and row.key_env is not None and provider.base_url == row.base_url
 
 
 def _wanted(settings: Settings, provider: str) -> list[str]:
@@ -221,10 +220,9 @@ def _check_database(path: str) -> Finding:
     if not os.path.exists(path):
         return Finding("store", "ok", f"{path} can be made")
     try:
-        with sqlite3.connect(path, timeout=1, isolation_level=None) as database:
+        with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
             database.execute("ROLLBACK")
-        database.close()
     except sqlite3.Error as error:
         if "locked" in str(error):
             return Finding("store", "warn", f"{path} is locked", "another process is writing; look again")

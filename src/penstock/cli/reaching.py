@@ -1,4 +1,4 @@
-"""Asking providers for their models, as a check: a plain request each, in threads, apart from the gateway's own client."""
+"""Asking providers for their models, as a check: one plain request each, apart from the gateway's own client."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _reach(provider: ProviderSettings) -> Reached:
 
 
 def _opener(provider: ProviderSettings) -> urllib.request.OpenerDirector:
-    proxies = None if provider.proxy is None else {}
+    proxies: dict[str, str] | None = None if provider.proxy is None else {}
     if provider.proxy not in (None, "none"):
         proxies = {scheme: str(provider.proxy) for scheme in ("http", "https")}
     return urllib.request.build_opener(

@@ -14,7 +14,8 @@ from penstock.config.provenance import Missing, Node, Origin, Path, wrap
 
 _SIMULATED_ONLY = ("latency", "faults")
 _NEVER_SIMULATED = ("base_url", "api_key", "headers", "query", "ca_file", "proxy")
-_CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
+CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
+"""Headers that stand in for a key."""
 
 
 def complete(tree: Node, environ: Mapping[str, str], problems: Problems) -> list[str]:
@@ -116,7 +117,7 @@ class _Providers:
     def _brings_credentials(self, entry: Node) -> bool:
         headers = entry.value.get("headers")
         names = headers.value if headers is not None and isinstance(headers.value, dict) else ()
-        return any(name.lower() in _CREDENTIALS for name in names)
+        return any(name.lower() in CREDENTIALS for name in names)
 
 
 def _absent(tree: Node, key: str) -> bool:

@@ -8,7 +8,7 @@ from penstock.config.document import compose
 from penstock.config.fields import PREFIX, variables
 from penstock.config.kinds import ROWS
 from penstock.config.problems import Problems, closest
-from penstock.config.provenance import Node, Origin, wrap
+from penstock.config.provenance import Missing, Node, Origin, wrap
 from penstock.core.errors import ConfigError
 
 FILE = "PENSTOCK_CONFIG"
@@ -61,5 +61,5 @@ def _structured(text: str, origin: Origin, problems: Problems) -> Node:
         local.raise_any()
     except ConfigError as error:
         problems.add(f"not usable as YAML or JSON: {error.message}", origin)
-        return Node({}, origin)
+        return Node(Missing(), origin)
     return wrap(tree.plain(), origin)

@@ -82,8 +82,11 @@ class Rows:
 
     def add_fallbacks(self, node: Node, path: Path) -> None:
         """Add ``fallbacks: [{model: [other, ...]}]``."""
-        for index, entry in enumerate(node.value if isinstance(node.value, list) else ()):
-            for name, others in entry.value.items() if isinstance(entry.value, dict) else ():
+        if not isinstance(node.value, list) or not all(isinstance(entry.value, dict) for entry in node.value):
+            self._lose(path, node, "not a list of mappings")
+            return
+        for index, entry in enumerate(node.value):
+            for name, others in entry.value.items():
                 self._fallbacks.setdefault(name, []).extend(_names(others, (*path, index, name)))
 
     def add_default_fallbacks(self, node: Node, path: Path) -> None:
@@ -92,7 +95,10 @@ class Rows:
 
     def add_aliases(self, node: Node, path: Path) -> None:
         """Add ``model_group_alias: {alias: model}``."""
-        for alias, other in node.value.items() if isinstance(node.value, dict) else ():
+        if not isinstance(node.value, dict):
+            self._lose(path, node, "not a mapping")
+            return
+        for alias, other in node.value.items():
             name = other.text("model") if isinstance(other.value, dict) else other.value
             if name in self._targets:
                 self._aliases[alias] = name
@@ -137,7 +143,7 @@ class Rows:
         for known in self.providers:
             if {key: value for key, value in known.items() if key != "name"} == settings:
                 return str(known["name"])
-        name = self._free_name(kind.name)
+        name = self._free_name(settings["kind"])
         self.providers.append({"name": name, **settings})
         return name
 

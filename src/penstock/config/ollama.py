@@ -41,7 +41,8 @@ def answers(host: str = "127.0.0.1", port: int = DEFAULT_PORT, timeout_s: float 
     try:
         connection.request("GET", "/api/version")
         reply = connection.getresponse()
-        return reply.status == 200 and "version" in json.loads(reply.read(4096))
+        found = json.loads(reply.read(4096))
+        return reply.status == 200 and isinstance(found, dict) and "version" in found
     except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:

@@ -1,0 +1,58 @@
+# Two commands matter: `make run` and `make test`. Both set up what they need on a machine that has only Python 3.11+.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help run demo test test-fast check bench docs footprint clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.run ## Set up and start the gateway on embedded defaults (ARGS="--port 8080")
+	@exec $(BIN)/penstock serve $(ARGS)
+
+demo: $(VENV)/.run ## Start the gateway and send it a few minutes of mixed traffic (ARGS="--seconds 60")
+	@exec $(BIN)/penstock demo $(ARGS)
+
+test: $(VENV)/.dev .peers/.tests ## Set up and run all tests, real servers and official SDKs included
+	$(BIN)/pytest $(ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests that need no other project's server
+	$(BIN)/pytest -m 'not peer' $(ARGS)
+
+check: $(VENV)/.dev ## Lint, types, import rules, formatting, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config .importlinter.toml
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.dev ## Measure the gateway beside nginx, LiteLLM and Portkey (needs wrk, nginx and npm)
+	$(BIN)/python -m benchmarks.gateway --json $(ARGS)
+
+docs: $(VENV)/.dev ## Serve the documentation on a loopback address
+	$(BIN)/mkdocs serve
+
+footprint: ## Print packages, megabytes and import time of the default install, in an environment of its own
+	@scripts/footprint $(PYTHON)
+
+clean: ## Remove environments and what the tools left
+	rm -rf $(VENV) .peers .footprint build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@scripts/environment $(PYTHON) $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml
+	@[ -e $(VENV)/.dev ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@ $(VENV)/.run
+
+.peers/.tests: scripts/peers
+	@scripts/peers $(PYTHON)
+	@touch $@

@@ -1,0 +1,97 @@
+"""Between an answer on its way to a client and one at rest in a store."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from penstock.abc import StoredAnswer
+from penstock.caching.key import cache_key
+from penstock.caching.storable import storable_body, storable_events
+from penstock.core.canonical import make_event, read_usage
+from penstock.core.events import Batch
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.usage import Usage
+
+_PICODOLLARS = Decimal(10) ** 12
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What may be stored.
+
+    Attributes:
+        max_bytes: Larger answers may not.
+        tool_calls: Answers that call tools may.
+    """
+
+    max_bytes: int
+    tool_calls: bool
+
+
+def write_answer(
+    request: Request, response: Response, events: Batch, limits: Limits, *, now: float, ttl_s: float
+) -> StoredAnswer | None:
+    """Put a complete answer to rest; None if it may not be stored.
+
+    Args:
+        request: What was asked.
+        response: The answer.
+        events: Its chunks, if it has no body.
+        limits: What may be stored.
+        now: Seconds since the epoch.
+        ttl_s: How long it stays fresh.
+    """
+    body = response.body
+    data = body if body is not None else b"\n".join([event.data for event in events])
+    if len(data) > limits.max_bytes:
+        return None
+    if body is not None:
+        storable = storable_body(body, tool_calls=limits.tool_calls)
+    else:
+        storable = storable_events(events, tool_calls=limits.tool_calls)
+    if not storable:
+        return None
+    usage = response.usage or request.call.usage or Usage()
+    return StoredAnswer(
+        key=cache_key(request),
+        tenant=request.tenant,
+        form="json" if body is not None else "events",
+        data=data,
+        stored_at=now,
+        fresh_until=now + ttl_s,
+        cost_pusd=_cost_pusd(request),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        finish_reason=response.finish_reason,
+        model=request.model,
+    )
+
+
+def read_answer(answer: StoredAnswer) -> tuple[bytes | None, Batch | None, Usage | None]:
+    """Read what `write_answer` wrote: the body or the events, and the tokens.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        if answer.form == "json":
+            return answer.data, None, read_usage(_decode(answer.data).get("usage"))
+        chunks = _decode_lines(answer.data)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the stored answer is damaged: {error}") from error
+    lines = answer.data.split(b"\n")
+    events = [msgspec.structs.replace(make_event(chunk), data=line) for chunk, line in zip(chunks, lines, strict=True)]
+    return None, events, next((event.usage for event in reversed(events) if event.usage is not None), None)
+
+
+def _cost_pusd(request: Request) -> int:
+    """What the answer cost: this call's attempts, or those of the call it was joined to."""
+    call = request.call
+    cost_usd = sum([attempt.cost_usd for attempt in call.attempts if attempt.cost_usd is not None], Decimal(0))
+    return int((cost_usd or call.saved_usd or Decimal(0)) * _PICODOLLARS)

@@ -1,0 +1,172 @@
+"""The exact cache's memory: an index of all entries, and the answers themselves as far as they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from penstock.abc import StoredAnswer
+from penstock.caching.eviction import Sieve, Slot, regeneration_cost
+from penstock.core.events import Batch
+from penstock.core.usage import Usage
+
+PICODOLLAR_USD = Decimal("1e-12")
+
+_BODY_OVERHEAD, _EVENT_OVERHEAD = 100, 150
+"""Bytes of the objects around a body and around each chunk."""
+_KEPT_STALE_S = 86_400.0
+"""How long past its freshness an entry is kept in case a client asks for `stale-if-error`."""
+
+
+class Entry:
+    """What is known of one cached answer.
+
+    Attributes:
+        key: SHA-256 of what was asked.
+        tenant: Whose it is.
+        stored_at: Seconds since the epoch.
+        fresh_until: Seconds since the epoch.
+        cost: Regeneration cost, see `eviction`.
+        saved_usd: What a hit saves; None when the price is unknown.
+        usage: Tokens the answer took.
+        finish_reason: Why it ended.
+        body: The answer as JSON, if it is in memory in this form.
+        events: Its chunks, if they are in memory; treat as immutable.
+    """
+
+    __slots__ = (
+        "body",
+        "cost",
+        "events",
+        "finish_reason",
+        "fresh_until",
+        "held",
+        "key",
+        "listed",
+        "saved_usd",
+        "stored_at",
+        "tenant",
+        "usage",
+    )
+
+    def __init__(self, answer: StoredAnswer, usage: Usage | None = None) -> None:
+        """Of `answer` the data is left aside; `usage` is given when more is known of it than `answer` can say."""
+        self.key = answer.key
+        self.tenant = answer.tenant
+        self.stored_at = answer.stored_at
+        self.fresh_until = answer.fresh_until
+        self.cost = regeneration_cost(answer.cost_pusd, answer.input_tokens, answer.output_tokens)
+        self.saved_usd = answer.cost_pusd * PICODOLLAR_USD if answer.cost_pusd else None
+        if usage is None and (answer.input_tokens or answer.output_tokens):
+            usage = Usage(answer.input_tokens, answer.output_tokens)
+        self.usage = usage
+        self.finish_reason = answer.finish_reason
+        self.body: bytes | None = None
+        self.events: Batch | None = None
+        self.listed: Slot | None = None
+        self.held: Slot | None = None
+
+    def touch(self) -> None:
+        """It was asked for."""
+        if self.listed is not None:
+            self.listed.touch()
+        if self.held is not None:
+            self.held.touch()
+
+
+class Entries:
+    """Bounded by number of entries, and by the bytes of the answers held in memory; each has its own `Sieve`."""
+
+    def __init__(self, max_entries: int, max_memory_bytes: int, *, kept_stale_s: float = 0.0) -> None:
+        """`kept_stale_s`: how long stale entries can be of use, a day at least."""
+        self._by_key: dict[bytes, Entry] = {}
+        self._list = Sieve(max_entries, max_entries)
+        self._memory = Sieve(max_entries, max_memory_bytes)
+        self._max_memory_bytes = max_memory_bytes
+        self._kept_stale_s = max(kept_stale_s, _KEPT_STALE_S)
+        self.find = self._by_key.get
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._by_key.values())
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the answers in memory."""
+        return self._memory.size
+
+    def put(self, entry: Entry) -> list[bytes]:
+        """List `entry`, replacing one of the same key; returns the keys that had to leave."""
+        self.remove(entry.key)
+        gone = self._list.make_room(1)
+        for key in gone:
+            self._forget(self._by_key.pop(key))
+        entry.listed = self._list.add(entry.key, 1, entry.cost)
+        self._by_key[entry.key] = entry
+        return gone
+
+    def hold(self, entry: Entry, body: bytes | None, events: Batch | None) -> None:
+        """Keep `entry`'s answer in memory, in one form or both, unless it is too large or no longer listed."""
+        size = _size(body, events)
+        if entry.listed is None or size > self._max_memory_bytes:
+            return
+        credit = self._release(entry)
+        for key in self._memory.make_room(size):
+            loser = self._by_key[key]
+            loser.held = loser.body = loser.events = None
+        entry.body, entry.events = body, events
+        entry.held = self._memory.add(entry.key, size, entry.cost)
+        entry.held.credit = max(entry.held.credit, credit)
+
+    def remove(self, key: bytes) -> bool:
+        """Forget an entry; False when there is none."""
+        entry = self._by_key.pop(key, None)
+        if entry is None:
+            return False
+        if entry.listed is not None:
+            self._list.remove(entry.listed)
+        self._forget(entry)
+        return True
+
+    def clear(self, tenant: str | None = None) -> list[bytes]:
+        """Forget all entries, or one tenant's; returns their keys."""
+        keys = [entry.key for entry in self if tenant is None or entry.tenant == tenant]
+        for key in keys:
+            self.remove(key)
+        return keys
+
+    def outdated(self, entry: Entry, now: float) -> bool:
+        """Nobody can be given `entry` any more."""
+        return now >= entry.fresh_until + self._kept_stale_s
+
+    def expire(self, now: float) -> list[bytes]:
+        """Forget outdated entries at the old end; returns their keys. Costs nothing when there are none."""
+        gone: list[bytes] = []
+        while self._by_key:
+            oldest = next(iter(self._by_key.values()))
+            if not self.outdated(oldest, now):
+                break
+            self.remove(oldest.key)
+            gone.append(oldest.key)
+        return gone
+
+    def _forget(self, entry: Entry) -> None:
+        entry.listed = None
+        self._release(entry)
+
+    def _release(self, entry: Entry) -> int:
+        held, entry.held = entry.held, None
+        entry.body = entry.events = None
+        if held is None:
+            return 0
+        self._memory.remove(held)
+        return held.credit
+
+
+def _size(body: bytes | None, events: Batch | None) -> int:
+    size = len(body) + _BODY_OVERHEAD if body is not None else 0
+    if events is not None:
+        size += sum([len(event.data) + _EVENT_OVERHEAD for event in events])
+    return size

@@ -1,0 +1,200 @@
+"""One upstream call, and the passengers who wait for it.
+
+A flight belongs to none of its passengers: it runs in a task of its own, whoever comes or goes, and ends early only
+when nobody is left. What it has said so far is kept, so that a late passenger hears it from the beginning. It takes
+newcomers until the first passenger has heard all of it, or until it has said more than `MAX_KEPT_BYTES`; from then on,
+what everybody has heard is let go, and a passenger further behind than that is cut off rather than held for. The
+upstream is read `MAX_AHEAD_BYTES` ahead of the fastest passenger, so slow ones never hold up the others, and all of
+them together being slow holds up the upstream.
+
+Exactly one passenger pays: the attempts are on the notes of its call. When it leaves early, another one pays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from decimal import Decimal
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from penstock.core.call import Call
+from penstock.core.events import Batch
+from penstock.core.response import Response
+
+if TYPE_CHECKING:
+    from penstock.caching.seat import Seat
+
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+MAX_AHEAD_BYTES = 256 * 1024
+
+
+class Flight:
+    """One upstream call and what it has said.
+
+    Attributes:
+        request: What is asked, with notes of its own.
+        leader: For whom it was started.
+        seats: Who waits for it, in the order in which they came.
+        handed_over: It repeats a flight that failed.
+        ended: Nothing more will be said.
+        error: Why it failed, if it did.
+        said_bytes: How much has been said.
+        task: Runs it.
+    """
+
+    __slots__ = (
+        "_ahead_bytes",
+        "_answer",
+        "_batches",
+        "_dropped",
+        "_key",
+        "_payer",
+        "_room",
+        "_table",
+        "ended",
+        "error",
+        "handed_over",
+        "leader",
+        "request",
+        "said_bytes",
+        "seats",
+        "task",
+    )
+
+    def __init__(self, key: bytes, leader: Seat, table: dict[bytes, Flight], *, handed_over: bool = False) -> None:
+        """Enter the flight in `table`, where newcomers look for it, with `leader` on board."""
+        call = leader.request.call
+        notes = Call(id=call.id, started=call.started, started_at=call.started_at, key=key, attempts=call.attempts)
+        self.request = msgspec.structs.replace(leader.request, call=notes)
+        self.leader = self._payer = leader
+        self.seats: dict[Seat, None] = {}
+        self.handed_over = handed_over
+        self.ended = False
+        self.error: BaseException | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._batches: list[Batch] = []
+        self._dropped = 0
+        self.said_bytes = 0
+        self._ahead_bytes = 0
+        self._answer: Response | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._key = key
+        self._table = table
+        table[key] = self
+        self.admit(leader)
+
+    @property
+    def silent(self) -> bool:
+        """Nothing has been said yet."""
+        return self.said_bytes == 0
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """What the attempts cost, as far as it is known."""
+        costs = [attempt.cost_usd for attempt in self.request.call.attempts if attempt.cost_usd is not None]
+        return sum(costs, Decimal(0)) if costs else None
+
+    def pays(self, seat: Seat) -> bool:
+        """The attempts are on the notes of `seat`."""
+        return seat is self._payer
+
+    def admit(self, seat: Seat) -> None:
+        """Take `seat` on board."""
+        seat.flight = self
+        self.seats[seat] = None
+        if seat.gathers:
+            self.heard()
+
+    def leave(self, seat: Seat) -> asyncio.Task[None] | None:
+        """`seat` has heard enough; if it was the last and there is more to say, return the task, now cancelled."""
+        if seat not in self.seats:
+            return None
+        del self.seats[seat]
+        if self.ended:
+            return None
+        if not self.seats:
+            self.retire()
+            if self.task is not None:
+                self.task.cancel()
+            return self.task
+        if seat is self._payer:
+            self._payer = next(iter(self.seats))
+            own, attempts = self._payer.request.call, self.request.call.attempts
+            attempts[:0] = own.attempts
+            own.attempts = attempts
+            seat.request.call.attempts = []
+        return None
+
+    def retire(self) -> None:
+        """Take no newcomers any more."""
+        if self._table.get(self._key) is self:
+            del self._table[self._key]
+
+    def say(self, batch: Batch) -> None:
+        """Let everybody hear `batch`."""
+        size = sum([len(event.data) for event in batch])
+        self._batches.append(batch)
+        self.said_bytes += size
+        self._ahead_bytes += size
+        if self.said_bytes > MAX_KEPT_BYTES:
+            self._let_go()
+        for seat in self.seats:
+            if not seat.gathers:
+                seat.wake()
+
+    async def room(self) -> None:
+        """Wait while everybody is far behind."""
+        while self._ahead_bytes > MAX_AHEAD_BYTES and not any(seat.gathers for seat in self.seats):
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def heard(self) -> None:
+        """Somebody has heard all there is so far."""
+        self._ahead_bytes = 0
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def land(self, answer: Response) -> None:
+        """All has been said: `answer` came whole, or is the stream that has now ended."""
+        self._answer = answer
+        self._end()
+
+    def fail(self, error: BaseException, spared: Iterable[Seat] = ()) -> None:
+        """Nothing more will be said; everybody on board gets `error` but those `spared`, who are let off."""
+        for seat in spared:
+            del self.seats[seat]
+        self.error = error
+        self.retire()
+        self._end()
+
+    def answer(self) -> Response | None:
+        """Return the whole answer, once it is there; None when it failed or parts of it have been let go."""
+        answer = self._answer
+        if answer is None or self._dropped:
+            return None
+        if not answer.whole:
+            events = list(chain.from_iterable(self._batches))
+            answer = self._answer = Response(events=events, usage=answer.usage, finish_reason=answer.finish_reason)
+        return answer
+
+    def since(self, position: int) -> list[Batch]:
+        """Return the batches from `position` on."""
+        return self._batches[position - self._dropped :]
+
+    def _let_go(self) -> None:
+        self.retire()
+        for seat in [seat for seat in self.seats if not seat.gathers]:
+            if self.said_bytes - seat.heard_bytes > MAX_KEPT_BYTES:
+                seat.cut_off()
+        if self.seats:
+            least = min(seat.position for seat in self.seats)
+            del self._batches[: least - self._dropped]
+            self._dropped = least
+
+    def _end(self) -> None:
+        self.ended = True
+        for seat in self.seats:
+            seat.wake()

@@ -1,0 +1,47 @@
+"""Under which key an answer is cached: a digest of everything that decides what the answer will be."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import msgspec
+
+from penstock.core.request import Request
+
+IGNORED = frozenset({"metadata"})
+"""Fields of the payload that label a request without changing its answer. Everything else takes part, known or not."""
+
+_VERSION = 1
+"""Raised whenever the meaning of keys changes, so that no stored answer is found under a key of another meaning."""
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def cache_key(request: Request) -> bytes:
+    """Return the 32 bytes `request` is cached under, computing them once per call.
+
+    The digest is taken of one JSON array, so that no two different lists of parts have the same bytes. Inside it the
+    keys of objects are sorted, because their order means nothing; lists keep theirs, and 1, 1.0 and true stay apart.
+    `request.route` brings what the model name stands for: two names of the same targets share answers, and a changed
+    target or provider shares none.
+
+    Raises:
+        UnicodeEncodeError: The payload has text that cannot be sent either (half of a surrogate pair).
+    """
+    call = request.call
+    if call.key is None:
+        call.key = _digest(request)
+    return call.key
+
+
+def _digest(request: Request) -> bytes:
+    route = request.route
+    payload = request.payload
+    if not IGNORED.isdisjoint(payload):
+        payload = {name: value for name, value in payload.items() if name not in IGNORED}
+    goal: object = request.model
+    if route is not None:
+        goal = (route.identity, [(target.provider, target.model) for target in route.targets])
+    return sha256(
+        _encode((_VERSION, request.tenant, request.cache.namespace, request.operation, goal, payload))
+    ).digest()

@@ -1,0 +1,139 @@
+"""A passenger's place in a flight."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from itertools import chain
+from typing import TYPE_CHECKING, NoReturn
+
+from penstock.core.errors import PenstockError, Refused
+from penstock.core.events import Batch
+from penstock.core.request import Request
+from penstock.core.response import Response
+
+if TYPE_CHECKING:
+    from penstock.caching.flight import Flight
+
+_CLOSING_S = 1.0
+"""How long the last to leave waits for the upstream to be closed, so that its cost is on the notes."""
+
+
+class Seat:
+    """A passenger's place: what it wants, and how far it has heard. A live stream's source.
+
+    Attributes:
+        request: What the passenger asked.
+        gathers: It wants the answer whole, so it takes in whatever comes.
+        flight: Where it sits.
+        position: Batches it has heard.
+        heard_bytes: How much that is, of all that was said.
+    """
+
+    __slots__ = ("_error", "_waiter", "flight", "gathers", "heard_bytes", "position", "request")
+
+    flight: Flight
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.gathers = not request.stream
+        self.position = 0
+        self.heard_bytes = 0
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def board(self) -> Response:
+        """Wait for the whole answer or, if a stream is wanted, for its first event.
+
+        Raises:
+            PenstockError: The flight failed.
+        """
+        while not self.flight.ended and (self.gathers or self.flight.silent):
+            await self._wait()
+        flight = self.flight
+        answer = flight.answer()
+        if answer is None and (flight.silent or self.gathers):
+            self._leave_with_error()
+        if answer is None:
+            self._take_notes()
+            return Response(source=self)
+        if self.gathers:
+            await answer.read()
+        elif answer.events is None and self.request.operation != "embeddings":
+            answer.all_events()
+        self._finish()
+        return Response(body=answer.body, events=answer.events, usage=answer.usage, finish_reason=answer.finish_reason)
+
+    def __aiter__(self) -> Seat:
+        return self
+
+    async def __anext__(self) -> Batch:
+        """Return all that has been said since the last time, waiting for something if need be."""
+        while True:
+            flight = self.flight
+            if self._error is not None:
+                raise self._error
+            batches = flight.since(self.position)
+            if batches:
+                self.position += len(batches)
+                self.heard_bytes = flight.said_bytes
+                flight.heard()
+                return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
+            if flight.error is not None:
+                self._leave_with_error()
+            if flight.ended:
+                self._finish()
+                raise StopAsyncIteration
+            await self._wait()
+
+    async def aclose(self) -> None:
+        """Leave; the last one to do so sees the upstream closed."""
+        task = self.flight.leave(self)
+        if task is not None:
+            await asyncio.wait((task,), timeout=_CLOSING_S)
+            self._take_notes()
+
+    def cut_off(self) -> None:
+        """Leave because the others cannot be kept waiting."""
+        self._error = Refused("The answer was read too slowly to be shared with others.", code="client_too_slow")
+        self.flight.leave(self)
+        self.wake()
+
+    def wake(self) -> None:
+        """There is news."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _leave_with_error(self) -> NoReturn:
+        flight = self.flight
+        error = flight.error
+        self._take_notes()
+        flight.leave(self)
+        # Everybody raises an error of its own, since raising writes to it.
+        raise copy.copy(error) if isinstance(error, PenstockError) else error or RuntimeError("the flight was lost")
+
+    def _finish(self) -> None:
+        """Heard everything. In the same step of the event loop the answer is stored outside, so no one joins late."""
+        flight = self.flight
+        self._take_notes()
+        if not flight.pays(self):
+            self.request.call.saved_usd = flight.cost_usd
+        flight.retire()
+        flight.leave(self)
+
+    def _take_notes(self) -> None:
+        """Copy what the layers inside noted. Done when the answer begins, for its headers, and when it ends."""
+        call, notes = self.request.call, self.flight.request.call
+        if not self.flight.pays(self):
+            call.cache = "collapsed"
+        call.usage = notes.usage
+        call.finish_reason = notes.finish_reason
+        for mine, theirs in ((call.degraded, notes.degraded), (call.cache_status, notes.cache_status)):
+            mine += [note for note in theirs if note not in mine]

@@ -1,0 +1,284 @@
+"""The async face: the pipeline inside a program, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+
+import msgspec
+
+from penstock.abc import ModelInfo, Provider
+from penstock.answers import Answer, Chunk, Embeddings
+from penstock.config.loader import Loaded, load, load_mapping
+from penstock.config.settings import Settings
+from penstock.core.call import Call
+from penstock.core.clock import Clock
+from penstock.core.errors import ConfigError, InvalidRequest
+from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Request
+from penstock.core.response import Response
+from penstock.pipeline import Pipeline, Shared
+from penstock.polling.backoff import Backoff, poll
+from penstock.wire.openai_chat import decode_request
+
+T = TypeVar("T")
+Config = str | os.PathLike[str] | Mapping[str, Any] | Settings | Loaded | None
+Messages = str | Sequence[Mapping[str, Any]]
+
+_process = os.urandom(6).hex()
+_numbers = itertools.count(1)
+
+
+def new_id() -> str:
+    """Return a request id: unique over processes, cheap, free of information."""
+    return f"req_{_process}{next(_numbers):08x}"
+
+
+class AsyncClient:
+    """Answers requests through the pipeline that the configuration describes.
+
+    Use it as a context manager, or call `open` and `aclose`; the first request opens it too.
+    """
+
+    def __init__(
+        self,
+        config: Config = None,
+        *,
+        tenant: str = "default",
+        clock: Clock | None = None,
+        providers: Mapping[str, Provider] | None = None,
+    ) -> None:
+        """Read the configuration; nothing is opened yet.
+
+        Args:
+            config: A path, a mapping with the file's keys, settings, or None for `penstock.yaml` in the working
+                directory, and without one for what the environment offers.
+            tenant: Whose requests these are, unless a request says otherwise.
+            clock: Where time comes from; the system's by default.
+            providers: Implementations by the provider's name in the configuration, instead of the built-in ones.
+
+        Raises:
+            ConfigError: The configuration cannot be used.
+        """
+        self.loaded = _load(config)
+        self.tenant = tenant
+        self._clock = clock
+        self._providers = providers
+        self._opening = asyncio.Lock()
+        self._shared: Shared | None = None
+        self._pipeline: Pipeline | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration in force."""
+        return self._pipeline.settings if self._pipeline is not None else self.loaded.settings
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline in force.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        if self._pipeline is None:
+            raise RuntimeError("the client is not open: use it as a context manager or await open()")
+        return self._pipeline
+
+    @property
+    def shared(self) -> Shared:
+        """Store, metrics and background tasks.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        return self.pipeline.parts.shared
+
+    async def open(self) -> Self:
+        """Open the store and the providers; harmless when they are open.
+
+        Raises:
+            ConfigError: A provider or the store cannot be set up.
+            StoreError: The store cannot be opened.
+        """
+        async with self._opening:
+            if self._pipeline is None:
+                shared = await Shared.open(self.loaded.settings, self._clock)
+                try:
+                    self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
+                except BaseException:
+                    await shared.aclose()
+                    raise
+                self._shared = shared
+        return self
+
+    async def aclose(self) -> None:
+        """Close connections and the store; what was recorded is on disk afterwards."""
+        pipeline, shared = self._pipeline, self._shared
+        self._pipeline = self._shared = None
+        if pipeline is not None:
+            await pipeline.aclose()
+        if shared is not None:
+            await shared.aclose()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def reload(self, loaded: Loaded) -> None:
+        """Put another configuration in force; requests that are running end with the old one.
+
+        Raises:
+            ConfigError: It cannot be used, or changes the store, which needs a restart. The old one stays in force.
+        """
+        old = self.pipeline
+        if loaded.settings.store != old.settings.store:
+            raise ConfigError("the store cannot be changed while running; restart Penstock", key="store")
+        new = await Pipeline.open(loaded.settings, self.shared, providers=self._providers, previous=old)
+        self._pipeline, self.loaded = new, loaded
+        self.shared.tasks.spawn(_retire(old), name="retire the old configuration")
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request in Penstock's own terms; for servers and other surfaces.
+
+        Raises:
+            PenstockError: As `penstock.core.errors` says.
+        """
+        return await (self._pipeline or (await self.open()).pipeline)(request)
+
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str, stream: Literal[False] = False, **options: Any
+    ) -> Answer: ...
+
+    @overload
+    async def chat(
+        self, messages: Messages, *, model: str, stream: Literal[True], **options: Any
+    ) -> AsyncIterator[Chunk]: ...
+
+    async def chat(
+        self, messages: Messages, *, model: str, stream: bool = False, **options: Any
+    ) -> Answer | AsyncIterator[Chunk]:
+        """Ask a model.
+
+        Args:
+            messages: A question, or messages as OpenAI's chat completions take them.
+            model: A configured name, or ``provider/model``.
+            stream: Return an async iterator of pieces instead of the whole answer.
+            options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
+                (`CacheDirectives`), ``tags`` (a sequence of strings), ``tenant``, ``timeout_s``.
+
+        Raises:
+            PenstockError: As `penstock.core.errors` says.
+        """
+        asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        request = self.request("chat", model, {"messages": asked}, stream=stream, **options)
+        response = await self.handle(request)
+        if stream:
+            return _pieces(response)
+        return Answer(await response.read(), request.call)
+
+    async def embeddings(self, text: str | Sequence[str], *, model: str, **options: Any) -> Embeddings:
+        """Turn texts into vectors.
+
+        Args:
+            text: One text or several.
+            model: A configured name, or ``provider/model``.
+            options: As for `chat`.
+
+        Raises:
+            PenstockError: As `penstock.core.errors` says.
+        """
+        inputs = text if isinstance(text, str) else list(text)
+        request = self.request("embeddings", model, {"input": inputs}, **options)
+        response = await self.handle(request)
+        return Embeddings(await response.read(), request.call)
+
+    async def models(self) -> list[ModelInfo]:
+        """List the names that can be asked for."""
+        return await (self._pipeline or (await self.open()).pipeline).models()
+
+    async def poll(
+        self, fetch: Callable[[], Awaitable[T]], done: Callable[[T], bool], *, timeout_s: float | None = None
+    ) -> T:
+        """Fetch until `done`, at the intervals of the settings' `polling`.
+
+        Args:
+            fetch: Looks at the work, e.g. retrieves a run.
+            done: Whether a fetched value is final.
+            timeout_s: Seconds in all; by default the settings' `timeout_s`.
+
+        Raises:
+            DeadlineExceeded: It was not done in time.
+        """
+        settings = (await self.open()).settings
+        schedule = Backoff(settings.polling.min_s, settings.polling.max_s, settings.polling.backoff)
+        return await poll(
+            fetch, done, schedule=schedule, clock=self.shared.clock, timeout_s=timeout_s or settings.timeout_s
+        )
+
+    def request(
+        self,
+        operation: Operation,
+        model: str,
+        payload: dict[str, Any],
+        *,
+        stream: bool = False,
+        cache: CacheDirectives = NO_DIRECTIVES,
+        tags: Sequence[str] = (),
+        tenant: str | None = None,
+        timeout_s: float | None = None,
+        **options: Any,
+    ) -> Request:
+        """Make a request for `handle`; `options` are fields of the body.
+
+        Raises:
+            InvalidRequest: A field has a wrong type.
+        """
+        try:
+            body = msgspec.json.encode({**options, **payload, "model": model})
+        except TypeError as error:
+            raise InvalidRequest(f"a field of the request cannot be written as JSON: {error}") from error
+        inbound = decode_request(operation, body)
+        return Request(
+            operation=operation,
+            model=inbound.model,
+            payload=inbound.payload,
+            call=Call(id=new_id()),
+            stream=stream,
+            include_usage=stream,
+            tenant=tenant or self.tenant,
+            tags=tuple(tags),
+            cache=cache,
+            timeout_s=timeout_s,
+        )
+
+
+async def _pieces(response: Response) -> AsyncIterator[Chunk]:
+    try:
+        async for batch in response:
+            for event in batch:
+                yield Chunk(event)
+    finally:
+        await response.aclose()
+
+
+async def _retire(pipeline: Pipeline) -> None:
+    await pipeline.idle()
+    await pipeline.aclose()
+
+
+def _load(config: Config) -> Loaded:
+    if isinstance(config, Loaded):
+        return config
+    if isinstance(config, Settings):
+        return Loaded(settings=config, sources={}, warnings=[], path=None)
+    if isinstance(config, Mapping):
+        return load_mapping(config)
+    return load(os.fspath(config) if config is not None else None)

@@ -1,0 +1,107 @@
+"""Identical requests at the same time make one upstream call, streams included.
+
+    first one ──► flight ──► inner          the flight's task belongs to nobody; see `penstock.caching.flight`
+    others ───────┘ hear what was said, then the live rest
+
+When a flight fails before its first event, that is not passed on blindly. An error that the same request might not
+meet again (a fault of the upstream) is the leader's; one new flight is made for all the others, and what becomes of
+that one is everybody's. A flight that fails because its leader's time was over is repeated for those who have more.
+All other errors, and errors after the first event, are everybody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from penstock.caching.flight import Flight
+from penstock.caching.key import cache_key
+from penstock.caching.seat import Seat
+from penstock.core.clock import Clock
+from penstock.core.errors import DeadlineExceeded, PenstockError, ProviderError, Refused
+from penstock.core.handler import Handler
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.tasks import TaskGroup
+
+
+class Coalesce:
+    """Joins requests with the same `cache_key`, so never across tenants.
+
+    Left alone are requests that ask for an answer of their own: `no-cache`, `no-store`, and those to models whose
+    caching is switched off (`cache_ttl_s: 0`).
+    """
+
+    def __init__(self, clock: Clock, tasks: TaskGroup) -> None:
+        self._clock = clock
+        self._tasks = tasks
+        self._flights: dict[bytes, Flight] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer with an upstream call of one's own or another's."""
+        directives, route = request.cache, request.route
+        if directives.no_cache or directives.no_store or (route is not None and route.cache_ttl_s == 0):
+            return await inner(request)
+        seat = Seat(request)
+        flight = self._flights.get(cache_key(request))
+        if flight is None:
+            self._launch(seat, inner)
+        else:
+            flight.admit(seat)
+        try:
+            return await seat.board()
+        except BaseException:
+            await seat.aclose()
+            raise
+
+    def _launch(self, leader: Seat, inner: Handler, *, handed_over: bool = False) -> Flight:
+        flight = Flight(cache_key(leader.request), leader, self._flights, handed_over=handed_over)
+        flight.task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
+        return flight
+
+    async def _fly(self, flight: Flight, inner: Handler) -> None:
+        try:
+            response = await inner(flight.request)
+            if not response.whole:
+                try:
+                    async for batch in response:
+                        flight.say(batch)
+                        await flight.room()
+                finally:
+                    await response.aclose()
+            flight.land(response)
+        except PenstockError as error:
+            heirs = self._heirs(flight, error)
+            flight.fail(error, spared=heirs)
+            if heirs:
+                self._hand_over(heirs, inner)
+        except asyncio.CancelledError:
+            flight.fail(Refused("Penstock is shutting down.", code="shutting_down"))
+            raise
+        except BaseException as error:
+            flight.fail(error)
+            raise
+
+    def _hand_over(self, heirs: Sequence[Seat], inner: Handler) -> None:
+        """Start a new flight for the one with the most time left, and take the others on board."""
+        successor = self._launch(max(heirs, key=_deadline), inner, handed_over=True)
+        for seat in heirs:
+            successor.admit(seat)
+
+    def _heirs(self, flight: Flight, error: PenstockError) -> list[Seat]:
+        """Name those who need not share `error`."""
+        if not flight.silent:
+            return []
+        if isinstance(error, DeadlineExceeded):
+            over = max(_deadline(flight.leader), self._clock.monotonic())
+            return [seat for seat in flight.seats if _deadline(seat) > over]
+        if not isinstance(error, ProviderError) or not (error.retryable or error.elsewhere) or flight.handed_over:
+            return []
+        return [seat for seat in flight.seats if seat is not flight.leader]
+
+
+def _deadline(seat: Seat) -> float:
+    return float("inf") if seat.request.deadline is None else seat.request.deadline

@@ -1,0 +1,72 @@
+"""Outermost: every call is counted and written down, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.abc import Ledger
+from penstock.core.clock import Clock
+from penstock.core.errors import PenstockError
+from penstock.core.events import Batch
+from penstock.core.handler import Handler
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.telemetry.metrics import Metrics
+
+
+class Record:
+    """Gives each finished call to the ledger and the metrics, hits and failures included."""
+
+    def __init__(self, ledger: Ledger, metrics: Metrics, clock: Clock) -> None:
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer, and write down how it went when the answer has ended."""
+        self._metrics.active += 1
+        try:
+            response = await inner(request)
+        except BaseException as error:
+            self.finish(request, outcome(error))
+            raise
+        response.observe(_Watch(self, request))
+        return response
+
+    def finish(self, request: Request, how: str) -> None:
+        """Record one call that has ended."""
+        self._metrics.active -= 1
+        call = request.call
+        duration_s = self._clock.monotonic() - call.started
+        self._metrics.finished(request, call, duration_s, how)
+        self._ledger.record(request, call, duration_s=duration_s, outcome=how)
+
+
+class _Watch:
+    __slots__ = ("_record", "_request")
+
+    def __init__(self, record: Record, request: Request) -> None:
+        self._record = record
+        self._request = request
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Nothing to do: the attempts are observed where they are made."""
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        call = self._request.call
+        if call.usage is None:
+            call.usage = response.usage
+        if call.finish_reason is None:
+            call.finish_reason = response.finish_reason
+        self._record.finish(self._request, outcome(error))
+
+
+def outcome(error: BaseException | None) -> str:
+    """Name how a call ended: ``ok``, ``client_closed``, an error's code, or ``internal_error``."""
+    if error is None:
+        return "ok"
+    if isinstance(error, PenstockError):
+        return error.code
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return "client_closed"
+    return "internal_error"

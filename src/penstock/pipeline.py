@@ -1,0 +1,300 @@
+"""THE file: what is done to a call, in which order, and how long each part lives.
+
+    record › deadline › exact_cache › coalesce › failover { per target: retry › breaker › attempt › provider }
+
+A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.abc import ModelInfo, Provider
+from penstock.config.settings import ProviderSettings, Settings
+from penstock.core.call import CostSource
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.errors import PenstockError, ProviderError
+from penstock.core.handler import Handler, Layer, compose
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+from penstock.core.tasks import TaskGroup
+from penstock.core.usage import Usage
+from penstock.layers.attempt import Attempts
+from penstock.layers.breaker import Breaker
+from penstock.layers.coalesce import Coalesce
+from penstock.layers.deadline import Deadline
+from penstock.layers.exact_cache import ExactCache
+from penstock.layers.failover import Failover
+from penstock.layers.record import Record
+from penstock.layers.retry import Retry
+from penstock.pricing.estimate import estimate_usage
+from penstock.pricing.prices import Pricer
+from penstock.providers import registry
+from penstock.routing.health import Health
+from penstock.routing.table import RouteTable, Rule
+from penstock.stores.opening import Stores, open_store
+from penstock.stores.sql.reports import UsageReport as UsageReport
+from penstock.stores.sql.reports import usage_report as usage_report
+from penstock.telemetry.metrics import Metrics
+
+
+class Shared:
+    """What every configuration of one process shares: store, metrics, background tasks, prices."""
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self.clock = clock
+        self.stores = stores
+        self.metrics = Metrics()
+        self.tasks = TaskGroup()
+        self.pricer = Pricer()
+        self._closing = AsyncExitStack()
+
+    @classmethod
+    async def open(cls, settings: Settings, clock: Clock | None = None) -> Shared:
+        """Open the store and start what runs in the background.
+
+        Raises:
+            ConfigError: The store's URL cannot be used.
+            StoreError: The store cannot be opened.
+        """
+        clock = clock or SystemClock()
+        shared = cls(open_store(settings.store.url, clock), clock)
+        shared._closing.push_async_callback(shared.stores.aclose)
+        await shared.stores.start()
+        shared._closing.push_async_callback(shared.tasks.aclose)
+        return shared
+
+    async def aclose(self) -> None:
+        """End background tasks, then write out and close the store."""
+        await self._closing.aclose()
+
+
+class Parts(NamedTuple):
+    """What layers are made of."""
+
+    settings: Settings
+    shared: Shared
+    health: Health
+    cache: ExactCache | None
+
+
+Build = Callable[[Parts], Layer | None]
+
+CALL: tuple[tuple[str, Build], ...] = (
+    # Outside the caches, so that hits are counted, and outside the deadline, so that late calls are.
+    ("record", lambda parts: Record(parts.shared.stores.ledger, parts.shared.metrics, parts.shared.clock)),
+    # Everything inside waits; waiting for another's call counts too.
+    ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
+    # Before coalescing: a known answer needs no company.
+    ("exact_cache", lambda parts: parts.cache),
+    # Outside failover: followers share its outcome, not only one attempt's.
+    (
+        "coalesce",
+        lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
+    ),
+    # A handler over handlers: chooses the target for what is inside.
+    ("failover", lambda parts: Failover(parts.health, parts.shared.clock, random.Random())),
+)
+"""Once per call, outermost first."""
+
+TARGET: tuple[tuple[str, Build], ...] = (
+    # Outside the breaker, so that each try asks it anew.
+    ("retry", lambda parts: Retry(parts.settings.retry, parts.health, parts.shared.clock, random.Random())),
+    # Outside the attempt, so that a call it refuses is not recorded as an attempt: nothing was sent.
+    ("breaker", lambda parts: Breaker(parts.health)),
+    # Innermost: one attempt, one row, one price.
+    ("attempt", lambda parts: Attempts(_timeouts(parts.settings), _price(parts), _estimate, parts.shared.clock)),
+)
+"""Once per target, inside failover."""
+
+
+class Pipeline:
+    """The stack for one configuration: `open` it, call it with requests, close it when a newer one took over."""
+
+    def __init__(self, parts: Parts, providers: Mapping[str, Provider]) -> None:
+        self.parts = parts
+        self.settings = parts.settings
+        self.routes = RouteTable(rules(parts.settings), _identities(parts.settings.providers))
+        self.providers = providers
+        self.running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._handler = _stack(CALL, parts, _stack(TARGET, parts, self._provide))
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        shared: Shared,
+        *,
+        providers: Mapping[str, Provider] | None = None,
+        previous: Pipeline | None = None,
+    ) -> Pipeline:
+        """Build and start everything `settings` ask for; what was opened is closed again if a part fails.
+
+        Args:
+            settings: The configuration.
+            shared: What outlives it.
+            providers: Implementations by name, used instead of what the settings say.
+            previous: The pipeline this one replaces; its cache and its knowledge of the targets' health are taken over
+                where their settings are the same.
+
+        Raises:
+            ConfigError: A provider cannot be set up.
+        """
+        async with AsyncExitStack() as opened:
+            built: dict[str, Provider] = {}
+            for provider in settings.providers:
+                given = (providers or {}).get(provider.name)
+                built[provider.name] = given or registry.build(provider, clock=shared.clock)
+                opened.push_async_callback(built[provider.name].aclose)
+            old = previous.parts if previous is not None else None
+            health = old.health if old and old.settings.breaker == settings.breaker else None
+            cache = old.cache if old and old.settings.cache.exact == settings.cache.exact else None
+            if cache is None and settings.cache.exact.enabled:
+                cache = ExactCache(settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks)
+                await cache.start()
+            pipeline = cls(Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache), built)
+            opened.pop_all()
+        return pipeline
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer `request`.
+
+        Raises:
+            PenstockError: As `penstock.core.errors` says; `InvalidRequest` for an unknown model.
+        """
+        route = self.routes.resolve(request.model)
+        request = msgspec.structs.replace(request, route=route)
+        self._enter()
+        try:
+            response = await self._handler(request)
+        except BaseException:
+            self._leave()
+            raise
+        response.observe(_Leave(self))
+        return response
+
+    async def models(self) -> list[ModelInfo]:
+        """List the names clients may use: the configured ones, then what providers that answer in time offer."""
+        listed = {name: ModelInfo(id=name, owned_by="penstock") for name in self.routes.names}
+        names = list(self.providers)
+        offers = await asyncio.gather(*(self._offer(name) for name in names))
+        for provider, offer in zip(names, offers, strict=True):
+            for info in offer:
+                known = self._reaches(info.id, provider)
+                name = info.id if known else f"{provider}/{info.id}"
+                listed.setdefault(name, msgspec.structs.replace(info, id=name, owned_by=info.owned_by or provider))
+        return list(listed.values())
+
+    async def idle(self) -> None:
+        """Wait until no request is running."""
+        await self._idle.wait()
+
+    async def aclose(self) -> None:
+        """Close the providers' connections."""
+        for provider in self.providers.values():
+            await provider.aclose()
+
+    async def _provide(self, request: Request) -> Response:
+        target = request.target
+        if target is None:
+            raise AssertionError("failover chooses a target before a provider is asked")
+        return await self.providers[target.provider].send(request, target)
+
+    async def _offer(self, name: str) -> Sequence[ModelInfo]:
+        try:
+            async with asyncio.timeout(3.0):
+                return await self.providers[name].models()
+        except (ProviderError, TimeoutError):
+            return ()
+
+    def _reaches(self, model: str, provider: str) -> bool:
+        try:
+            targets = self.routes.resolve(model).targets
+        except PenstockError:
+            return False
+        return any(target.provider == provider and target.model == model for target in targets)
+
+    def _enter(self) -> None:
+        self.running += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self.running -= 1
+        if self.running == 0:
+            self._idle.set()
+
+
+class _Leave:
+    __slots__ = ("_pipeline",)
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def on_events(self, batch: object, /) -> None:
+        """Only the end matters."""
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        self._pipeline._leave()
+
+
+def rules(settings: Settings) -> list[Rule]:
+    """Turn the configured models into the rules of a route table."""
+    return [
+        Rule(
+            name=model.name,
+            targets=tuple(
+                Target(target.provider, target.model, target.weight, target.order, target.timeout_s)
+                for target in model.targets
+            ),
+            strategy=model.strategy,
+            cache_ttl_s=model.cache_ttl_s,
+            timeout_s=model.timeout_s,
+        )
+        for model in settings.models
+    ]
+
+
+def _stack(order: Sequence[tuple[str, Build]], parts: Parts, innermost: Handler) -> Handler:
+    built = [build(parts) for _, build in order]
+    return compose([layer for layer in built if layer is not None], innermost)
+
+
+def _identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:
+    """Digest what in a provider's configuration changes its answers: not keys, timeouts or limits."""
+    return {
+        provider.name: sha256(
+            json.dumps(
+                provider.model_dump(mode="json", include={"kind", "base_url", "headers", "query"}), sort_keys=True
+            ).encode()
+        ).digest()
+        for provider in providers
+    }
+
+
+def _timeouts(settings: Settings) -> dict[str, float]:
+    return {provider.name: provider.timeouts.total_s for provider in settings.providers}
+
+
+def _price(parts: Parts) -> Callable[[str, str, Usage | None], tuple[Decimal | None, CostSource]]:
+    kinds = {provider.name: provider.kind for provider in parts.settings.providers}
+
+    def price(provider: str, model: str, usage: Usage | None) -> tuple[Decimal | None, CostSource]:
+        return parts.shared.pricer.cost(kinds[provider], model, usage)
+
+    return price
+
+
+def _estimate(request: Request, output_chars: int) -> Usage:
+    return estimate_usage(request.payload, output_chars)

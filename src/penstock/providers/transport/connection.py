@@ -1,0 +1,344 @@
+"""One connection: bytes in, bytes out, one exchange at a time, one timer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from penstock.config.settings import ProviderSettings
+from penstock.core.errors import ProviderError
+from penstock.providers.transport.decoding import decoder_for, too_large
+from penstock.providers.transport.exchange import Exchange
+from penstock.providers.transport.failures import incomplete, invalid, timed_out
+
+if TYPE_CHECKING:
+    from penstock.providers.transport.pool import Pool
+
+HEAD_BYTES = 64 * 1024
+"""Cap for the head of a response, and for a run of framing (chunk extensions, trailers) without body data."""
+
+BUFFER_BYTES = 256 * 1024
+"""Above this much undelivered body, reading pauses until the reader has caught up."""
+
+KEEP_ALIVE_S = 60.0
+"""An idle connection is closed after this time."""
+
+_SMALL_BYTES = 64 * 1024
+_names: dict[bytes, str] = {}
+_MAX_NAMES = 1024
+
+
+class Connection(asyncio.Protocol):
+    """Runs exchanges one after the other. The slot in the pool is given back with each exchange, exactly once.
+
+    The callbacks `on_*` are the parser's. The timer is armed for a time at which something may be due and looks then
+    at what is; in steady state an exchange neither makes nor cancels a timer.
+
+    Attributes:
+        place: ``host:port`` for messages.
+        closed: No further exchange is possible.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_done",
+        "_exchange",
+        "_headers",
+        "_heard_at",
+        "_is_head",
+        "_keep",
+        "_limit",
+        "_loop",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_pool",
+        "_refusal",
+        "_sent_at",
+        "_served",
+        "_silent",
+        "_timeouts",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_until",
+        "closed",
+        "on_body",
+        "place",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, pool: Pool, place: str, settings: ProviderSettings) -> None:
+        self.place = place
+        self.closed = False
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._timeouts = settings.timeouts
+        self._limit = settings.max_response_bytes
+        self._exchange: Exchange | None = None
+        self._headers: dict[str, str] = {}
+        self._parts: list[bytes] = []
+        self.on_body = self._parts.append
+        self._parser = HttpResponseParser(self)
+        self._refusal: ProviderError | None = None
+        self._done = False
+        self._keep = True
+        self._is_head = False
+        self._paused = False
+        self._served = False
+        self._silent = 0
+        self._arrived = 0
+        self._heard_at = self._sent_at = self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    def start(self, method: str, head: bytes, body: bytes, until: float) -> Exchange:
+        """Send a request and return its exchange; wait for it to `head_done` or `ended`."""
+        self._headers = {}
+        exchange = self._exchange = Exchange(self, self._headers)
+        self._done = False
+        self._silent = 0
+        self._is_head = method == "HEAD"
+        self._until = until
+        now = self._sent_at = self._loop.time()
+        due = now + self._timeouts.first_byte_s
+        if due > until:
+            due = until
+        if due < self._timer_at:
+            self._arm(due)
+        if len(body) <= _SMALL_BYTES:
+            self._transport.write(head + body if body else head)
+        else:
+            self._transport.writelines((head, body))
+        return exchange
+
+    def resume(self) -> None:
+        """Read on, after a pause."""
+        if self._paused:
+            self._paused = False
+            self._heard_at = self._loop.time()
+            self._transport.resume_reading()
+
+    def fail(self, error: ProviderError) -> None:
+        """Close the connection at once and end the exchange, if there is one, with `error`."""
+        exchange = self._exchange
+        if exchange is None:
+            self._drop()
+            return
+        self._close()
+        exchange.end(error)
+        self._pool.free()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Both event loops set TCP_NODELAY themselves."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._pool.opened(self)
+        self._heard_at = self._loop.time()
+        self._arm(self._heard_at + KEEP_ALIVE_S)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, hand over, and see whether the exchange is over."""
+        exchange = self._exchange
+        if exchange is None:
+            self._drop()
+            return
+        self._heard_at = self._loop.time()
+        self._arrived = len(data)
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._keep = False
+            if self._refusal is None and not self._done:
+                self._refusal = invalid(self.place, f"the answer is not valid HTTP: {str(error)[:100]}")
+        parts = self._parts
+        if parts:
+            exchange.feed(parts[0] if len(parts) == 1 else b"".join(parts))
+            parts.clear()
+            self._silent = 0
+            if exchange.received > self._limit:
+                self._refusal = too_large(self.place, self._limit)
+        elif not self._done:
+            self._count_framing()
+        if self._refusal is not None:
+            self.fail(self._refusal)
+        elif self._done:
+            self._finish(exchange)
+        elif exchange.head_done and not exchange.patient:
+            if exchange.buffered > BUFFER_BYTES:
+                self._pause()
+            exchange.wake()
+
+    def eof_received(self) -> None:
+        """The upstream sends no more."""
+        self._ended(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._ended(exc)
+        self._pool.gone(self)
+        # The parser holds this object's methods: without the cycle both go away at once.
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        """Refuse an answer that nobody asked for, lest it be taken for the next request's."""
+        if self._done:
+            raise HttpParserError("an answer without a request")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one field; trailers end up in a dictionary of their own."""
+        key = _names.get(name) or _lower(name)
+        text = value.decode("latin-1")
+        headers = self._headers
+        if key in headers:
+            text = f"{headers[key]}, {text}"
+        headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """Decide from the head how the body is to be taken."""
+        status = self._parser.get_status_code()
+        headers = self._headers
+        exchange = self._exchange
+        if status < 200:
+            if status == 101:
+                self._refusal = invalid(self.place, "switched protocols without being asked to")
+            headers.clear()
+            return
+        if exchange is None:
+            return
+        self._headers = {}
+        if self._silent + self._arrived > HEAD_BYTES and sum(map(len, (*headers, *headers.values()))) > HEAD_BYTES:
+            self._refuse_head()
+        exchange.status = status
+        exchange.head_done = True
+        self._keep = True
+        try:
+            exchange.decoder = decoder_for(headers.get("content-encoding"), self._limit, self.place)
+        except ProviderError as error:
+            self._refusal = error
+        self._consider_length(exchange, headers)
+        if (due := self._heard_at + self._timeouts.idle_s) < self._timer_at:
+            self._arm(due)
+
+    def on_message_complete(self) -> None:
+        """The body is whole; interim responses (RFC 9110 section 15.2) have none and do not count."""
+        exchange = self._exchange
+        if exchange is not None and exchange.head_done:
+            self._done = True
+            self._keep = self._parser.should_keep_alive() and not self._is_head
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _count_framing(self) -> None:
+        self._silent += self._arrived
+        if self._silent > HEAD_BYTES:
+            self._refuse_head()
+
+    def _refuse_head(self) -> None:
+        self._refusal = invalid(self.place, f"the answer's head or framing is larger than {HEAD_BYTES} bytes")
+
+    def _consider_length(self, exchange: Exchange, headers: dict[str, str]) -> None:
+        if self._is_head:
+            # The parser waits for the body that the length announces; it is not coming.
+            self._done = True
+            self._keep = False
+            return
+        coding = headers.get("transfer-encoding")
+        if coding is not None and coding.lower() != "chunked":
+            self._refusal = invalid(self.place, "answered with a transfer-encoding other than chunked")
+        length = headers.get("content-length")
+        if length is not None and length.isdigit():
+            size = int(length)
+            if size > self._limit:
+                self._refusal = too_large(self.place, self._limit)
+            # Saves a wake-up when head and body come in two packets; an event stream is not JSON.
+            exchange.patient = size <= _SMALL_BYTES and headers.get("content-type", "").startswith("application/json")
+
+    def _finish(self, exchange: Exchange) -> None:
+        self._exchange = None
+        self._served = True
+        self.resume()
+        exchange.end(None)
+        if not self._keep or self._transport.is_closing() or self._transport.get_write_buffer_size():
+            self._close()
+            self._pool.free()
+            return
+        if (due := self._heard_at + KEEP_ALIVE_S) < self._timer_at:
+            self._arm(due)
+        self._pool.release(self)
+
+    def _ended(self, exc: Exception | None) -> None:
+        if self.closed:
+            return
+        exchange = self._exchange
+        if exchange is None:
+            self._drop()
+        elif (
+            exchange.head_done and exc is None and not {"content-length", "transfer-encoding"} & exchange.headers.keys()
+        ):
+            self._keep = False
+            self._finish(exchange)
+        elif self._served and not exchange.head_done and not self._silent:
+            exchange.stale = True
+            self._close()
+            exchange.end(incomplete(self.place, "the connection was closed before it was used again"))
+        else:
+            what = "in the middle of the answer" if exchange.head_done else "before the answer"
+            self.fail(incomplete(self.place, f"the connection was {'reset' if exc else 'closed'} {what}"))
+
+    def _drop(self) -> None:
+        """Close while idle."""
+        if not self.closed:
+            self._close()
+            self._pool.forget(self)
+
+    def _close(self) -> None:
+        self.closed = True
+        self._exchange = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport.abort()
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        """The timer: something is overdue, or is due later than it looked when the timer was armed."""
+        exchange = self._exchange
+        if exchange is None:
+            due, phase, seconds = self._heard_at + KEEP_ALIVE_S, "", None
+        elif not exchange.head_done:
+            seconds = self._timeouts.first_byte_s
+            due, phase = self._sent_at + seconds, "waiting for the answer's headers"
+        elif self._paused:
+            due, phase, seconds = self._until, "", None
+        else:
+            seconds = self._timeouts.idle_s
+            due, phase = self._heard_at + seconds, "waiting for more of the answer"
+        if exchange is not None and self._until <= due:
+            due, seconds = self._until, None
+            phase = "reading the answer" if exchange.head_done else phase
+        if self._loop.time() < due:
+            self._timer = None
+            self._arm(due)
+        elif exchange is None:
+            self._drop()
+        else:
+            self.fail(timed_out(self.place, phase, seconds))
+
+
+def _lower(name: bytes) -> str:
+    key = name.decode("latin-1").lower()
+    if len(_names) < _MAX_NAMES and len(name) <= 64:
+        _names[name] = key
+    return key

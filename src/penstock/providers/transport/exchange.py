@@ -1,0 +1,177 @@
+"""One request's answer as its reader sees it: waits, decodes, and lets go of the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
+
+from penstock.core.errors import ProviderError
+from penstock.providers.transport.decoding import Decoder
+from penstock.providers.transport.failures import incomplete
+
+if TYPE_CHECKING:
+    from penstock.providers.transport.connection import Connection
+
+
+class Exchange:
+    """An `abc.HttpReply`. The connection puts body data in; one task at a time takes it out.
+
+    Attributes:
+        status: The HTTP status; 0 before the head is there.
+        headers: Lower-case names; repeated fields joined with a comma.
+        head_done: The head of the final response has arrived.
+        ended: Nothing more will come; the connection is no longer held.
+        error: Why it ended, unless it is complete.
+        stale: A connection used before was closed before it answered anything: the request may be sent again.
+        patient: Wake the reader at the end only.
+        decoder: Undoes the content coding, if there is one.
+        buffered: Bytes waiting for the reader.
+        received: Body bytes received so far, as transferred.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_waiter",
+        "buffered",
+        "decoder",
+        "ended",
+        "error",
+        "head_done",
+        "headers",
+        "patient",
+        "received",
+        "stale",
+        "status",
+    )
+
+    headers: Mapping[str, str]
+
+    def __init__(self, connection: Connection, headers: Mapping[str, str]) -> None:
+        self.status = 0
+        self.headers = headers
+        self.head_done = False
+        self.ended = False
+        self.error: ProviderError | None = None
+        self.stale = False
+        self.patient = False
+        self.decoder: Decoder | None = None
+        self.buffered = 0
+        self.received = 0
+        self._chunks: list[bytes] = []
+        self._connection: Connection | None = connection
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def read(self) -> bytes:
+        """Return the rest of the body, decoded, once.
+
+        Raises:
+            ProviderError: As the iteration.
+        """
+        if self.decoder is not None:
+            return b"".join([piece async for piece in self])
+        if not self.ended:
+            self.patient = True
+            if self._connection is not None:
+                self._connection.resume()
+            await self.wait()
+        if self.error is not None:
+            raise self.error
+        return self._take()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate the decoded body, everything that has arrived at a time."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Wait for more.
+
+        Raises:
+            ProviderError: ``upstream_timeout``, ``upstream_incomplete`` or ``upstream_invalid``; data that arrived
+                before the failure is delivered first.
+        """
+        if self.decoder is not None:
+            return await self._next_decoded(self.decoder)
+        while not self._chunks:
+            if self.ended:
+                self._check()
+                raise StopAsyncIteration
+            await self.wait()
+        return self._take()
+
+    async def aclose(self) -> None:
+        """Close the connection of an unfinished exchange at once; a finished one has given it back already."""
+        self.close()
+
+    def close(self) -> None:
+        """As `aclose`."""
+        if self._connection is not None:
+            self._connection.fail(incomplete(self._connection.place, "the answer was closed before its end"))
+
+    async def wait(self) -> None:
+        """Wait until the connection calls `wake`; being cancelled meanwhile closes the connection."""
+        if self._waiter is not None:
+            raise RuntimeError("the answer is being read already")
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        except BaseException:
+            self._waiter = None
+            self.close()
+            raise
+
+    def wake(self) -> None:
+        """Let the reader go on."""
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def feed(self, data: bytes) -> None:
+        """Take body data in."""
+        self._chunks.append(data)
+        size = len(data)
+        self.buffered += size
+        self.received += size
+
+    def end(self, error: ProviderError | None) -> None:
+        """The connection is done with this exchange."""
+        self.ended = True
+        self.error = error
+        self._connection = None
+        self.wake()
+
+    def _take(self) -> bytes:
+        chunks = self._chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self.buffered = 0
+        if self._connection is not None:
+            self._connection.resume()
+        return data
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def _next_decoded(self, decoder: Decoder) -> bytes:
+        try:
+            while True:
+                if decoder.pending and (piece := decoder.decode()):
+                    return piece
+                if self._chunks:
+                    if piece := decoder.decode(self._take()):
+                        return piece
+                elif self.ended:
+                    self._check()
+                    decoder.finish()
+                    raise StopAsyncIteration
+                else:
+                    await self.wait()
+        except ProviderError as error:
+            self.close()
+            self.ended, self.error = True, error
+            self._chunks.clear()
+            raise

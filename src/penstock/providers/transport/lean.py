@@ -1,0 +1,66 @@
+"""The direct transport: no redirects, cookies, retries or middleware, and so little work per request."""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.abc import HttpReply, HttpRequest
+from penstock.config.settings import ProviderSettings
+from penstock.providers.transport.failures import timed_out
+from penstock.providers.transport.head import HeadWriter
+from penstock.providers.transport.origin import Origin
+from penstock.providers.transport.pool import Pool
+
+
+class LeanTransport:
+    """An `abc.Transport` over HTTP/1.1 connections of its own; it belongs to the event loop it is first used in."""
+
+    __slots__ = ("_heads", "_place", "_pool", "_total_s")
+
+    def __init__(self, origin: Origin, settings: ProviderSettings) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            ConfigError: `settings.ca_file` cannot be used.
+        """
+        self._place = origin.place
+        self._total_s = settings.timeouts.total_s
+        self._heads = HeadWriter(origin)
+        self._pool = Pool(origin, settings)
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """Send `request` and wait for the answer's headers.
+
+        When a connection that was used before turns out to be closed and not a byte was answered, the request is sent
+        once more on a new one (RFC 9112 section 9.3.1).
+
+        Raises:
+            ProviderError: As `abc.Transport.send` says.
+        """
+        head = self._heads.encode(request)
+        now = asyncio.get_running_loop().time()
+        until = now + self._total_s
+        if request.deadline is not None and request.deadline < until:
+            until = request.deadline
+            if until <= now:
+                raise timed_out(self._place, "before the request was sent")
+        pool = self._pool
+        connection = pool.take() or await pool.acquire(until)
+        while True:
+            exchange = connection.start(request.method, head, request.body, until)
+            try:
+                await exchange.wait()
+            except BaseException:
+                if exchange.stale:
+                    pool.free()
+                raise
+            if not exchange.stale:
+                break
+            connection = await pool.connect(until)
+        if exchange.error is not None and not exchange.head_done:
+            raise exchange.error
+        return exchange
+
+    async def aclose(self) -> None:
+        """Close all connections; exchanges under way end with an error."""
+        await self._pool.aclose()

@@ -1,0 +1,97 @@
+"""The gateway as an ASGI application: hot routes by a dictionary, the rest by Starlette."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response as HttpResponse
+
+from penstock.client import AsyncClient
+from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.server import controls
+from penstock.server.auth import Gate
+from penstock.server.errors import INTERNAL, render
+from penstock.server.http import Receive, Scope, Send
+from penstock.server.openai import ModelRoute
+from penstock.server.ops import Operations
+from penstock.server.stored import Keeper, StoredCompletions
+
+_log = logging.getLogger("penstock.server")
+Route = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Gateway:
+    """Serves one client's pipeline over HTTP. The lifespan opens and closes the client."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.gate = gate = Gate(client.loaded.settings.server)
+        keeper = Keeper(client)
+        self.operations = Operations(client, gate)
+        self._hot: dict[str, Route] = {
+            "/v1/chat/completions": ModelRoute("chat", client, gate, keeper),
+            "/v1/completions": ModelRoute("completions", client, gate, keeper),
+            "/v1/embeddings": ModelRoute("embeddings", client, gate, keeper),
+        }
+        self._cold = Starlette(
+            routes=[*StoredCompletions(client, gate).routes, *self.operations.routes],
+            exception_handlers={PenstockError: _refused, HTTPException: _unmatched, Exception: _failed},
+        )
+        self._cold.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "http":
+            route = self._hot.get(scope["path"])
+            if route is not None and scope["method"] == "POST":
+                await route(scope, receive, send)
+            else:
+                await self._cold(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.client.open()
+        except PenstockError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        self.operations.ready = True
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.operations.ready = False
+        await self.client.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _refused(request: HttpRequest, error: Exception) -> HttpResponse:
+    return _shaped(request, error if isinstance(error, PenstockError) else INTERNAL)
+
+
+async def _unmatched(request: HttpRequest, error: Exception) -> HttpResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 405:
+        message, code = f"{request.method} is not allowed here.", "method_not_allowed"
+    else:
+        message, code = f"No such path: {request.url.path[:200]}. GET /openapi.json lists what there is.", "not_found"
+    shaped = _shaped(request, InvalidRequest(message, code=code, status_code=status))
+    if isinstance(error, HTTPException) and error.headers:
+        shaped.headers.update(error.headers)
+    return shaped
+
+
+async def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    _log.error("request failed", exc_info=error)
+    return _shaped(request, INTERNAL)
+
+
+def _shaped(request: HttpRequest, error: PenstockError) -> HttpResponse:
+    status, headers, body = render(error)
+    names = {name.decode(): value.decode() for name, value in headers}
+    names["x-request-id"] = controls.request_id(controls.pick(request.scope["headers"]))
+    return HttpResponse(body, status, names)

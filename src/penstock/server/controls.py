@@ -1,0 +1,96 @@
+"""What a client says in headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from penstock.client import new_id
+from penstock.core.errors import InvalidRequest
+
+WANTED = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"x-penstock-metadata",
+        b"x-penstock-tags",
+        b"x-penstock-tenant",
+        b"x-penstock-timeout",
+        b"x-request-id",
+    }
+)
+_ID_LENGTH = 128
+_TAGS, _TAG_LENGTH = 20, 64
+
+
+def pick(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the headers Penstock reads; of a repeated one the last."""
+    return {name: value for name, value in raw if name in WANTED}
+
+
+def request_id(headers: Mapping[bytes, bytes]) -> str:
+    """Return the client's `x-request-id` if it is usable, else a new one."""
+    given = headers.get(b"x-request-id")
+    if given and len(given) <= _ID_LENGTH:
+        text = given.decode("latin-1")
+        if text.isascii() and text.isprintable() and " " not in text:
+            return text
+    return new_id()
+
+
+def timeout_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """Return `x-penstock-timeout` in seconds.
+
+    Raises:
+        InvalidRequest: It is not a positive number.
+    """
+    raw = headers.get(b"x-penstock-timeout")
+    if raw is None:
+        return None
+    try:
+        seconds = float(raw)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise _invalid("x-penstock-timeout", "a positive number of seconds, e.g. 2.5")
+    return seconds
+
+
+def tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Return the labels in `x-penstock-tags`, comma-separated.
+
+    Raises:
+        InvalidRequest: There are more than 20, or one is longer than 64 characters.
+    """
+    raw = headers.get(b"x-penstock-tags")
+    if not raw:
+        return ()
+    found = tuple(tag for part in raw.decode("latin-1").split(",") if (tag := part.strip()))
+    if len(found) > _TAGS or any(len(tag) > _TAG_LENGTH for tag in found):
+        raise _invalid("x-penstock-tags", f"at most {_TAGS} labels of at most {_TAG_LENGTH} characters")
+    return found
+
+
+def metadata(headers: Mapping[bytes, bytes]) -> dict[str, str] | None:
+    """Return the pairs in `x-penstock-metadata`: ``name=value``, comma-separated.
+
+    Raises:
+        InvalidRequest: A part is not a pair, or there are too many.
+    """
+    raw = headers.get(b"x-penstock-metadata")
+    if not raw:
+        return None
+    pairs: dict[str, str] = {}
+    for part in raw.decode("latin-1").split(","):
+        name, equals, value = part.strip().partition("=")
+        if not equals or not name or len(name) > _TAG_LENGTH or len(value) > 8 * _TAG_LENGTH or len(pairs) >= _TAGS:
+            raise _invalid("x-penstock-metadata", "pairs such as team=search,feature=chat")
+        pairs[name] = value
+    return pairs
+
+
+def _invalid(name: str, expected: str) -> InvalidRequest:
+    return InvalidRequest(f"The header {name} must be {expected}.", param=name, code="invalid_header")

@@ -1,0 +1,150 @@
+"""The hot routes of OpenAI's API: chat completions, completions, embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from decimal import Decimal
+
+from penstock.caching.directives import read_directives
+from penstock.client import AsyncClient
+from penstock.core.call import Call
+from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.core.request import Operation, Request
+from penstock.core.response import Response
+from penstock.server import controls
+from penstock.server.auth import Gate
+from penstock.server.errors import INTERNAL, body_of, status_of
+from penstock.server.http import ClientGone, Headers, Receive, Scope, Send, Watch, read_body, send_error, send_whole
+from penstock.server.stored import Keeper
+from penstock.wire.openai_chat import DONE, decode_request, error_frame, frame
+
+_log = logging.getLogger("penstock.server")
+_JSON = (b"content-type", b"application/json")
+_SSE: Headers = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class ModelRoute:
+    """One hot route, as plain ASGI."""
+
+    def __init__(self, operation: Operation, client: AsyncClient, gate: Gate, keeper: Keeper) -> None:
+        self._operation = operation
+        self._client = client
+        self._gate = gate
+        self._keeper = keeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
+        headers = controls.pick(scope["headers"])
+        request_id = controls.request_id(headers)
+        try:
+            tenant = self._gate.tenant(headers)
+            body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
+            request, keep = self._read(headers, body, request_id, tenant)
+            with Watch(receive):
+                response = await self._client.handle(request)
+                if keep:
+                    self._keeper.watch(request, response)
+                if request.stream:
+                    await self._stream(request, response, send)
+                else:
+                    whole = await response.read()
+                    await send_whole(send, 200, [_JSON, *describe(request.call, whole=True)], whole)
+        except PenstockError as error:
+            await send_error(send, error, request_id)
+        except ClientGone:
+            return
+        except Exception:  # noqa: BLE001 the last resort: whatever broke, the client gets an answer and the log a trace
+            _log.exception("request %s failed", request_id)
+            await send_error(send, INTERNAL, request_id)
+
+    def _read(self, headers: dict[bytes, bytes], body: bytes, request_id: str, tenant: str) -> tuple[Request, bool]:
+        inbound = decode_request(self._operation, body)
+        if inbound.stream and self._operation == "embeddings":
+            raise InvalidRequest("Embeddings cannot be streamed.", param="stream", code="invalid_value")
+        control = headers.get(b"cache-control")
+        request = Request(
+            operation=self._operation,
+            model=inbound.model,
+            payload=inbound.payload,
+            call=Call(id=request_id),
+            stream=inbound.stream,
+            include_usage=inbound.include_usage,
+            stream_options=inbound.stream_options,
+            tenant=tenant,
+            tags=controls.tags(headers),
+            metadata=controls.metadata(headers),
+            cache=read_directives(control.decode("latin-1") if control else None, inbound.cache_field),
+            timeout_s=controls.timeout_s(headers),
+        )
+        if not inbound.store or self._operation != "chat":
+            return request, False
+        return self._keeper.prepare(request), True
+
+    async def _stream(self, request: Request, response: Response, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [*_SSE, *describe(request.call, whole=False)]}
+        )
+        usage = request.include_usage
+        try:
+            async for batch in response:
+                data = frame(batch, include_usage=usage)
+                if data:
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            last = DONE
+        except PenstockError as error:
+            last = error_frame(body_of(error, status_of(error)))
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 as above, after the first byte
+            _log.exception("stream of request %s failed", request.call.id)
+            last = error_frame(body_of(INTERNAL, 500))
+        finally:
+            await response.aclose()
+        await send({"type": "http.response.body", "body": last})
+
+
+def describe(call: Call, *, whole: bool) -> Headers:
+    """Return the response headers that say what happened; the cost only when it is final."""
+    headers: Headers = [(b"x-request-id", call.id.encode())]
+    attempts = call.attempts
+    upstream_s = 0.0
+    if attempts:
+        last = attempts[-1]
+        headers.append((b"x-penstock-provider", last.provider.encode()))
+        headers.append((b"x-penstock-model", last.model.encode("latin-1", "replace")))
+        for attempt in attempts:
+            upstream_s += attempt.duration_s or attempt.first_token_s or 0.0
+    headers.append((b"x-penstock-attempts", b"%d" % len(attempts)))
+    if whole or not attempts:
+        cost = cost_of(call)
+        headers.append((b"x-penstock-cost-usd", b"unknown" if cost is None else f"{cost:f}".encode()))
+    if call.cache_status:
+        headers.append((b"cache-status", ", ".join(call.cache_status).encode()))
+    if call.age_s is not None:
+        headers.append((b"age", b"%d" % call.age_s))
+    if call.degraded:
+        headers.append((b"x-penstock-degraded", ", ".join(call.degraded).encode()))
+    own_ms = (time.monotonic() - call.started - upstream_s) * 1000
+    headers.append((b"x-penstock-overhead-ms", b"%.3f" % max(own_ms, 0.0)))
+    if attempts:
+        timing = b"penstock;dur=%.3f, upstream;dur=%.3f" % (max(own_ms, 0.0), upstream_s * 1000)
+        headers.append((b"server-timing", timing))
+    return headers
+
+
+def cost_of(call: Call) -> Decimal | None:
+    """Return what all attempts of a call cost together; None when a price is unknown."""
+    total = Decimal(0)
+    for attempt in call.attempts:
+        if attempt.cost_usd is None:
+            if attempt.cost_source == "unknown":
+                return None
+            continue
+        total += attempt.cost_usd
+    return total

@@ -1,0 +1,155 @@
+"""The API's description, OpenAPI 3.1, made of one table of operations."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import penstock
+
+
+class Described(NamedTuple):
+    """One operation: what `/openapi.json` says of a route."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    body: str | None = None
+    answer: str | None = None
+    query: tuple[str, ...] = ()
+    media: str = "application/json"
+    stream: bool = False
+
+
+OPERATIONS = (
+    Described("post", "/v1/chat/completions", "createChatCompletion", "Answer a conversation", "ChatRequest",
+              "ChatCompletion", stream=True),
+    Described("get", "/v1/chat/completions", "listChatCompletions", "List stored completions", None, "List",
+              ("after", "limit", "order", "model")),
+    Described("get", "/v1/chat/completions/{completion_id}", "getChatCompletion", "Get a stored completion", None,
+              "ChatCompletion"),
+    Described("post", "/v1/chat/completions/{completion_id}", "updateChatCompletion",
+              "Replace a stored completion's metadata", "MetadataUpdate", "ChatCompletion"),
+    Described("delete", "/v1/chat/completions/{completion_id}", "deleteChatCompletion", "Delete a stored completion",
+              None, "Deleted"),
+    Described("get", "/v1/chat/completions/{completion_id}/messages", "getChatCompletionMessages",
+              "List the messages a stored completion answered", None, "List", ("after", "limit", "order")),
+    Described("post", "/v1/completions", "createCompletion", "Continue a text (legacy)", "CompletionRequest",
+              "Completion", stream=True),
+    Described("post", "/v1/embeddings", "createEmbedding", "Turn texts into vectors", "EmbeddingRequest",
+              "EmbeddingList"),
+    Described("get", "/v1/models", "listModels", "List models", None, "List"),
+    Described("get", "/v1/models/{model}", "retrieveModel", "Describe a model", None, "Model"),
+    Described("get", "/health/live", "live", "Whether the process answers", None, "Status"),
+    Described("get", "/health/ready", "ready", "Whether requests are welcome", None, "Status"),
+    Described("get", "/metrics", "metrics", "Metrics for Prometheus", None, None, media="text/plain"),
+    Described("get", "/openapi.json", "openapi", "This document", None, "Any"),
+)  # fmt: skip
+
+
+def _object(required: tuple[str, ...] = (), /, **properties: Any) -> dict[str, Any]:  # noqa: ANN401 JSON Schema
+    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": True}
+
+
+_TEXT, _NUMBER, _WHOLE, _FLAG = {"type": "string"}, {"type": "number"}, {"type": "integer"}, {"type": "boolean"}
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
+_CACHE = _object(**{"ttl": _NUMBER, "s-maxage": _NUMBER, "no-cache": _FLAG, "no-store": _FLAG, "namespace": _TEXT})
+_COMMON = {
+    "model": {**_TEXT, "description": "A configured name, or provider/model."},
+    "stream": {"type": ["boolean", "null"]},
+    "stream_options": {"type": ["object", "null"], "properties": {"include_usage": _FLAG}},
+    "cache": {**_CACHE, "description": "Caching of this request; not sent to the provider."},
+}
+_METADATA = {"type": ["object", "null"], "additionalProperties": _TEXT, "maxProperties": 16}
+
+SCHEMAS: dict[str, Any] = {
+    "ChatRequest": _object(
+        ("model", "messages"),
+        **_COMMON,
+        messages={"type": "array", "minItems": 1, "items": _object(("role",), role=_TEXT)},
+        store={"type": ["boolean", "null"], "description": "Keep the completion for the routes below."},
+        metadata=_METADATA,
+    ),
+    "CompletionRequest": _object(("model", "prompt"), **_COMMON, prompt={"type": ["string", "array"]}),
+    "EmbeddingRequest": _object(("model", "input"), **_COMMON, input={"type": ["string", "array"]}),
+    "MetadataUpdate": _object(("metadata",), metadata=_METADATA),
+    "ChatCompletion": _object(("id", "object", "choices"), id=_TEXT, object=_TEXT, choices=_OBJECTS, usage=_object()),
+    "Completion": _object(("id", "object", "choices"), id=_TEXT, object=_TEXT, choices=_OBJECTS, usage=_object()),
+    "EmbeddingList": _object(("object", "data"), object=_TEXT, data=_OBJECTS, usage=_object()),
+    "Model": _object(("id", "object"), id=_TEXT, object=_TEXT, created=_WHOLE, owned_by=_TEXT),
+    "List": _object(("object", "data"), object=_TEXT, data=_OBJECTS, has_more=_FLAG),
+    "Deleted": _object(("id", "deleted"), id=_TEXT, object=_TEXT, deleted=_FLAG),
+    "Status": _object(("status",), status=_TEXT),
+    "Any": {"type": "object"},
+    "Error": _object(
+        ("error",),
+        error=_object(
+            ("message", "type", "param", "code"),
+            message=_TEXT,
+            type=_TEXT,
+            param={"type": ["string", "null"]},
+            code={"type": ["string", "null"]},
+        ),
+    ),
+}
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document."""
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Penstock",
+            "version": penstock.__version__,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _describe(operation: Described) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if operation.answer:
+        content[operation.media] = {"schema": _reference(operation.answer)}
+    elif operation.media != "application/json":
+        content[operation.media] = {"schema": _TEXT}
+    if operation.stream:
+        content["text/event-stream"] = {"schema": _TEXT}
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "responses": {
+            "200": {"description": "The answer", "content": content},
+            "default": {
+                "description": "An error, in OpenAI's shape",
+                "content": {"application/json": {"schema": _reference("Error")}},
+            },
+        },
+    }
+    parameters = [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": _TEXT}
+        for part in operation.path.split("/")
+        if part.startswith("{")
+    ] + [{"name": name, "in": "query", "schema": _TEXT} for name in operation.query]
+    if parameters:
+        described["parameters"] = parameters
+    if operation.body:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(operation.body)}},
+        }
+    return described
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

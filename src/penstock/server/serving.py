@@ -1,0 +1,173 @@
+"""Running the gateway: one listening socket, signals, reload, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+import uvloop
+
+from penstock.client import AsyncClient
+from penstock.config.loader import Loaded, load
+from penstock.config.settings import ServerSettings
+from penstock.config.watch import FileStamp
+from penstock.core.errors import ConfigError, PenstockError
+from penstock.server.app import Gateway
+
+_log = logging.getLogger("penstock.server")
+_BACKLOG = 2048
+_WATCH_S = 1.0
+
+
+def serve(loaded: Loaded, *, ready: Callable[[Loaded, str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let running requests end.
+
+    Args:
+        loaded: The configuration; reloaded from its file on SIGHUP, and on change if `server.reload` says so.
+        ready: Called with the configuration and the base URL once requests are answered.
+
+    Raises:
+        ConfigError: The address cannot be used.
+        PenstockError: The start failed.
+    """
+    listening = listen(loaded.settings.server)
+    host, port = listening.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    with listening:
+        uvloop.run(_Server(loaded, listening, lambda: ready(loaded, url)).run())
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Open the listening socket.
+
+    Raises:
+        ConfigError: The address is not loopback and there are no keys, or it is in use or not this machine's.
+    """
+    if not settings.keys and not _loopback(settings.host):
+        raise ConfigError(
+            f"refusing to listen on {settings.host} without keys: everyone who reaches the address could spend your "
+            "money. Set server.keys, or listen on 127.0.0.1",
+            key="server.host",
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {settings.host}: {error.strerror or error}", key="server.host") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Stop the program that uses it, or "
+            "choose another port with --port",
+            key="server.port",
+        ) from error
+    listening.settimeout(0)
+    return listening
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn with Penstock's own signal handling, and word of when it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Server:
+    def __init__(self, loaded: Loaded, listening: socket.socket, ready: Callable[[], None]) -> None:
+        self._loaded = loaded
+        self._listening = listening
+        self._ready = ready
+        self._client = AsyncClient(loaded)
+        self._gateway = Gateway(self._client)
+        self._reloading = asyncio.Lock()
+
+    async def run(self) -> None:
+        # Opened before uvicorn starts, so that a failing start is an exception here and not a line in a log.
+        await self._client.open()
+        settings = self._loaded.settings.server
+        server = _Uvicorn(
+            uvicorn.Config(
+                self._gateway,
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=max(int(settings.drain_s), 1),
+            ),
+            self._ready,
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, server)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        if settings.reload and self._loaded.path is not None:
+            self._client.shared.tasks.spawn(self._watch(self._loaded.path), name="watch the configuration")
+        await server.serve(sockets=[self._listening])
+
+    def _stop(self, server: uvicorn.Server) -> None:
+        self._gateway.operations.ready = False
+        if server.should_exit:
+            server.force_exit = True
+        server.should_exit = True
+
+    def _hang_up(self) -> None:
+        self._client.shared.tasks.spawn(self._reload(), name="reload")
+
+    async def _watch(self, path: str) -> None:
+        seen = FileStamp.of(path)
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            now = FileStamp.of(path)
+            if now != seen:
+                seen = now
+                await self._reload()
+
+    async def _reload(self) -> None:
+        async with self._reloading:
+            try:
+                loaded = await asyncio.to_thread(load, self._loaded.path)
+                await self._client.reload(loaded)
+                self._gateway.gate.configure(loaded.settings.server)
+            except PenstockError as error:
+                _log.error("the new configuration is not used, the old one keeps serving: %s", error)
+                return
+            _log.info("configuration reloaded from %s", self._loaded.path or "the environment")
+            for warning in loaded.warnings:
+                _log.warning("%s", warning)
