@@ -1,93 +1,79 @@
-"""A gateway as users run it: a process of its own."""
+"""Other projects' servers, each from an environment of its own that `scripts/peers` made."""
 
-import json
 import os
-import signal
+import re
+import shutil
 import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SIMULATED = """\
-providers:
-  - {{name: sim, kind: simulated, latency: {{first_token_s: 0.01, tokens_per_s: 5000}}}}
-models:
-  - {{name: "*", targets: [{{provider: sim, model: sim}}]}}
-store: {{url: "sqlite:///{folder}/penstock.db"}}
-"""
+PEERS = Path(__file__).parents[2] / ".peers"
+START_S = 120.0
+_LISTENING = re.compile(r"Uvicorn running on (http://\S+)")
 
 
-class Gateway:
-    """`penstock serve` on a free port."""
+def require(name: str, *, compiled: bool = False) -> Path:
+    """Return the Python of a peer's environment; without one skip, but fail in CI, where nobody would notice."""
+    python = PEERS / name / "bin" / "python"
+    ready = PEERS / name / ("ready" if compiled else "bin/python")
+    if not ready.exists():
+        missing = f"{name} is not installed in .peers/{name}: `make test` installs it"
+        if os.environ.get("CI") == "true" and not (compiled and shutil.which("c++") is None):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return python
 
-    def __init__(self, folder: Path, config: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        self.folder = folder
-        self.path = folder / "penstock.yaml"
-        self.path.write_text(config.format(folder=folder))
-        self.log = (folder / "gateway.log").open("wb")
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "penstock",
-                "serve",
-                "--config",
-                str(self.path),
-                "--port",
-                "0",
-                "--json",
-                *arguments,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env={**os.environ, **(environment or {})},
-            cwd=folder,
-        )
-        line = self.process.stdout.readline()
-        assert line, (folder / "gateway.log").read_text()
-        self.banner = json.loads(line)
-        self.url = self.banner["url"]
 
-    def stop(self, how: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        code = self.process.wait(timeout=40)
-        self.process.stdout.close()
-        self.log.close()
-        return code
+class Peer:
+    """A server that says on its output where it listens."""
+
+    def __init__(self, folder: Path, command: list[str | Path], environment: dict[str, str]) -> None:
+        self.log = folder / "server.log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+                cwd=folder,
+            )
+        self.url = self._listening()
+
+    def _listening(self) -> str:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until and self.process.poll() is None:
+            found = _LISTENING.search(self.log.read_text(errors="replace"))
+            if found:
+                return found[1]
+            time.sleep(0.1)
+        self.stop()
+        pytest.fail(f"{self.process.args[0]} did not start:\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture(scope="session")
-def start_gateway() -> type[Gateway]:
-    return Gateway
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    running = Gateway(tmp_path, SIMULATED)
-    yield running
-    running.stop()
+def require_peer():
+    return require
 
 
 @pytest.fixture(scope="module")
-def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    running = Gateway(tmp_path_factory.mktemp("gateway"), SIMULATED)
-    yield running
-    running.stop()
+def start_peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    started: list[Peer] = []
 
+    def start(*command: str | Path, **environment: str) -> Peer:
+        started.append(Peer(tmp_path_factory.mktemp("peer"), list(command), environment))
+        return started[-1]
 
-@pytest.fixture
-def make_gateway(tmp_path: Path):
-    made: list[Gateway] = []
-
-    def make(config: str = SIMULATED, *arguments: str, **more) -> Gateway:
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        made.append(Gateway(folder, config, *arguments, **more))
-        return made[-1]
-
-    yield make
-    for running in made:
-        running.stop()
+    yield start
+    for peer in started:
+        peer.stop()

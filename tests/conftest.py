@@ -1,0 +1,93 @@
+"""A gateway as users run it: a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SIMULATED = """\
+providers:
+  - {{name: sim, kind: simulated, latency: {{first_token_s: 0.01, tokens_per_s: 5000}}}}
+models:
+  - {{name: "*", targets: [{{provider: sim, model: sim}}]}}
+store: {{url: "sqlite:///{folder}/penstock.db"}}
+"""
+
+
+class Gateway:
+    """`penstock serve` on a free port."""
+
+    def __init__(self, folder: Path, config: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.path = folder / "penstock.yaml"
+        self.path.write_text(config.format(folder=folder))
+        self.log = (folder / "gateway.log").open("wb")
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "penstock",
+                "serve",
+                "--config",
+                str(self.path),
+                "--port",
+                "0",
+                "--json",
+                *arguments,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
+        )
+        line = self.process.stdout.readline()
+        assert line, (folder / "gateway.log").read_text()
+        self.banner = json.loads(line)
+        self.url = self.banner["url"]
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(timeout=40)
+        self.process.stdout.close()
+        self.log.close()
+        return code
+
+
+@pytest.fixture(scope="session")
+def start_gateway() -> type[Gateway]:
+    return Gateway
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    running = Gateway(tmp_path, SIMULATED)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    running = Gateway(tmp_path_factory.mktemp("gateway"), SIMULATED)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make_gateway(tmp_path: Path):
+    made: list[Gateway] = []
+
+    def make(config: str = SIMULATED, *arguments: str, **more) -> Gateway:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Gateway(folder, config, *arguments, **more))
+        return made[-1]
+
+    yield make
+    for running in made:
+        running.stop()
