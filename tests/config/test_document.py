@@ -1,3 +1,4 @@
+import contextlib
 import time
 
 import pytest
@@ -114,10 +115,8 @@ def test_files_that_are_too_large_or_not_text_are_refused(tmp_path, monkeypatch)
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet="ab:-[]{}&*!<#'\"|>%@`,? \n\t0123$~.\\", max_size=60) | st.text(max_size=30))
 def test_any_text_is_read_or_refused(text):
-    try:
+    with contextlib.suppress(ConfigError):
         assert isinstance(plain(text), dict)
-    except ConfigError as error:
-        assert str(error)
 
 
 _json = st.recursive(
@@ -131,7 +130,5 @@ _keys = st.sampled_from(["server", "providers", "models", "cache", "store", "lev
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(_keys, _json | st.lists(st.fixed_dictionaries({"name": _json, "targets": _json}), max_size=2)))
 def test_any_mapping_is_loaded_or_refused(values):
-    try:
+    with contextlib.suppress(ConfigError):
         assert load_mapping(values, environ={}, probe=False).settings.models
-    except ConfigError as error:
-        assert str(error)

@@ -1,5 +1,6 @@
 import pytest
 
+from penstock.config.settings import ExactCacheSettings, PollingSettings
 from penstock.core.errors import ConfigError
 
 SIM = 'models: [{name: "*", targets: [{provider: simulated}]}]\n'
@@ -124,8 +125,6 @@ def test_levels_set_defaults(loading, level, polling, ttl, where):
 
 
 def test_the_default_level_says_the_same_as_the_models():
-    from penstock.config.settings import ExactCacheSettings, PollingSettings
-
     assert (PollingSettings().min_s, PollingSettings().max_s, PollingSettings().backoff) == (2, 8, 1.5)
     assert ExactCacheSettings().ttl_s == 7200
 

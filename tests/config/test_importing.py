@@ -131,7 +131,7 @@ def test_a_file_with_nothing_to_serve_is_refused(written, text):
     "text",
     [
         "model_list: [{model_name: a, litellm_params: {model: gpt-4o, api_key: 3, timeout: x, weight: [1]}}]",
-        "model_list: [{model_name: a, litellm_params: {model: gpt-4o}}]\nrouter_settings: {num_retries: x, timeout: []}",
+        "model_list: [{model_name: a, litellm_params: {model: gpt-4o}}]\nrouter_settings: {num_retries: x, timeout: y}",
         "model_list: [{model_name: a, litellm_params: {model: gpt-4o}}]\nlitellm_settings: {fallbacks: 3, cache: 5}",
         "model_list: [{model_name: a, litellm_params: {model: gpt-4o}}]\ngeneral_settings: {master_key: 5}",
         "model_list: [{model_name: a, litellm_params: {model: gpt-4o}}]\nlitellm_settings: {default_fallbacks: [a, b]}",

@@ -29,7 +29,12 @@ def test_the_schema_is_draft_2020_12_and_accepts_what_loads():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"servr": {}}, {"server": {"port": 70000}}, {"server": {"port": "x"}}, {"providers": [{"name": "a", "kind": "no"}]}],
+    [
+        {"servr": {}},
+        {"server": {"port": 70000}},
+        {"server": {"port": "x"}},
+        {"providers": [{"name": "a", "kind": "no"}]},
+    ],
 )
 def test_the_schema_refuses_what_does_not_load(wrong):
     assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(wrong))
