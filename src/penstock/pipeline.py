@@ -43,6 +43,8 @@ from penstock.providers import registry
 from penstock.routing.health import Health
 from penstock.routing.table import RouteTable, Rule
 from penstock.stores.opening import Stores, open_store
+from penstock.stores.sql.reports import RecentCall as RecentCall
+from penstock.stores.sql.reports import UsageLine as UsageLine
 from penstock.stores.sql.reports import UsageReport as UsageReport
 from penstock.stores.sql.reports import usage_report as usage_report
 from penstock.telemetry.metrics import Metrics

@@ -1,5 +1,6 @@
 """Start, reload, drain, stop and crash of a running gateway."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -21,20 +22,32 @@ store: {{url: "sqlite:///{folder}/penstock.db"}}
 """
 
 
-def ask(url: str, text: str, *, stream: bool = False, model: str = "fast", **fields):
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
-    body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
-    return connection.getresponse()
+class Asked:
+    """One request on a connection of its own."""
+
+    def __init__(self, url: str, text: str, *, stream: bool = False, model: str = "fast"):
+        address = urlsplit(url)
+        self.connection = http.client.HTTPConnection(address.hostname, address.port, timeout=30)
+        body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream}
+        self.connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+
+    def __enter__(self):
+        self.reply = self.connection.getresponse()
+        return self.reply
+
+    def __exit__(self, *_):
+        self.reply.close()
+        self.connection.close()
+
+
+def ask(url: str, text: str, **more) -> tuple[int, str, dict]:
+    with Asked(url, text, **more) as reply:
+        return reply.status, reply.headers.get("cache-status", ""), json.load(reply)
 
 
 def get(url: str) -> tuple[int, dict]:
-    try:
-        with urllib.request.urlopen(url, timeout=10) as reply:
-            return reply.status, json.load(reply)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        return reply.status, json.load(reply)
 
 
 def until(check, seconds: float = 10.0):
@@ -50,7 +63,7 @@ def test_health_metrics_and_description(make_gateway):
     gateway = make_gateway(SLOW)
     assert get(f"{gateway.url}/health/live")[0] == 200
     assert get(f"{gateway.url}/health/ready")[1]["status"] == "ready"
-    ask(gateway.url, "counted").read()
+    ask(gateway.url, "counted")
     with urllib.request.urlopen(f"{gateway.url}/metrics", timeout=10) as reply:
         page = reply.read().decode()
     assert 'penstock_requests_total{cache="miss",model="fast",operation="chat",outcome="ok"} 1.0' in page
@@ -59,10 +72,10 @@ def test_health_metrics_and_description(make_gateway):
 
 def test_sigterm_lets_a_stream_end_and_exits_with_zero(make_gateway):
     gateway = make_gateway(SLOW)
-    reply = ask(gateway.url, "a long story", stream=True)
-    assert reply.read(10)
-    gateway.process.send_signal(signal.SIGTERM)
-    rest = reply.read().decode()
+    with Asked(gateway.url, "a long story", stream=True) as reply:
+        assert reply.read(10)
+        gateway.process.send_signal(signal.SIGTERM)
+        rest = reply.read().decode()
     assert rest.rstrip().endswith("data: [DONE]")
     assert gateway.process.wait(timeout=20) == 0
 
@@ -72,31 +85,31 @@ def test_sigterm_turns_readiness_off(make_gateway):
     address = urlsplit(gateway.url)
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
     connection.connect()
-    reply = ask(gateway.url, "a long story", stream=True)
-    reply.read(10)
-    gateway.process.send_signal(signal.SIGTERM)
-    time.sleep(0.1)
-    try:
-        connection.request("GET", "/health/ready")
-        assert connection.getresponse().status == 503
-    except OSError:
-        pass  # refusing the connection says the same
-    finally:
-        connection.close()
-    reply.read()
+    with Asked(gateway.url, "a long story", stream=True) as reply:
+        reply.read(10)
+        gateway.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        try:
+            connection.request("GET", "/health/ready")
+            assert connection.getresponse().status == 503
+        except OSError:
+            pass  # refusing the connection says the same
+        finally:
+            connection.close()
+        reply.read()
 
 
 @pytest.mark.parametrize("how", ["signal", "change"])
 def test_reload(make_gateway, how):
     gateway = make_gateway(SLOW)
-    running = ask(gateway.url, "started before", stream=True)
-    running.read(1)
-    gateway.path.write_text(gateway.path.read_text().replace("name: fast", "name: quick"))
-    if how == "signal":
-        gateway.process.send_signal(signal.SIGHUP)
-    until(lambda: ask(gateway.url, "hello", model="quick").status == 200)
-    assert ask(gateway.url, "hello", model="fast").status == 404
-    assert running.read().decode().rstrip().endswith("data: [DONE]")
+    with Asked(gateway.url, "started before", stream=True) as running:
+        running.read(1)
+        gateway.path.write_text(gateway.path.read_text().replace("name: fast", "name: quick"))
+        if how == "signal":
+            gateway.process.send_signal(signal.SIGHUP)
+        until(lambda: ask(gateway.url, "hello", model="quick")[0] == 200)
+        assert ask(gateway.url, "hello", model="fast")[0] == 404
+        assert running.read().decode().rstrip().endswith("data: [DONE]")
 
 
 def test_a_bad_file_keeps_the_old_configuration(make_gateway):
@@ -104,7 +117,7 @@ def test_a_bad_file_keeps_the_old_configuration(make_gateway):
     gateway.path.write_text("models: [nonsense")
     gateway.process.send_signal(signal.SIGHUP)
     until(lambda: "keeps serving" in (gateway.folder / "gateway.log").read_text())
-    assert ask(gateway.url, "still here").status == 200
+    assert ask(gateway.url, "still here")[0] == 200
 
 
 def test_reload_under_load_drops_nothing(make_gateway):
@@ -114,9 +127,7 @@ def test_reload_under_load_drops_nothing(make_gateway):
 
     def work(number: int) -> None:
         while not stop.is_set():
-            reply = ask(gateway.url, f"{number} {len(statuses)}")
-            reply.read()
-            statuses.append(reply.status)
+            statuses.append(ask(gateway.url, f"{number} {len(statuses)}")[0])
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for worker in workers:
@@ -133,35 +144,31 @@ def test_reload_under_load_drops_nothing(make_gateway):
 
 def test_what_was_paid_for_survives_a_restart(make_gateway):
     first = make_gateway(SLOW)
-    text = json.load(ask(first.url, "keep this"))["choices"]
+    _, _, before = ask(first.url, "keep this")
     first.stop()
     second = make_gateway(SLOW.replace("{folder}", str(first.folder).replace("{", "{{")))
-    reply = ask(second.url, "keep this")
-    assert "; hit" in reply.headers["cache-status"]
-    assert json.load(reply)["choices"] == text
+    _, cache, after = ask(second.url, "keep this")
+    assert "; hit" in cache
+    assert after["choices"] == before["choices"]
 
 
 def test_records_survive_kill_9(make_gateway):
     gateway = make_gateway(SLOW.replace("tokens_per_s: 40", "tokens_per_s: 0"))
     for number in range(5):
-        ask(gateway.url, f"question {number}").read()
+        ask(gateway.url, f"question {number}")
     time.sleep(0.5)
     os.kill(gateway.process.pid, signal.SIGKILL)
     gateway.process.wait()
-    with sqlite3.connect(gateway.folder / "penstock.db") as database:
+    with contextlib.closing(sqlite3.connect(gateway.folder / "penstock.db")) as database:
         assert database.execute("select count(*) from calls where outcome = 'ok'").fetchone() == (5,)
         assert database.execute("select count(*) from attempts").fetchone() == (5,)
-    database.close()
 
 
 def test_a_client_that_hangs_up_ends_the_upstream_call(make_gateway):
     gateway = make_gateway(SLOW)
-    address = urlsplit(gateway.url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
-    body = {"model": "fast", "messages": [{"role": "user", "content": "too slow for me"}]}
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    asked = Asked(gateway.url, "too slow for me")
     time.sleep(0.15)
-    connection.close()
+    asked.connection.close()
 
     def recorded():
         with urllib.request.urlopen(f"{gateway.url}/metrics", timeout=10) as reply:
