@@ -48,10 +48,12 @@ def test_the_first_provider_answers_everything_else():
     assert loaded.sources["providers[0].base_url"] == "environment OLLAMA_HOST"
 
 
-def test_an_address_in_the_environment_needs_no_key():
-    loaded = discover({"PENSTOCK_OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, probe=False)
+def test_an_address_in_the_environment_is_used_with_the_key():
+    loaded = discover({"PENSTOCK_OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": "k"}, probe=False)
     openai = loaded.settings.providers[0]
-    assert (openai.base_url, openai.api_key, loaded.warnings) == ("http://127.0.0.1:9/v1", None, [])
+    assert (openai.base_url, openai.api_key.get_secret_value()) == ("http://127.0.0.1:9/v1", "k")
+    assert loaded.warnings == []
+    assert loaded.sources["providers[0].base_url"] == "environment PENSTOCK_OPENAI_BASE_URL"
 
 
 def test_a_running_ollama_is_found(monkeypatch):
@@ -61,12 +63,17 @@ def test_a_running_ollama_is_found(monkeypatch):
     assert loaded.settings.providers[0].base_url == "http://127.0.0.1:11434"
 
 
-def test_a_key_is_not_sent_to_an_address_that_is_not_the_vendors(loading):
-    loaded = loading(
-        "providers: [{name: mine, kind: openai, base_url: 'http://other:1/v1'}]", {"OPENAI_API_KEY": "sk-secret"}
+def test_a_vendors_key_that_goes_elsewhere_is_mentioned_unless_the_file_says_so(loading):
+    environ = {"OPENAI_API_KEY": "sk-x"}
+    loaded = loading("providers: [{name: mine, kind: openai, base_url: 'http://other:1/v1'}]", environ)
+    assert loaded.settings.providers[0].api_key.get_secret_value() == "sk-x"
+    assert "provider mine sends OPENAI_API_KEY to an address that is not the vendor's" in loaded.warnings[0]
+    said = "providers: [{name: mine, kind: openai, base_url: 'http://other:1/v1', api_key: '${OPENAI_API_KEY}'}]"
+    assert loading(said, environ).warnings == []
+    assert (
+        loading("providers: [{name: mine, kind: openai, base_url: 'https://api.openai.com/v1/'}]", environ).warnings
+        == []
     )
-    assert loaded.settings.providers[0].api_key is None
-    assert "is not sent OPENAI_API_KEY" in loaded.warnings[0]
 
 
 def test_a_provider_that_brings_its_own_credentials_needs_no_key(loading):

@@ -186,7 +186,7 @@ def check_clock(reached: list[Reached], now: float) -> Finding:
 def _lacks_key(provider: ProviderSettings) -> bool:
     row = KINDS[provider.kind]
     credentials = provider.api_key or CREDENTIALS.intersection(map(str.lower, provider.headers))
-    return not credentials and row.key_env is not None and provider.base_url == row.base_url
+    return not credentials and row.key_env is not None
 
 
 def _wanted(settings: Settings, provider: str) -> list[str]:

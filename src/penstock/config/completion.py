@@ -61,16 +61,11 @@ class _Providers:
             if key in entry.value and entry.value[key].plain() not in (None, [], {}):
                 self._problems.add(f"does not apply to kind {row.name}", entry.value[key].origin, (*path, key))
         if row.dialect != "simulated":
-            own = self._fill_address(entry, row, path)
-            self._fill_key(entry, row, name or row.name, own=own)
+            self._fill_key(entry, row, name or row.name)
+            if _absent(entry, "base_url"):
+                self._fill_address(entry, row, path)
 
-    def _fill_address(self, entry: Node, row: Kind, path: Path) -> bool:
-        """Set `base_url` if it is not; return whether the user chose one other than the vendor's in the file."""
-        given = entry.text("base_url")
-        if given:
-            return row.base_url is not None and given.rstrip("/") != row.base_url
-        if not _absent(entry, "base_url"):
-            return False
+    def _fill_address(self, entry: Node, row: Kind, path: Path) -> None:
         value, origin = row.base_url, Origin(f"kind {row.name}")
         chosen = self._environ.get(row.url_env) if row.url_env else None
         if chosen:
@@ -82,37 +77,36 @@ class _Providers:
         if value is None:
             self._problems.add(f"base_url is missing: kind {row.name} has no address of its own", entry.origin, path)
         entry.value["base_url"] = Node(value, origin)
-        return False
 
-    def _fill_key(self, entry: Node, row: Kind, name: str, *, own: bool) -> None:
+    def _fill_key(self, entry: Node, row: Kind, name: str) -> None:
         node = entry.value.get("api_key")
         if node is not None and isinstance(node.value, Missing):
             self._lacks_key(name, node.value.variable, node.origin)
         elif node is not None and node.value not in (None, ""):
             return
-        elif row.key_env is not None:
+        elif row.key_env is not None and not self._brings_credentials(entry):
             value = self._environ.get(row.key_env, "").strip()
-            if value and not own:
-                entry.value["api_key"] = Node(value, Origin(f"environment {row.key_env}"))
-                return
             if value:
-                self.warnings.append(
-                    f"provider {name} has its own address, so it is not sent {row.key_env} ({entry.origin.label}); "
-                    f"to send it, set api_key: ${{{row.key_env}}}"
-                )
-            elif not own and not self._brings_credentials(entry) and not self._moved(row):
-                self._lacks_key(name, row.key_env, entry.origin)
+                entry.value["api_key"] = Node(value, Origin(f"environment {row.key_env}"))
+                self._mention_foreign_address(entry, row, name)
+                return
+            self._lacks_key(name, row.key_env, entry.origin)
         entry.value["api_key"] = Node(None, node.origin if node is not None else entry.origin)
+
+    def _mention_foreign_address(self, entry: Node, row: Kind, name: str) -> None:
+        """A vendor's key that goes elsewhere without anybody having said so is worth a word."""
+        address = (entry.text("base_url") or "").rstrip("/")
+        if address and row.base_url is not None and address != row.base_url:
+            self.warnings.append(
+                f"provider {name} sends {row.key_env} to an address that is not the vendor's ({entry.origin.label}); "
+                f"if that is meant, set api_key: ${{{row.key_env}}}, and if it needs no key, kind: openai-compatible"
+            )
 
     def _lacks_key(self, name: str, variable: str, origin: Origin) -> None:
         self.unusable[name] = f"{variable} is not set"
         self.warnings.append(
             f"provider {name} has no key: {variable} is not set ({origin.label}); its targets are skipped"
         )
-
-    def _moved(self, row: Kind) -> bool:
-        """The environment gives the address, which may be a server that wants no key."""
-        return row.url_env is not None and bool(self._environ.get(row.url_env))
 
     def _brings_credentials(self, entry: Node) -> bool:
         headers = entry.value.get("headers")

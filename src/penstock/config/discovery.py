@@ -33,9 +33,9 @@ def find_providers(environ: Mapping[str, str], *, probe: bool) -> tuple[list[Nod
 def _evidence(row: Kind, environ: Mapping[str, str], *, probe: bool) -> str | None:
     if row.base_url is None:
         return None
-    for variable in (row.key_env, row.url_env):
-        if variable and environ.get(variable, "").strip():
-            return variable
+    variable = row.key_env or row.url_env
+    if variable and environ.get(variable, "").strip():
+        return variable
     if row.dialect == "ollama" and probe and ollama.answers():
         return "Ollama answers on this machine"
     return None
