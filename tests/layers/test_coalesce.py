@@ -482,7 +482,7 @@ async def test_shutting_down_ends_the_wait(bench):
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_random_comings_and_goings(bench, seed):
-    """Whoever stays gets the whole answer; every upstream call is on exactly one call's notes, and none is left open."""
+    """Whoever stays gets the whole answer, every upstream call is on exactly one call's notes, none is left open."""
     random = Random(seed)
     bench.upstream.errors = [random.choice([None, None, ProviderError("down", status_code=503)]) for _ in range(2)]
     bench.upstream.errors = [] if bench.upstream.errors == [None, None] else bench.upstream.errors[:1]

@@ -183,23 +183,16 @@ class ExactCache:
         self._stats.misses += 1
         keeper = _Keeper(self, request, entry, self._clears)
         member = f"{_NAME}; fwd={verdict.value}"
-        call = request.call
         try:
             response = await inner(request)
-        except (ProviderError, DeadlineExceeded, asyncio.CancelledError) as error:
+        except (PenstockError, asyncio.CancelledError) as error:
             stale = await self._stand_in(request, error, member)
-            if stale is None:
-                call.cache = call.cache or "miss"
-                call.cache_status.append(member)
-                raise
-            return stale
-        call.cache = call.cache or "miss"
+            if stale is not None:
+                return stale
+            _note(request.call, member)
+            raise
         response.observe(keeper)
-        if call.cache == "collapsed":
-            member += "; collapsed"
-        elif keeper.stored:
-            member += "; stored"
-        call.cache_status.append(member)
+        _note(request.call, member, "; stored" if keeper.stored else "")
         return response
 
     async def _stand_in(self, request: Request, error: BaseException, member: str) -> Response | None:
@@ -209,11 +202,11 @@ class ExactCache:
                 return None
             if error.status_code is not None:
                 member += f"; fwd-status={error.status_code}"
+        elif not isinstance(error, DeadlineExceeded) and not self._is_late(request, error):
+            return None
         now = self._clock.wall()
         entry = self._entries.find(cache_key(request))
         if entry is None or not may_stand_in(entry, now, request.cache, self._settings.stale_if_error_s):
-            return None
-        if isinstance(error, asyncio.CancelledError) and not self._overdue(request):
             return None
         known: Known | None = (entry.body, entry.events)
         if entry.held is None:
@@ -223,9 +216,11 @@ class ExactCache:
         request.call.degraded.append("stale-if-error")
         return self._serve(request, entry, known, now, f'{member}; detail="stale-if-error"')
 
-    def _overdue(self, request: Request) -> bool:
+    def _is_late(self, request: Request, error: BaseException) -> bool:
         """The deadline layer, which stands outside, cancels what is late; it accepts an answer in its place."""
-        return request.deadline is not None and self._clock.monotonic() >= request.deadline - _TIMER_SLACK_S
+        if not isinstance(error, asyncio.CancelledError) or request.deadline is None:
+            return False
+        return self._clock.monotonic() >= request.deadline - _TIMER_SLACK_S
 
     def _renew_soon(self, request: Request, inner: Handler, entry: Entry) -> None:
         """Ask again in the background, once at a time for each key (RFC 5861 section 3)."""
@@ -307,3 +302,8 @@ class _Keeper:
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         if error is None:
             self.stored = self._cache.keep(self, response)
+
+
+def _note(call: Call, member: str, stored: str = "") -> None:
+    call.cache = call.cache or "miss"
+    call.cache_status.append(member + ("; collapsed" if call.cache == "collapsed" else stored))
