@@ -37,6 +37,8 @@ class ProxiedTransport:
         self._closed = False
         try:
             parsed = httpx2.Proxy(proxy)
+            if not parsed.url.host:
+                raise ValueError("no host")
             self._place = f"{origin.place} through the proxy {parsed.url.host}:{parsed.url.port or 80}"
             self._http = httpx2.AsyncHTTPTransport(
                 verify=client_context(settings.ca_file),

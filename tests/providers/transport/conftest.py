@@ -1,4 +1,4 @@
-"""A scripted raw TCP server, and transports that are closed after the test. Async tests here run on both event loops."""
+"""A scripted raw TCP server, and transports closed after the test. Async tests here run on both event loops."""
 
 from __future__ import annotations
 

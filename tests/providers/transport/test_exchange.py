@@ -6,7 +6,8 @@ import pytest
 from penstock.core.errors import ProviderError
 
 CHUNKED = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nX-Twice: a\r\nx-twice: b\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+    b"X-Twice: a\r\nx-twice: b\r\n\r\n"
     b"7\r\n\xe6\xbc\xa2\xe5\xad\x97\n\r\n1\r\n!\r\na;ext=1\r\n0123456789\r\n0\r\ntrailer: x\r\n\r\n"
 )
 CHUNKED_BODY = "漢字\n!0123456789".encode()
@@ -181,7 +182,9 @@ async def test_connection_close_is_honoured(serve, connect, post):
 async def test_surplus_answer_is_never_given_to_the_next_request(serve, connect, post):
     async def handler(peer):
         while await peer.request():
-            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+            await peer.send(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"
+            )
 
     transport = connect(upstream := await serve(handler))
     for _ in range(3):

@@ -10,9 +10,10 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ProviderError
-from penstock.providers.transport.decoding import decoder_for, too_large
+from penstock.providers.transport.decoding import too_large
 from penstock.providers.transport.exchange import Exchange
 from penstock.providers.transport.failures import incomplete, invalid, timed_out
+from penstock.providers.transport.framing import ends_with_connection, field_name, plan_body
 
 if TYPE_CHECKING:
     from penstock.providers.transport.pool import Pool
@@ -26,9 +27,8 @@ BUFFER_BYTES = 256 * 1024
 KEEP_ALIVE_S = 60.0
 """An idle connection is closed after this time."""
 
-_SMALL_BYTES = 64 * 1024
-_names: dict[bytes, str] = {}
-_MAX_NAMES = 1024
+ONE_WRITE_BYTES = 64 * 1024
+"""Bodies up to this length are copied behind the head; larger ones are written on their own."""
 
 
 class Connection(asyncio.Protocol):
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
             due = until
         if due < self._timer_at:
             self._arm(due)
-        if len(body) <= _SMALL_BYTES:
+        if len(body) <= ONE_WRITE_BYTES:
             self._transport.write(head + body if body else head)
         else:
             self._transport.writelines((head, body))
@@ -133,8 +133,17 @@ class Connection(asyncio.Protocol):
         exchange.end(error)
         self._pool.free()
 
+    def abandon(self) -> None:
+        """Nobody waits for this connection any more; it may not even be made yet."""
+        if self._timer is not None:
+            self._close()
+        self.closed = True
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Both event loops set TCP_NODELAY themselves."""
+        if self.closed:
+            transport.close()
+            return
         self._transport = cast("asyncio.Transport", transport)
         self._pool.opened(self)
         self._heard_at = self._loop.time()
@@ -151,9 +160,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            self._keep = False
-            if self._refusal is None and not self._done:
-                self._refusal = invalid(self.place, f"the answer is not valid HTTP: {str(error)[:100]}")
+            self._note_malformed(error)
         parts = self._parts
         if parts:
             exchange.feed(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -190,7 +197,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one field; trailers end up in a dictionary of their own."""
-        key = _names.get(name) or _lower(name)
+        key = field_name(name)
         text = value.decode("latin-1")
         headers = self._headers
         if key in headers:
@@ -215,11 +222,15 @@ class Connection(asyncio.Protocol):
         exchange.status = status
         exchange.head_done = True
         self._keep = True
+        if self._is_head:
+            # The parser waits for the body that the length announces; it is not coming.
+            self._done = True
+            self._keep = False
+            return
         try:
-            exchange.decoder = decoder_for(headers.get("content-encoding"), self._limit, self.place)
+            exchange.decoder, exchange.patient = plan_body(headers, self._limit, self.place)
         except ProviderError as error:
             self._refusal = error
-        self._consider_length(exchange, headers)
         if (due := self._heard_at + self._timeouts.idle_s) < self._timer_at:
             self._arm(due)
 
@@ -235,6 +246,12 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def _note_malformed(self, error: Exception) -> None:
+        # What follows a complete answer only costs the connection.
+        self._keep = False
+        if self._refusal is None and not self._done:
+            self._refusal = invalid(self.place, f"the answer is not valid HTTP: {str(error)[:100]}")
+
     def _count_framing(self) -> None:
         self._silent += self._arrived
         if self._silent > HEAD_BYTES:
@@ -242,23 +259,6 @@ class Connection(asyncio.Protocol):
 
     def _refuse_head(self) -> None:
         self._refusal = invalid(self.place, f"the answer's head or framing is larger than {HEAD_BYTES} bytes")
-
-    def _consider_length(self, exchange: Exchange, headers: dict[str, str]) -> None:
-        if self._is_head:
-            # The parser waits for the body that the length announces; it is not coming.
-            self._done = True
-            self._keep = False
-            return
-        coding = headers.get("transfer-encoding")
-        if coding is not None and coding.lower() != "chunked":
-            self._refusal = invalid(self.place, "answered with a transfer-encoding other than chunked")
-        length = headers.get("content-length")
-        if length is not None and length.isdigit():
-            size = int(length)
-            if size > self._limit:
-                self._refusal = too_large(self.place, self._limit)
-            # Saves a wake-up when head and body come in two packets; an event stream is not JSON.
-            exchange.patient = size <= _SMALL_BYTES and headers.get("content-type", "").startswith("application/json")
 
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
@@ -279,9 +279,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             self._drop()
-        elif (
-            exchange.head_done and exc is None and not {"content-length", "transfer-encoding"} & exchange.headers.keys()
-        ):
+        elif exchange.head_done and exc is None and ends_with_connection(exchange.headers):
             self._keep = False
             self._finish(exchange)
         elif self._served and not exchange.head_done and not self._silent:
@@ -335,10 +333,3 @@ class Connection(asyncio.Protocol):
             self._drop()
         else:
             self.fail(timed_out(self.place, phase, seconds))
-
-
-def _lower(name: bytes) -> str:
-    key = name.decode("latin-1").lower()
-    if len(_names) < _MAX_NAMES and len(name) <= 64:
-        _names[name] = key
-    return key

@@ -17,6 +17,7 @@ RESERVED = frozenset(
 """Names that only the transport may write: they decide about framing and about the connection."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# RFC 9110 section 5.6.2
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _MAX_NAMES = 1024
 
@@ -47,7 +48,7 @@ class HeadWriter:
         if path[:1] != "/" or " " in path or not (path.isascii() and path.isprintable()):
             raise invalid(self._place, "cannot send the request: its path is not a valid request target")
         block = self._block
-        if headers is not self._headers:
+        if headers is not self._headers and headers != self._headers:
             block = self._checked(headers)
             if type(headers) is tuple:
                 self._headers, self._block = headers, block
@@ -65,13 +66,13 @@ class HeadWriter:
         block = "".join(lines)
         count = len(lines)
         if block.count("\r") != count or block.count("\n") != count or "\0" in block or not _is_latin(block):
-            at_fault = next(name for name, value in headers if not is_value(value))
+            at_fault = next(name for name, value in headers if not _is_value(value))
             what = "its value holds a line break, NUL or text outside Latin-1"
             raise invalid(self._place, f"cannot send the header {at_fault!r}: {what}")
         return block
 
     def _learn(self, name: str) -> None:
-        if not is_name(name):
+        if not _TOKEN.fullmatch(name):
             raise invalid(self._place, f"cannot send a header named {name[:40]!r}")
         if name.lower() in RESERVED:
             raise invalid(self._place, f"cannot send the header {name!r}: it is the transport's own")
@@ -79,12 +80,7 @@ class HeadWriter:
             self._names.add(name)
 
 
-def is_name(name: str) -> bool:
-    """`name` is a field name (RFC 9110 section 5.1)."""
-    return _TOKEN.fullmatch(name) is not None
-
-
-def is_value(value: str) -> bool:
+def _is_value(value: str) -> bool:
     """`value` can be sent (RFC 9110 section 5.5): no CR, LF, NUL, and nothing outside Latin-1."""
     return not ("\r" in value or "\n" in value or "\0" in value) and _is_latin(value)
 

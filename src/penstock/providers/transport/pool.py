@@ -100,12 +100,12 @@ class Pool:
                     ssl_handshake_timeout=self._connect_s + 1 if self._context is not None else None,
                 )
         except OSError as error:
-            self.free()
+            self._abandon(connection)
             if scope.expired():
                 raise timed_out(origin.place, "connecting", self._connect_s if limit <= until else None) from None
             raise connect_failed(origin.place, error, secure=origin.secure) from error
         except BaseException:
-            self.free()
+            self._abandon(connection)
             raise
         if self._closed:
             connection.fail(closed(origin.place))
@@ -156,7 +156,13 @@ class Pool:
         if self._live:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._drained)
+            await asyncio.wait([self._drained], timeout=1.0)
+
+    def _abandon(self, connection: Connection) -> None:
+        """Connecting failed. uvloop does not always report the loss of a connection that it reported as made."""
+        connection.abandon()
+        self.gone(connection)
+        self.free()
 
     def _next(self) -> asyncio.Future[Connection | None] | None:
         while self._waiters:
