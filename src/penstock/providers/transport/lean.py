@@ -32,7 +32,7 @@ class LeanTransport:
         """Send `request` and wait for the answer's headers.
 
         When a connection that was used before turns out to be closed and not a byte was answered, the request is sent
-        once more on a new one (RFC 9112 section 9.3.1).
+        once more on a new one (see `docs/adr/0003-transport.md` for RFC 9112 section 9.3.1).
 
         Raises:
             ProviderError: As `abc.Transport.send` says.
