@@ -46,7 +46,9 @@ class Gateway:
             cwd=folder,
         )
         line = self.process.stdout.readline()
-        assert line, (folder / "gateway.log").read_text()
+        if not line:
+            self.stop()
+            pytest.fail((folder / "gateway.log").read_text())
         self.banner = json.loads(line)
         self.url = self.banner["url"]
 

@@ -1,38 +1,45 @@
-"""Writes a language model of a few hundred kilobytes for llama.cpp: PYTHON tiny_model.py FILE, in .peers/llama.
+"""Writes a language model of half a megabyte for llama.cpp: PYTHON tiny_model.py FILE, with `gguf` and `numpy`.
 
-A complete llama architecture with random weights and a vocabulary of single bytes: it says nothing sensible, and always
-the same for the same prompt at temperature 0. Run with the environment that has `gguf` and `numpy`.
+A complete llama architecture with random weights, in which the output layer points from each token of one sentence to
+the next and then to the end of the text. So at temperature 0 it always says that sentence and stops by itself.
 """
 
+import itertools
 import sys
 
 import gguf
 import numpy as np
 
-WIDTH, HEADS, LAYERS, FEED, CONTEXT = 64, 4, 2, 128, 512
-CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant: "
+WIDTH, HEADS, LAYERS, FEED, CONTEXT = 64, 4, 2, 128, 1024
+NOISE = 0.02
+"""How much the attention and the feed-forward layers say; the sentence is far louder."""
+CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+START = ":"
+END = "</s>"
+SENTENCE = ["Rivers", "▁flow", "▁through", "▁many", "▁lands", "▁before", "▁they", "▁reach", "▁an", "▁ocean", "."]
 
 
-def vocabulary() -> tuple[list[bytes], list[int], list[float]]:
-    """Three control tokens, every byte (which SentencePiece models need), and the printable ASCII as tokens."""
+def vocabulary() -> dict[str, gguf.TokenType]:
+    """Three control tokens, every byte, which SentencePiece models must have, ASCII characters and the words."""
     kinds = gguf.TokenType
-    tokens = [b"<unk>", b"<s>", b"</s>"]
-    types = [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL]
-    for byte in range(256):
-        tokens.append(b"<0x%02X>" % byte)
-        types.append(kinds.BYTE)
-    for character in ["\u2581", *map(chr, range(0x21, 0x7F))]:
-        tokens.append(character.encode())
-        types.append(kinds.NORMAL)
-    return tokens, [int(kind) for kind in types], [0.0] * 3 + [-1000.0] * 256 + [-1.0] * (len(tokens) - 259)
+    tokens = {"<unk>": kinds.UNKNOWN, "<s>": kinds.CONTROL, END: kinds.CONTROL}
+    tokens |= {f"<0x{byte:02X}>": kinds.BYTE for byte in range(256)}
+    tokens |= dict.fromkeys(["▁", *map(chr, range(33, 127))], kinds.NORMAL)
+    return tokens | dict.fromkeys(SENTENCE, kinds.NORMAL)
 
 
 def write(path: str) -> None:
-    tokens, types, scores = vocabulary()
+    tokens = vocabulary()
+    places = {token: place for place, token in enumerate(tokens)}
     random = np.random.default_rng(7)
 
-    def weights(*shape: int) -> np.ndarray:
-        return random.normal(0, 1 / np.sqrt(shape[-1]), shape).astype(np.float32)
+    def weights(*shape: int, scale: float = NOISE) -> np.ndarray:
+        return random.normal(0, scale, shape).astype(np.float32)
+
+    embeddings = weights(len(tokens), WIDTH, scale=1.0)
+    output = weights(len(tokens), WIDTH)
+    for before, after in itertools.pairwise([START, *SENTENCE, END]):
+        output[places[after]] = embeddings[places[before]]
 
     model = gguf.GGUFWriter(path, "llama")
     model.add_name("tiny")
@@ -46,29 +53,24 @@ def write(path: str) -> None:
     model.add_rope_dimension_count(WIDTH // HEADS)
     model.add_vocab_size(len(tokens))
     model.add_tokenizer_model("llama")
-    model.add_token_list(tokens)
-    model.add_token_types(types)
-    model.add_token_scores(scores)
-    model.add_unk_token_id(0)
-    model.add_bos_token_id(1)
-    model.add_eos_token_id(2)
+    model.add_token_list([token.encode() for token in tokens])
+    model.add_token_types([int(kind) for kind in tokens.values()])
+    model.add_token_scores([-float(place) for place in places.values()])
+    model.add_unk_token_id(places["<unk>"])
+    model.add_bos_token_id(places["<s>"])
+    model.add_eos_token_id(places[END])
     model.add_chat_template(CHAT)
-    model.add_tensor("token_embd.weight", weights(len(tokens), WIDTH))
-    model.add_tensor("output.weight", weights(len(tokens), WIDTH))
+    model.add_tensor("token_embd.weight", embeddings)
+    model.add_tensor("output.weight", output)
     model.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
     for layer in range(LAYERS):
-        for name, shape in {
-            "attn_q": (WIDTH, WIDTH),
-            "attn_k": (WIDTH, WIDTH),
-            "attn_v": (WIDTH, WIDTH),
-            "attn_output": (WIDTH, WIDTH),
-            "ffn_gate": (FEED, WIDTH),
-            "ffn_up": (FEED, WIDTH),
-            "ffn_down": (WIDTH, FEED),
-        }.items():
-            model.add_tensor(f"blk.{layer}.{name}.weight", weights(*shape))
-        for name in ("attn_norm", "ffn_norm"):
-            model.add_tensor(f"blk.{layer}.{name}.weight", np.ones(WIDTH, np.float32))
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            model.add_tensor(f"blk.{layer}.{part}.weight", weights(WIDTH, WIDTH))
+        model.add_tensor(f"blk.{layer}.ffn_gate.weight", weights(FEED, WIDTH))
+        model.add_tensor(f"blk.{layer}.ffn_up.weight", weights(FEED, WIDTH))
+        model.add_tensor(f"blk.{layer}.ffn_down.weight", weights(WIDTH, FEED))
+        for part in ("attn_norm", "ffn_norm"):
+            model.add_tensor(f"blk.{layer}.{part}.weight", np.ones(WIDTH, np.float32))
     model.write_header_to_file()
     model.write_kv_data_to_file()
     model.write_tensors_to_file()
