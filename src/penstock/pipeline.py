@@ -51,14 +51,24 @@ from penstock.telemetry.metrics import Metrics
 
 
 class Shared:
-    """What every configuration of one process shares: store, metrics, background tasks, prices."""
+    """What every configuration of one process shares.
+
+    Attributes:
+        clock: Where time comes from.
+        stores: Cache, ledger and stored completions at rest.
+        metrics: Counters of the process.
+        tasks: Background work that may be cancelled at the end.
+        writes: Background work that is waited for at the end.
+        pricer: What tokens cost.
+    """
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.clock = clock
         self.stores = stores
         self.metrics = Metrics()
         self.tasks = TaskGroup()
-        self.pricer = Pricer()
+        self.writes = TaskGroup()
+        self.pricer = Pricer(clock)
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -73,7 +83,9 @@ class Shared:
         shared = cls(open_store(settings.store.url, clock), clock)
         shared._closing.push_async_callback(shared.stores.aclose)
         await shared.stores.start()
+        shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
+        shared.tasks.spawn(asyncio.to_thread(shared.pricer.preload), name="load the price list")
         return shared
 
     async def aclose(self) -> None:
@@ -164,10 +176,13 @@ class Pipeline:
             health = old.health if old and old.settings.breaker == settings.breaker else None
             cache = old.cache if old and old.settings.cache.exact == settings.cache.exact else None
             if cache is None and settings.cache.exact.enabled:
-                cache = ExactCache(settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks)
+                cache = ExactCache(
+                    settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
+                )
                 await cache.start()
             pipeline = cls(Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache), built)
             opened.pop_all()
+        pipeline._show()
         return pipeline
 
     async def __call__(self, request: Request) -> Response:
@@ -207,6 +222,34 @@ class Pipeline:
         """Close the providers' connections."""
         for provider in self.providers.values():
             await provider.aclose()
+
+    def _show(self) -> None:
+        """Put what this pipeline knows on the metrics page."""
+        gauge, parts = self.parts.shared.metrics.gauge, self.parts
+        gauge(
+            "penstock_target_available",
+            "1 when requests may go to a target now.",
+            ("provider", "model"),
+            lambda: [((each.provider, each.model), float(each.recovers_in_s <= 0)) for each in parts.health.states()],
+        )
+        gauge("penstock_background_tasks", "Background tasks that run.", (), lambda: [((), len(parts.shared.tasks))])
+        gauge(
+            "penstock_store_rows",
+            "Rows of the store by what became of them since the start.",
+            ("state",),
+            lambda: [
+                ((name,), count)
+                for name, count in zip(("pending", "dropped", "lost"), parts.shared.stores.state[:3], strict=True)
+            ],
+        )
+        cache = parts.cache
+        if cache is not None:
+            gauge(
+                "penstock_cache",
+                "The exact cache: entries and bytes now, the rest since the start.",
+                ("what",),
+                lambda: [((name,), value) for name, value in msgspec.structs.asdict(cache.stats()).items()],
+            )
 
     async def _provide(self, request: Request) -> Response:
         target = request.target

@@ -27,6 +27,11 @@ class TaskGroup:
         task.add_done_callback(self._ended)
         return task
 
+    async def drain(self) -> None:
+        """Wait until all have ended by themselves."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def aclose(self) -> None:
         """Cancel what still runs and wait until it is gone."""
         tasks = list(self._tasks)

@@ -9,13 +9,13 @@ import msgspec
 
 from penstock.core.errors import (
     BudgetExceeded,
-    ConfigError,
     DeadlineExceeded,
     InvalidRequest,
     NotCached,
     PenstockError,
     ProviderError,
     RateLimited,
+    Refused,
     StoreError,
 )
 
@@ -36,10 +36,8 @@ def status_of(error: PenstockError) -> int:
             return 429
         case ProviderError():
             return _provider_status(error)
-        case StoreError():
+        case StoreError() | Refused():
             return 503
-        case ConfigError():
-            return 500
         case _:
             return 500
 

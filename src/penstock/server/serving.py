@@ -23,7 +23,7 @@ from penstock.server.app import Gateway
 
 _log = logging.getLogger("penstock.server")
 _BACKLOG = 2048
-_GARBAGE = (50_000, 20, 20)
+GARBAGE = (50_000, 20, 20)
 """Thresholds of the cyclic collector. Its defaults scan the whole cache every few hundred requests, a third of all time
 spent; at these a collection of the young is rare and one of the old rarer, for some megabytes of garbage waiting."""
 _WATCH_S = 1.0
@@ -145,7 +145,7 @@ class _Server:
             self._client.shared.tasks.spawn(self._watch(self._loaded.path), name="watch the configuration")
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*_GARBAGE)
+        gc.set_threshold(*GARBAGE)
         await server.serve(sockets=[self._listening])
 
     def _stop(self, server: uvicorn.Server) -> None:

@@ -49,7 +49,7 @@ class Keeper:
         completion: dict[str, Any] = msgspec.json.decode(body)
         completion["metadata"] = request.metadata or {}
         shared = self._client.shared
-        shared.tasks.spawn(
+        shared.writes.spawn(
             shared.stores.completions.create(request.tenant, completion, request.payload["messages"]),
             name="store a completion",
         )
