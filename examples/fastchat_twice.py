@@ -85,11 +85,11 @@ async def ask(client: AsyncOpenAI, model: str, question: str, *, stream: bool) -
         else:
             whole = await create(model=model, messages=[{"role": "user", "content": question}])
             headers = whole.headers
-            choice = whole.parse().choices[0]
-            outcome.text = choice.message.content or ""
-            outcome.complete = choice.finish_reason is not None
+            answer = whole.parse().choices[0]
+            outcome.text = answer.message.content or ""
+            outcome.complete = answer.finish_reason is not None
     except OpenAIError as error:
-        outcome.error = f"{type(error).__name__}: {error}"
+        outcome.error = f"{type(error).__name__} from {client.base_url}: {error}"
         return outcome
     cost = headers.get("x-penstock-cost-usd", "unknown")
     outcome.cost_usd = None if cost == "unknown" else Decimal(cost)
@@ -197,8 +197,8 @@ def main() -> int:
     else:
         print_table(passes, identical, asked)
         print("passed" if passed else "FAILED", file=sys.stdout if passed else sys.stderr)
-    for error in [*first.errors, *second.errors][:5]:
-        print(error, file=sys.stderr)
+    for complaint in sorted({*first.errors, *second.errors})[:5]:
+        print(complaint, file=sys.stderr)
     return 0 if passed else 1
 
 
