@@ -110,6 +110,23 @@ def test_concurrent_questions_are_all_answered(client):
     assert [answer.choices[0].message.content for answer in answers] == [SENTENCE] * 16
 
 
+def test_streams_it_interrupts_end_in_an_error_and_are_not_kept(client):
+    """By default this server ends a running stream, without a word, as soon as somebody else asks."""
+
+    def streamed(number: int) -> str:
+        try:
+            text, reasons = collect(ask(client, f"interrupted {number}", stream=True))
+        except openai.APIError as error:
+            return str(error)
+        return f"{text} {reasons}"
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(streamed, range(8)))
+    assert all(outcome == f"{SENTENCE} ['stop']" or "ended before the answer did" in outcome for outcome in outcomes)
+    for number in range(8):
+        assert ask(client, f"interrupted {number}").parse().choices[0].message.content == SENTENCE
+
+
 def test_its_models_are_offered(client):
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").id == "tiny"
