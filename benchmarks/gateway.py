@@ -35,7 +35,8 @@ GATEWAY, LOAD = 0, 1
 """Cores."""
 
 REPETITIONS = 3
-GROWTH = 50_000
+FILL, GROWTH = 60_000, 50_000
+"""Requests before and while memory is watched; the first fill the cache, whose 10,000 entries are bounded anyway."""
 
 _CONFIG = """\
 providers: [{{name: mock, kind: openai-compatible, base_url: "http://{upstream}/v1"}}]
@@ -83,11 +84,12 @@ def measure(
     results: Results,
     seconds: int,
     headers: Mapping[str, str] | None = None,
+    warm_s: int = 1,
 ) -> None:
     """Warm `server` up and run `rows` against it."""
     for row in rows:
         run = partial(load.run, server, stream=row.stream, unique=row.unique, headers=headers)
-        run(connections=min(row.connections, 8), seconds=1)
+        run(connections=min(row.connections, 8), seconds=warm_s)
         found = run(connections=row.connections, seconds=seconds)
         results.setdefault(f"{server.name}/{row.name}", []).append(found)
         say(
@@ -98,18 +100,22 @@ def measure(
 
 def growth_mb(load: Load, server: Server) -> float:
     """Fill the cache, then see what 50,000 more requests of all kinds leave behind."""
-    filled = 0
-    while filled < 15_000:
-        filled += load.run(server, connections=64, seconds=2, unique=True).n
+    mixed(load, server, FILL)
     before = server.memory_mb()
-    sent = 0
-    while sent < GROWTH:
-        for row in (HIT, JSON_64, SSE_64):
-            found = load.run(server, connections=row.connections, seconds=2, stream=row.stream, unique=row.unique)
-            sent += found.n
+    sent = mixed(load, server, GROWTH)
     after = server.memory_mb()
     say(f"  memory {before:.1f} -> {after:.1f} MB over {sent} requests")
     return after - before
+
+
+def mixed(load: Load, server: Server, n: int) -> int:
+    """Send at least `n` requests of all kinds; returns how many."""
+    sent = 0
+    while sent < n:
+        for row in (HIT, JSON_64, SSE_64):
+            found = load.run(server, connections=row.connections, seconds=2, stream=row.stream, unique=row.unique)
+            sent += found.n
+    return sent
 
 
 def repetition(load: Load, folder: Path, results: Results, seconds: int, *, slow: bool) -> None:
@@ -130,9 +136,9 @@ def repetition(load: Load, folder: Path, results: Results, seconds: int, *, slow
         with peers.portkey(core=GATEWAY, folder=folder) as server:
             measure(load, server, [JSON_64], results, seconds, headers=peers.portkey_headers(address))
         with peers.litellm(address, cache=False, core=GATEWAY, folder=folder) as server:
-            measure(load, server, [JSON_64], results, 2 * seconds, headers=key)
+            measure(load, server, [JSON_64], results, 2 * seconds, headers=key, warm_s=4)
         with peers.litellm(address, cache=True, core=GATEWAY, folder=folder) as server:
-            measure(load, server, [HIT], results, 2 * seconds, headers=key)
+            measure(load, server, [HIT], results, 2 * seconds, headers=key, warm_s=4)
 
 
 def figures(results: Results, *, slow: bool) -> dict[str, float]:

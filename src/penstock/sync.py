@@ -49,9 +49,7 @@ class Client:
     @overload
     def chat(self, messages: Messages, *, model: str, stream: Literal[True], **options: Any) -> Iterator[Chunk]: ...
 
-    def chat(
-        self, messages: Messages, *, model: str, stream: bool = False, **options: Any
-    ) -> Answer | Iterator[Chunk]:
+    def chat(self, messages: Messages, *, model: str, stream: bool = False, **options: Any) -> Answer | Iterator[Chunk]:
         """As `AsyncClient.chat`; a stream is a blocking iterator, closed by `close()` or when it is exhausted."""
         if stream:
             return self._iterate(self._run(self._client.chat(messages, model=model, stream=True, **options)))

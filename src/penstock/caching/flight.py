@@ -36,7 +36,7 @@ class Flight:
 
     Attributes:
         request: What is asked, with notes of its own.
-        leader: For whom it was started.
+        leader: For whom it was started; None when all have left.
         seats: Who waits for it, in the order in which they came.
         handed_over: It repeats a flight that failed.
         ended: Nothing more will be said.
@@ -69,7 +69,8 @@ class Flight:
         call = leader.request.call
         notes = Call(id=call.id, started=call.started, started_at=call.started_at, key=key, attempts=call.attempts)
         self.request = msgspec.structs.replace(leader.request, call=notes)
-        self.leader = self._payer = leader
+        self.leader: Seat | None = leader
+        self._payer: Seat | None = leader
         self.seats: dict[Seat, None] = {}
         self.handed_over = handed_over
         self.ended = False
@@ -114,6 +115,8 @@ class Flight:
             return None
         del self.seats[seat]
         if self.ended:
+            if not self.seats:
+                self.leader = self._payer = None  # a seat knows its flight: left alone, the two wait for the collector
             return None
         if not self.seats:
             self.retire()

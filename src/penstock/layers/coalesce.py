@@ -96,7 +96,8 @@ class Coalesce:
         if not flight.silent:
             return []
         if isinstance(error, DeadlineExceeded):
-            over = max(_deadline(flight.leader), self._clock.monotonic())
+            own = _deadline(flight.leader) if flight.leader is not None else 0.0
+            over = max(own, self._clock.monotonic())
             return [seat for seat in flight.seats if _deadline(seat) > over]
         if not isinstance(error, ProviderError) or not (error.retryable or error.elsewhere) or flight.handed_over:
             return []

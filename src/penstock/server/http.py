@@ -16,7 +16,8 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 _LOOK_AFTER_S = 0.05
-"""Most answers are there sooner; only a request that takes longer pays for a task that notices the client leaving."""
+"""Most answers are there sooner; only a request that takes this long, at most twice, pays for a task that notices the
+client leaving."""
 
 
 class ClientGone(Exception):
@@ -83,29 +84,33 @@ class Watch:
     The body must have been read before. Usable once, as a context manager around the answering.
     """
 
-    __slots__ = ("_handle", "_receive", "_task", "_watcher", "gone")
+    __slots__ = ("_receive", "_task", "_watcher", "_watchers", "gone", "since")
 
-    def __init__(self, receive: Receive) -> None:
+    since: float
+
+    def __init__(self, watchers: Watchers, receive: Receive) -> None:
+        self._watchers = watchers
         self._receive = receive
+        self._watcher: asyncio.Task[None] | None = None
         self.gone = False
 
     def __enter__(self) -> Watch:
-        loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
-        self._watcher: asyncio.Task[None] | None = None
-        self._handle = loop.call_later(_LOOK_AFTER_S, self._start)
+        self._watchers.add(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        self._handle.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        if self._watcher is None:
+            self._watchers.discard(self)
+            return False
+        self._watcher.cancel()
         if self.gone and isinstance(error, asyncio.CancelledError) and self._task is not None:
             self._task.uncancel()
             return True
         return False
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Look from now on."""
         # The watcher's reference lives as long as this object, which the answering task holds.
         self._watcher = asyncio.get_running_loop().create_task(self._look(), name="watch the client")
 
@@ -115,6 +120,37 @@ class Watch:
         self.gone = True
         if self._task is not None:
             self._task.cancel()
+
+
+class Watchers:
+    """Requests whose clients are not watched yet; those that take long are.
+
+    One timer for all of them: a timer each would cost more than a cached answer's layers.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[Watch, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Start `watch` if it is still here in a while."""
+        loop = asyncio.get_running_loop()
+        watch.since = loop.time()
+        self._waiting[watch] = None
+        if self._timer is None:
+            self._timer = loop.call_later(_LOOK_AFTER_S, self._sweep)
+
+    def discard(self, watch: Watch) -> None:
+        """`watch` is not needed any more."""
+        del self._waiting[watch]
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() - _LOOK_AFTER_S
+        for watch in [watch for watch in self._waiting if watch.since <= due]:
+            del self._waiting[watch]
+            watch.start()
+        self._timer = loop.call_later(_LOOK_AFTER_S, self._sweep) if self._waiting else None
 
 
 def _too_large(limit: int) -> InvalidRequest:

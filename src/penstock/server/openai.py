@@ -16,7 +16,18 @@ from penstock.core.response import Response
 from penstock.server import controls
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, body_of, status_of
-from penstock.server.http import ClientGone, Headers, Receive, Scope, Send, Watch, read_body, send_error, send_whole
+from penstock.server.http import (
+    ClientGone,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    Watch,
+    Watchers,
+    read_body,
+    send_error,
+    send_whole,
+)
 from penstock.server.stored import Keeper
 from penstock.wire.openai_chat import DONE, decode_request, error_frame, frame
 
@@ -37,6 +48,7 @@ class ModelRoute:
         self._client = client
         self._gate = gate
         self._keeper = keeper
+        self._watchers = Watchers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
@@ -46,7 +58,7 @@ class ModelRoute:
             tenant = self._gate.tenant(headers)
             body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
             request, keep = self._read(headers, body, request_id, tenant)
-            with Watch(receive):
+            with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
                 if keep:
                     self._keeper.watch(request, response)

@@ -10,7 +10,6 @@ import sys
 
 import structlog
 
-
 _CHATTY = ("alembic", "uvicorn")
 """Libraries that tell at level info what nobody has to act on."""
 
