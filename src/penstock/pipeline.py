@@ -141,6 +141,7 @@ class Pipeline:
         self.routes = RouteTable(rules(parts.settings), _identities(parts.settings.providers))
         self.providers = providers
         self.running = 0
+        self._closing = AsyncExitStack()
         self._idle = asyncio.Event()
         self._idle.set()
         self._handler = _stack(CALL, parts, _stack(TARGET, parts, self._provide))
@@ -159,7 +160,7 @@ class Pipeline:
         Args:
             settings: The configuration.
             shared: What outlives it.
-            providers: Implementations by name, used instead of what the settings say.
+            providers: Implementations by name, used instead of what the settings say; whoever gives them closes them.
             previous: The pipeline this one replaces; its cache and its knowledge of the targets' health are taken over
                 where their settings are the same.
 
@@ -171,7 +172,8 @@ class Pipeline:
             for provider in settings.providers:
                 given = (providers or {}).get(provider.name)
                 built[provider.name] = given or registry.build(provider, clock=shared.clock)
-                opened.push_async_callback(built[provider.name].aclose)
+                if given is None:
+                    opened.push_async_callback(built[provider.name].aclose)
             old = previous.parts if previous is not None else None
             health = old.health if old and old.settings.breaker == settings.breaker else None
             cache = old.cache if old and old.settings.cache.exact == settings.cache.exact else None
@@ -181,7 +183,7 @@ class Pipeline:
                 )
                 await cache.start()
             pipeline = cls(Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache), built)
-            opened.pop_all()
+            pipeline._closing = opened.pop_all()
         pipeline._show()
         return pipeline
 
@@ -191,8 +193,8 @@ class Pipeline:
         Raises:
             PenstockError: As `penstock.core.errors` says; `InvalidRequest` for an unknown model.
         """
-        route = self.routes.resolve(request.model)
-        request = msgspec.structs.replace(request, route=route)
+        if request.route is None:
+            request = self.route(request)
         self._enter()
         try:
             response = await self._handler(request)
@@ -201,6 +203,19 @@ class Pipeline:
             raise
         response.observe(_Leave(self))
         return response
+
+    def route(self, request: Request) -> Request:
+        """Return `request` with the route its model name leads to.
+
+        Raises:
+            InvalidRequest: The model is unknown.
+        """
+        return msgspec.structs.replace(request, route=self.routes.resolve(request.model))
+
+    def at_hand(self, request: Request) -> bool:
+        """Whether a routed request's answer is in memory, so that calling the pipeline with it will not wait."""
+        cache = self.parts.cache
+        return cache is not None and cache.at_hand(request)
 
     async def models(self) -> list[ModelInfo]:
         """List the names clients may use: the configured ones, then what providers that answer in time offer."""
@@ -219,9 +234,8 @@ class Pipeline:
         await self._idle.wait()
 
     async def aclose(self) -> None:
-        """Close the providers' connections."""
-        for provider in self.providers.values():
-            await provider.aclose()
+        """Close the connections of the providers that were built here."""
+        await self._closing.aclose()
 
     def _show(self) -> None:
         """Put what this pipeline knows on the metrics page."""

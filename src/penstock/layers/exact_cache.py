@@ -118,6 +118,16 @@ class ExactCache:
             return await inner(request)
         return await self._forward(request, inner, entry, verdict)
 
+    def at_hand(self, request: Request) -> bool:
+        """Whether the layer will answer `request` with a fresh entry from memory, without waiting for anything."""
+        directives, route = request.cache, request.route
+        if directives.no_store or (route is not None and route.cache_ttl_s == 0):
+            return False
+        entry = self._entries.find(cache_key(request))
+        if entry is None or entry.held is None:
+            return False
+        return decide(entry, self._clock.wall(), directives) is Verdict.HIT
+
     def stats(self) -> CacheStats:
         """Return the figures since the start."""
         return _replace(self._stats, entries=len(self._entries), memory_bytes=self._entries.memory_bytes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,7 +20,6 @@ from penstock.server.ops import Operations
 from penstock.server.stored import Keeper, StoredCompletions
 
 _log = logging.getLogger("penstock.server")
-Route = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Gateway:
@@ -32,7 +30,7 @@ class Gateway:
         self.gate = gate = Gate(client.loaded.settings.server)
         keeper = Keeper(client)
         self.operations = Operations(client, gate)
-        self._hot: dict[str, Route] = {
+        self.hot: dict[str, ModelRoute] = {
             "/v1/chat/completions": ModelRoute("chat", client, gate, keeper),
             "/v1/completions": ModelRoute("completions", client, gate, keeper),
             "/v1/embeddings": ModelRoute("embeddings", client, gate, keeper),
@@ -46,7 +44,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
         if scope["type"] == "http":
-            route = self._hot.get(scope["path"])
+            route = self.hot.get(scope["path"])
             if route is not None and scope["method"] == "POST":
                 await route(scope, receive, send)
             else:

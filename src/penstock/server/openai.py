@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from penstock.caching.directives import read_directives
 from penstock.client import AsyncClient
@@ -40,6 +43,13 @@ _SSE: Headers = [
 ]
 
 
+class Decoded(NamedTuple):
+    """A request that was decoded and not answered yet, and whether to keep its completion."""
+
+    request: Request
+    keep: bool
+
+
 class ModelRoute:
     """One hot route, as plain ASGI."""
 
@@ -50,14 +60,39 @@ class ModelRoute:
         self._keeper = keeper
         self._watchers = Watchers()
 
+    def known(self, fields: Headers, body: bytes, default: Headers) -> tuple[bytes | None, object]:
+        """Answer from memory, on the spot, if that is possible; see `penstock.server.early`.
+
+        An answer was authenticated, counted and recorded like any other, by the same pipeline. Otherwise None comes
+        with what was decoded, so that `__call__` need not do it again; whatever is wrong with a request is for
+        `__call__` to say.
+        """
+        headers = controls.pick(fields)
+        if b"content-encoding" in headers or len(body) > self._client.settings.server.max_body_bytes:
+            return None, None
+        try:
+            pipeline = self._client.pipeline
+            request, keep = self._read(headers, body, controls.request_id(headers), self._gate.tenant(headers))
+            request = pipeline.route(request)
+        except PenstockError:
+            return None, None
+        if keep or not pipeline.at_hand(request):
+            return None, Decoded(request, keep)
+        try:
+            return _response(request, _run(pipeline(request)), default), None
+        except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
+            _log.exception("request %s could not be answered early", request.call.id)
+            return None, None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
         headers = controls.pick(scope["headers"])
-        request_id = controls.request_id(headers)
+        decoded = scope.get("penstock")
+        request_id = controls.request_id(headers) if decoded is None else decoded.request.call.id
         try:
             tenant = self._gate.tenant(headers)
             body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
-            request, keep = self._read(headers, body, request_id, tenant)
+            request, keep = self._read(headers, body, request_id, tenant) if decoded is None else decoded
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
                 if keep:
@@ -121,6 +156,31 @@ class ModelRoute:
         await send({"type": "http.response.body", "body": last})
 
 
+def _run(answering: Coroutine[Any, Any, Response]) -> Response:
+    """Run a coroutine that will not wait to its end."""
+    try:
+        answering.send(None)
+    except StopIteration as done:
+        response: Response = done.value
+        return response
+    answering.close()
+    raise AssertionError("an answer at hand had to be waited for")
+
+
+def _response(request: Request, response: Response, default: Headers) -> bytes:
+    """Return a whole HTTP/1.1 response as bytes."""
+    if request.stream:
+        body = frame(response.all_events(), include_usage=request.include_usage) + DONE
+        fields = [*default, *_SSE, *describe(request.call, whole=False), (b"transfer-encoding", b"chunked")]
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        body = response.body or b""
+        length = (b"content-length", b"%d" % len(body))
+        fields = [*default, _JSON, *describe(request.call, whole=True), length]
+    head = b"".join([b"%b: %b\r\n" % field for field in fields])
+    return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, body)
+
+
 def describe(call: Call, *, whole: bool) -> Headers:
     """Return the response headers that say what happened; the cost only when it is final."""
     headers: Headers = [(b"x-request-id", call.id.encode())]
@@ -129,7 +189,7 @@ def describe(call: Call, *, whole: bool) -> Headers:
     if attempts:
         last = attempts[-1]
         headers.append((b"x-penstock-provider", last.provider.encode()))
-        headers.append((b"x-penstock-model", last.model.encode("latin-1", "replace")))
+        headers.append((b"x-penstock-model", _visible(last.model)))
         for attempt in attempts:
             upstream_s += attempt.duration_s or attempt.first_token_s or 0.0
     headers.append((b"x-penstock-attempts", b"%d" % len(attempts)))
@@ -148,6 +208,13 @@ def describe(call: Call, *, whole: bool) -> Headers:
         timing = b"penstock;dur=%.3f, upstream;dur=%.3f" % (max(own_ms, 0.0), upstream_s * 1000)
         headers.append((b"server-timing", timing))
     return headers
+
+
+def _visible(name: str) -> bytes:
+    """A name for a header: clients choose model names, so anything but printable ASCII is percent-encoded."""
+    if name.isascii() and name.isprintable():
+        return name.encode()
+    return quote(name, safe=" /:").encode()
 
 
 def cost_of(call: Call) -> Decimal | None:

@@ -21,6 +21,7 @@ from penstock.config.settings import ServerSettings
 from penstock.config.watch import FileStamp
 from penstock.core.errors import ConfigError, PenstockError
 from penstock.server.app import Gateway
+from penstock.server.early import early_protocol
 
 _log = logging.getLogger("penstock.server")
 _BACKLOG = 2048
@@ -127,7 +128,7 @@ class _Server:
             uvicorn.Config(
                 self._gateway,
                 loop="none",
-                http="httptools",
+                http=early_protocol({path.encode(): route for path, route in self._gateway.hot.items()}),
                 ws="none",
                 lifespan="on",
                 log_config=None,

@@ -1,0 +1,104 @@
+"""Known answers leave early: a protocol for uvicorn that answers exact hits before an application task exists.
+
+A hot request's body is gathered here. If its answer is in memory, the same pipeline runs through at once, without a
+wait, and the response is one write. Everything else, and whatever is unusual about a request, takes uvicorn's normal
+way into the application, with what was decoded here handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_MOST_BYTES = 256 * 1024
+"""Larger bodies are not gathered; uvicorn's flow control is for them."""
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class KnownAnswers(Protocol):
+    """A route that can answer some requests on the spot."""
+
+    def known(self, fields: Fields, body: bytes, default: Fields) -> tuple[bytes | None, object]:
+        """Return the response to a POST of `body`, or None and what to hand on in the scope as ``penstock``.
+
+        Args:
+            fields: The request's header fields, lower-case.
+            body: All of its body.
+            default: Header fields every response has.
+        """
+
+
+class EarlyProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a short way out."""
+
+    routes: Mapping[bytes, KnownAnswers]
+
+    _route: KnownAnswers | None = None
+    _gathered: list[bytes]
+    _size: int
+
+    def on_headers_complete(self) -> None:
+        """Decide which way the request takes."""
+        route = self.routes.get(self.url)
+        if route is not None and self._usual():
+            self._route = route
+            self._gathered = []
+            self._size = 0
+        else:
+            super().on_headers_complete()
+
+    def _usual(self) -> bool:
+        waiting = self.cycle is not None and not self.cycle.response_complete
+        parser = self.parser
+        return (
+            not waiting
+            and not self.expect_100_continue
+            and parser.get_method() == b"POST"
+            and bool(parser.should_keep_alive())
+            and not parser.should_upgrade()
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """Gather the body, up to a limit."""
+        if self._route is None:
+            super().on_body(body)
+            return
+        self._gathered.append(body)
+        self._size += len(body)
+        if self._size > _MOST_BYTES:
+            self._take_normal_way(b"".join(self._gathered))
+
+    def on_message_complete(self) -> None:
+        """Answer, or hand the request on."""
+        route = self._route
+        if route is None:
+            super().on_message_complete()
+            return
+        body = self._gathered[0] if len(self._gathered) == 1 else b"".join(self._gathered)
+        if self.flow.write_paused:
+            self._take_normal_way(body)
+            super().on_message_complete()
+            return
+        response, hand_on = route.known(self.headers, body, self.server_state.default_headers)
+        if response is None:
+            self._take_normal_way(body, hand_on)
+            super().on_message_complete()
+            return
+        self._route = None
+        self.transport.write(response)
+        self.on_response_complete()
+
+    def _take_normal_way(self, body: bytes, hand_on: object = None) -> None:
+        self._route = None
+        scope: Any = self.scope
+        scope["penstock"] = hand_on
+        super().on_headers_complete()
+        super().on_body(body)
+
+
+def early_protocol(routes: Mapping[bytes, KnownAnswers]) -> type[EarlyProtocol]:
+    """Return a protocol class for `uvicorn.Config(http=…)` that asks `routes`, by request target, first."""
+    return type("EarlyProtocol", (EarlyProtocol,), {"routes": routes})

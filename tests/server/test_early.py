@@ -1,0 +1,182 @@
+"""Known answers leave early, and nobody can tell but by the clock."""
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+import pytest
+
+CONFIG = """\
+providers:
+  - {{name: sim, kind: simulated, latency: {{first_token_s: 0.02, tokens_per_s: 0}}}}
+models: [{{name: "*", targets: [{{provider: sim, model: sim}}]}}]
+server: {{keys: [{{key: sk-a, tenant: a}}, {{key: sk-b, tenant: b}}]}}
+store: {{url: "memory:"}}
+"""
+PATH = "/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def gateway(start_gateway, tmp_path_factory):
+    running = start_gateway(tmp_path_factory.mktemp("early"), CONFIG)
+    yield running
+    running.stop()
+
+
+def request(text: str, *, key: str = "sk-a", stream: bool = False, extra: str = "", **fields) -> bytes:
+    body = json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": text}], "stream": stream, **fields}
+    ).encode()
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{extra}content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Wire:
+    """A raw connection that reads one response at a time."""
+
+    def __init__(self, url: str):
+        address = urlsplit(url)
+        self.socket = socket.create_connection((address.hostname, address.port), timeout=10)
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def response(self) -> tuple[int, dict[str, str], bytes]:
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while (line := self.file.readline().rstrip()) != b"":
+            name, _, value = line.decode().partition(":")
+            headers[name] = value.strip()
+        if headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(self.file.readline(), 16):
+                body += self.file.read(size)
+                self.file.readline()
+            self.file.readline()
+        else:
+            body = self.file.read(int(headers["content-length"]))
+        return status, headers, body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_early_way_says_what_the_normal_way_says(gateway, stream):
+    asked = request(f"twice {stream}", stream=stream)
+    unusual = request(f"twice {stream}", stream=stream, extra="connection: close\r\n")
+    with Wire(gateway.url) as wire:
+        wire.send(asked)
+        first = wire.response()
+        wire.send(asked)
+        early = wire.response()
+    with Wire(gateway.url) as wire:
+        wire.send(unusual)
+        normal = wire.response()
+    assert first[0] == early[0] == normal[0] == 200
+    assert early[2] == normal[2]
+    assert set(early[1]) == set(normal[1]) - {"connection"}
+    assert early[1]["cache-status"].startswith("Penstock-Exact; hit")
+    assert early[1]["content-type"] == normal[1]["content-type"]
+
+
+def test_a_hundred_pipelined_requests_are_answered_in_order(gateway):
+    known = [request(f"known {number}") for number in range(5)]
+    with Wire(gateway.url) as wire:
+        texts = []
+        for one in known:
+            wire.send(one)
+            texts.append(json.loads(wire.response()[2])["choices"])
+        fresh = [request(f"fresh {number}") for number in range(20)]
+        wire.send(b"".join(known[n % 5] if n % 5 else fresh[n // 5] for n in range(100)))
+        for n in range(100):
+            status, headers, body = wire.response()
+            assert status == 200
+            choices = json.loads(body)["choices"]
+            if n % 5:
+                assert choices == texts[n % 5]
+                assert "hit" in headers["cache-status"]
+            else:
+                assert f"fresh {n // 5}" in choices[0]["message"]["content"]
+
+
+def test_a_request_may_arrive_in_any_pieces(gateway):
+    asked = request("in pieces")
+    with Wire(gateway.url) as wire:
+        wire.send(asked)
+        _, _, whole = wire.response()
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for cut in range(1, len(asked), 7):
+            wire.send(asked[:cut])
+            wire.send(asked[cut:])
+            status, headers, body = wire.response()
+            assert (status, body) == (200, whole)
+            assert "hit" in headers["cache-status"]
+
+
+def test_known_answers_are_only_for_their_tenant_and_for_known_keys(gateway):
+    with Wire(gateway.url) as wire:
+        wire.send(request("private"))
+        wire.response()
+        wire.send(request("private", key="sk-b"))
+        assert "fwd=miss" in wire.response()[1]["cache-status"]
+        wire.send(request("private", key="sk-wrong"))
+        assert wire.response()[0] == 401
+
+
+def test_who_wants_no_cached_answer_gets_none(gateway):
+    with Wire(gateway.url) as wire:
+        wire.send(request("fresh please"))
+        wire.response()
+        wire.send(request("fresh please", extra="cache-control: no-cache\r\n"))
+        assert "fwd=request" in wire.response()[1]["cache-status"]
+        wire.send(request("fresh please", extra="cache-control: no-store\r\n"))
+        assert "fwd=bypass" in wire.response()[1]["cache-status"]
+
+
+def test_a_large_body_takes_the_normal_way(gateway):
+    asked = request("x" * 600_000)
+    with Wire(gateway.url) as wire:
+        for expected in ("fwd=miss", "hit"):
+            wire.send(asked)
+            status, headers, _ = wire.response()
+            assert status == 200
+            assert expected in headers["cache-status"]
+
+
+def test_expect_continue(gateway):
+    asked = request("expected", extra="expect: 100-continue\r\n")
+    head, _, body = asked.partition(b"\r\n\r\n")
+    with Wire(gateway.url) as wire:
+        wire.send(head + b"\r\n\r\n")
+        assert wire.file.readline().startswith(b"HTTP/1.1 100")
+        wire.file.readline()
+        wire.send(body)
+        assert wire.response()[0] == 200
+
+
+def test_a_model_name_cannot_write_headers(gateway):
+    with Wire(gateway.url) as wire:
+        wire.send(request("inject", model="sim/a\r\nx-evil: 1 é"))
+        status, headers, _ = wire.response()
+    assert status == 200
+    assert "x-evil" not in headers
+    assert headers["x-penstock-model"] == "a%0D%0Ax-evil: 1 %C3%A9"
+
+
+def test_hits_are_counted(gateway):
+    with Wire(gateway.url) as wire:
+        for _ in range(3):
+            wire.send(request("count me", tags=["x"]))
+            wire.response()
+        wire.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-a\r\n\r\n")
+        page = wire.response()[2].decode()
+    hits = next(line for line in page.splitlines() if line.startswith("penstock_requests_total") and '"hit"' in line)
+    assert float(hits.split()[-1]) >= 2
