@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -21,7 +22,7 @@ class Observer(Protocol):
         """Events on their way to the client. Not called for an answer that was already whole."""
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        """Exactly once. `error` is None when the answer is complete, `asyncio.CancelledError` when it was closed early."""
+        """Exactly once. `error` is None for a complete answer, `asyncio.CancelledError` for one closed early."""
 
 
 class Response:
@@ -103,13 +104,19 @@ class Response:
         if source is None or self._ended:
             raise StopAsyncIteration
         try:
-            batch = await (source.__anext__() if self.deadline is None else self._next_in_time(source, self.deadline))
+            if self.deadline is not None:
+                self._task = current_task() if self._timer is not None else self._start_timer(self.deadline)
+            batch = await source.__anext__()
         except StopAsyncIteration:
             self._finish(None)
             raise
         except BaseException as error:
-            await self._close(source, error)
-            raise
+            cause = self._cause(error)
+            await self._close(source, cause)
+            if cause is error:
+                raise
+            raise cause from None
+        self._task = None
         for event in batch:
             if event.usage is not None:
                 self.usage = event.usage
@@ -160,36 +167,33 @@ class Response:
         finally:
             self._finish(error)
 
-    async def _next_in_time(self, source: AsyncIterator[Batch], deadline: float) -> Batch:
+    def _start_timer(self, deadline: float) -> asyncio.Task[object] | None:
         """As `asyncio.timeout_at` around each wait, but with one timer for the whole stream."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
-        if self._overdue():
+        if self._expired:
             raise DeadlineExceeded(LATE)
-        task = self._task = asyncio.current_task()
-        try:
-            return await source.__anext__()
-        except asyncio.CancelledError:
-            if task is not None and self._overdue() and task.uncancel() == 0:
-                raise DeadlineExceeded(LATE) from None
-            raise
-        finally:
-            self._task = None
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+        return current_task()
+
+    def _cause(self, error: BaseException) -> BaseException:
+        """Tell the timer's cancellation from anybody else's, and take it back."""
+        task, self._task = self._task, None
+        if self._expired and task is not None and task.uncancel() == 0 and isinstance(error, asyncio.CancelledError):
+            return DeadlineExceeded(LATE)
+        return error
 
     def _finish(self, error: BaseException | None) -> None:
         if self._ended:
             return
         self._ended = True
+        self._task = None
         if self._timer is not None:
             self._timer.cancel()
         for observer in self._observers:
             observer.on_end(self, error)
 
-    def _overdue(self) -> bool:
-        return self._expired
-
     def _expire(self) -> None:
         self._expired = True
+        self._timer = None
         if self._task is not None:
             self._task.cancel()
 
