@@ -20,8 +20,7 @@ import click
 
 from penstock.cli.output import config_option, emit, json_option
 from penstock.cli.reaching import TIMEOUT_S, Reached, reach_all
-from penstock.config.completion import CREDENTIALS
-from penstock.config.kinds import KINDS
+from penstock.config.kinds import CREDENTIALS, KINDS
 from penstock.config.loader import Loaded, load
 from penstock.config.settings import ProviderSettings, ServerSettings, Settings
 from penstock.core.clock import SystemClock

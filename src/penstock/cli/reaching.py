@@ -53,7 +53,11 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _reach(provider: ProviderSettings) -> Reached:
-    url = f"{provider.base_url}{_LISTINGS[KINDS[provider.kind].dialect]}"
+    dialect = KINDS[provider.kind].dialect
+    base_url = provider.base_url or ""
+    if dialect == "anthropic":
+        base_url = base_url.removesuffix("/v1")
+    url = f"{base_url}{_LISTINGS[dialect]}"
     if provider.query:
         url += ("&" if "?" in url else "?") + urlencode(provider.query)
     request = urllib.request.Request(url, headers=_headers(provider))

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.config import ollama
-from penstock.config.kinds import KINDS, Kind
+from penstock.config.kinds import CREDENTIALS, KINDS, Kind
 from penstock.config.problems import Problems, suggestion
 from penstock.config.provenance import Missing, Node, Origin, Path, wrap
 
 _SIMULATED_ONLY = ("latency", "faults")
 _NEVER_SIMULATED = ("base_url", "api_key", "headers", "query", "ca_file", "proxy")
-CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
-"""Headers that stand in for a key."""
 
 
 def complete(tree: Node, environ: Mapping[str, str], problems: Problems) -> list[str]:

@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 
 Dialect = Literal["openai", "anthropic", "ollama", "simulated"]
 
+CREDENTIALS = frozenset({"authorization", "api-key", "x-api-key"})
+"""Headers that carry a key, or stand in for one."""
+
 
 class Kind(NamedTuple):
     """A kind of provider.

@@ -19,7 +19,7 @@ from penstock.wire import anthropic_messages as wire
 
 _MAX_LINE_BYTES = 8 * 1024 * 1024
 _MOST_PAGES = 20
-_JSON, _STREAM = "application/json", "text/event-stream"
+_STREAM = "text/event-stream"
 _wall = SystemClock.wall
 
 
@@ -36,13 +36,16 @@ class AnthropicProvider:
             key: The API key; without one, and without a header for it in the settings, every request fails.
         """
         self.name = settings.name
-        headers = {"anthropic-version": wire.VERSION}
-        if key:
-            headers["x-api-key"] = key
-        base_url = (settings.base_url or kind.base_url or "").rstrip("/").removesuffix("/v1")
-        self._endpoint = Endpoint(settings, base_url, transport, headers)
-        self._key_env = kind.key_env
-        self._missing_key = not self._endpoint.has_header("x-api-key", "authorization")
+        self._root = "" if (settings.base_url or "").endswith("/v1") else "/v1"
+        self._endpoint = Endpoint(
+            settings,
+            kind,
+            transport,
+            key,
+            key_header="x-api-key",
+            streams=_STREAM,
+            headers={"anthropic-version": wire.VERSION},
+        )
 
     async def send(self, request: Request, target: Target) -> Response:
         """Make one attempt.
@@ -53,15 +56,8 @@ class AnthropicProvider:
         """
         if request.operation != "chat":
             raise unsupported("Anthropic", request.operation, self.name)
-        self._check_key()
         body = wire.encode_request(request.payload, model=target.model, stream=request.stream)
-        reply = await self._endpoint.post(
-            "/v1/messages",
-            body,
-            accept=_STREAM if request.stream else _JSON,
-            deadline=request.deadline,
-            parse_error=self._parse_error,
-        )
+        reply = await self._endpoint.post(f"{self._root}/messages", body, request.deadline, self._parse_error)
         created = int(_wall())
         try:
             if request.stream and media_type(reply) == _STREAM:
@@ -84,29 +80,20 @@ class AnthropicProvider:
         Raises:
             ProviderError: The provider cannot be asked.
         """
-        self._check_key()
         found: list[ModelInfo] = []
-        path = "/v1/models?limit=1000"
+        path = f"{self._root}/models?limit=1000"
         for _ in range(_MOST_PAGES):
-            data = await self._endpoint.get(path, parse_error=self._parse_error)
+            data = await self._endpoint.get(path, self._parse_error)
             models, after = wire.decode_models(data, self.name)
             found += [ModelInfo(id, created, "anthropic") for id, created in models]
             if after is None:
                 break
-            path = f"/v1/models?limit=1000&after_id={quote(after, safe='')}"
+            path = f"{self._root}/models?limit=1000&after_id={quote(after, safe='')}"
         return found
 
     async def aclose(self) -> None:
         """Close connections."""
-        await self._endpoint.transport.aclose()
-
-    def _check_key(self) -> None:
-        if self._missing_key:
-            raise ProviderError(
-                f"provider {self.name} has no API key: set {self._key_env}, or api_key in its settings",
-                code="upstream_auth",
-                provider=self.name,
-            )
+        await self._endpoint.aclose()
 
     def _parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-        return wire.parse_error(status, headers, body, self.name)
+        return wire.parse_error(status, headers, body, self.name, secrets=self._endpoint.secrets)

@@ -1,67 +1,86 @@
-"""Where a vendor's own API lives, and how to ask it."""
+"""Where a provider's API lives, and how to ask it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import urlencode, urlsplit
 
 from penstock.abc import HttpReply, HttpRequest, Transport
+from penstock.config.kinds import CREDENTIALS, Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ProviderError
 
 ParseError = Callable[[int, Mapping[str, str], bytes], ProviderError]
 """Makes the error of a failure answer's status, headers and body."""
 
+JSON = "application/json"
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_SHORTEST_SECRET = 8
+"""Header values below this length are not looked for in messages; they would be found everywhere."""
+
 
 class Endpoint:
-    """The base URL, headers and query of one provider."""
+    """The base URL, headers and query of one provider.
 
-    __slots__ = ("_base", "_headers", "_provider", "_query", "transport")
+    Attributes:
+        secrets: The values of keys and headers, which must not be in any message.
+    """
+
+    __slots__ = ("_base", "_headers", "_missing", "_provider", "_query", "_transport", "secrets")
 
     def __init__(
-        self, settings: ProviderSettings, base_url: str, transport: Transport, headers: Mapping[str, str]
+        self,
+        settings: ProviderSettings,
+        kind: Kind,
+        transport: Transport,
+        key: str | None,
+        *,
+        key_header: str,
+        streams: str,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         """Send through `transport`.
 
         Args:
-            settings: The provider's settings, for headers (which replace `headers` of the same name) and query.
-            base_url: The API's address, of which the transport knows only the origin.
-            transport: Connections to that origin.
-            headers: Sent with every request; lower-case names.
+            settings: The provider's settings; headers in them replace others of the same name.
+            kind: Its kind, for the default address and the variable that should have had the key.
+            transport: Connections to the origin of the base URL; closed with the endpoint.
+            key: The API key; without one, and without a header in its place, every request to a kind that needs one
+                fails.
+            key_header: The header that carries the key; in `authorization` it follows ``Bearer``.
+            streams: Media type of streams; JSON is accepted anyway.
+            headers: What the dialect asks for besides; lower-case names.
         """
         self._provider = settings.name
-        self.transport = transport
-        base = urlsplit(base_url)
-        query = "&".join(part for part in (base.query, urlencode(settings.query)) if part)
-        self._base = base.path.rstrip("/")
-        self._query = query
-        own = {name.lower(): value for name, value in settings.headers.items()}
-        self._headers = {"user-agent": "penstock", **headers, **own}
+        self._transport = transport
+        self._base = urlsplit(settings.base_url or kind.base_url or "").path.rstrip("/")
+        self._query = urlencode(settings.query)
+        fields = {"content-type": JSON, "accept": f"{JSON}, {streams}", "user-agent": "penstock", **headers}
+        if key:
+            fields[key_header] = f"Bearer {key}" if key_header == "authorization" else key
+        fields |= {name.lower(): value for name, value in settings.headers.items()}
+        # The same for all requests, because the transport checks a tuple it knows only once.
+        self._headers = tuple(fields.items())
+        self._missing = kind.key_env if CREDENTIALS.isdisjoint(fields) else None
+        known = (key or "", *settings.headers.values())
+        self.secrets = tuple(secret for secret in known if len(secret) >= _SHORTEST_SECRET)
 
-    def has_header(self, *names: str) -> bool:
-        """Whether any of `names` (lower case) is sent."""
-        return any(name in self._headers for name in names)
-
-    async def post(
-        self, path: str, body: bytes, *, accept: str, deadline: float | None, parse_error: ParseError
-    ) -> HttpReply:
+    def post(self, path: str, body: bytes, deadline: float | None, parse_error: ParseError) -> Awaitable[HttpReply]:
         """Post JSON and return the successful reply, which the caller closes.
 
         Raises:
-            ProviderError: There was no reply, or one of failure.
+            ProviderError: There was no reply, or one of failure, or there is no key.
         """
-        headers = {"content-type": "application/json", "accept": accept, **self._headers}
-        request = HttpRequest("POST", self._url(path), tuple(headers.items()), body, deadline)
-        return await self._exchange(request, parse_error)
+        return self._exchange(HttpRequest("POST", self._url(path), self._headers, body, deadline), parse_error)
 
-    async def get(self, path: str, *, parse_error: ParseError) -> bytes:
+    async def get(self, path: str, parse_error: ParseError) -> bytes:
         """Return the body of a successful JSON reply.
 
         Raises:
             ProviderError: There was none.
         """
-        headers = {"accept": "application/json", **self._headers}
-        reply = await self._exchange(HttpRequest("GET", self._url(path), tuple(headers.items())), parse_error)
+        reply = await self._exchange(HttpRequest("GET", self._url(path), self._headers), parse_error)
         try:
             return await self.read_json(reply)
         finally:
@@ -74,18 +93,19 @@ class Endpoint:
             ProviderError: It does not say that it is JSON, or it broke off.
         """
         media = media_type(reply)
-        if media != "application/json":
-            raise self.unexpected(media, "JSON")
+        if media != JSON and not media.endswith("+json"):
+            raise ProviderError(
+                f"provider {self._provider} answered {media or 'without a content type'} where JSON was expected; "
+                "check its base_url",
+                status_code=reply.status,
+                code="upstream_invalid",
+                provider=self._provider,
+            )
         return await reply.read()
 
-    def unexpected(self, media: str, wanted: str) -> ProviderError:
-        """The error for an answer of another type than was asked for."""
-        return ProviderError(
-            f"provider {self._provider} answered {media or 'without a content type'} where {wanted} was expected; "
-            "check its base_url",
-            code="upstream_invalid",
-            provider=self._provider,
-        )
+    async def aclose(self) -> None:
+        """Close connections."""
+        await self._transport.aclose()
 
     def _url(self, path: str) -> str:
         if not self._query:
@@ -93,7 +113,13 @@ class Endpoint:
         return f"{self._base}{path}{'&' if '?' in path else '?'}{self._query}"
 
     async def _exchange(self, request: HttpRequest, parse_error: ParseError) -> HttpReply:
-        reply = await self.transport.send(request)
+        if self._missing is not None:
+            raise ProviderError(
+                f"provider {self._provider} has no API key: set {self._missing}, or api_key in its settings",
+                code="upstream_auth",
+                provider=self._provider,
+            )
+        reply = await self._transport.send(request)
         if 200 <= reply.status < 300:
             return reply
         try:
@@ -105,7 +131,8 @@ class Endpoint:
 
 def media_type(reply: HttpReply) -> str:
     """The reply's content type, lower case, without parameters; empty when it has none."""
-    return reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    value = reply.headers.get("content-type", "")
+    return value if value == JSON else value.partition(";")[0].strip().lower()
 
 
 def unsupported(vendor: str, operation: str, provider: str) -> ProviderError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
-from penstock.abc import HttpReply, ModelInfo, Transport
+from penstock.abc import ModelInfo, Transport
 from penstock.config.kinds import Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.clock import SystemClock
@@ -13,12 +13,11 @@ from penstock.core.errors import ProviderError
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
-from penstock.providers.endpoint import Endpoint
+from penstock.providers.endpoint import Endpoint, ParseError
 from penstock.providers.live import LiveAnswer
 from penstock.wire import ollama_chat as wire
 
 _MAX_LINE_BYTES = 8 * 1024 * 1024
-_JSON, _STREAM = "application/json", "application/x-ndjson"
 _wall = SystemClock.wall
 
 
@@ -35,8 +34,9 @@ class OllamaProvider:
             key: The key of a server that asks for one, as ollama.com does; usually None.
         """
         self.name = settings.name
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._endpoint = Endpoint(settings, settings.base_url or kind.base_url or "", transport, headers)
+        self._endpoint = Endpoint(
+            settings, kind, transport, key, key_header="authorization", streams="application/x-ndjson"
+        )
 
     async def send(self, request: Request, target: Target) -> Response:
         """Make one attempt.
@@ -54,7 +54,7 @@ class OllamaProvider:
         else:
             path, answer_id = "/api/generate", f"cmpl-{uuid.uuid4().hex}"
             body = wire.encode_completion(payload, model=model, stream=stream)
-        reply = await self._post(path, body, request, target)
+        reply = await self._endpoint.post(path, body, request.deadline, self._parser(model))
         created = int(_wall())
         try:
             if stream:
@@ -79,18 +79,16 @@ class OllamaProvider:
         Raises:
             ProviderError: The server cannot be asked.
         """
-        data = await self._endpoint.get(
-            "/api/tags", parse_error=lambda status, headers, body: wire.parse_error(status, headers, body, self.name)
-        )
+        data = await self._endpoint.get("/api/tags", self._parser(""))
         return [ModelInfo(name, changed, "ollama") for name, changed in wire.decode_models(data, self.name)]
 
     async def aclose(self) -> None:
         """Close connections."""
-        await self._endpoint.transport.aclose()
+        await self._endpoint.aclose()
 
     async def _embed(self, request: Request, target: Target) -> Response:
         body = wire.encode_embeddings(request.payload, model=target.model)
-        reply = await self._post("/api/embed", body, request, target)
+        reply = await self._endpoint.post("/api/embed", body, request.deadline, self._parser(target.model))
         try:
             data = await self._endpoint.read_json(reply)
         finally:
@@ -99,9 +97,8 @@ class OllamaProvider:
         answer, usage = wire.decode_embeddings(data, base64=base64, provider=self.name)
         return Response(body=answer, usage=usage)
 
-    async def _post(self, path: str, body: bytes, request: Request, target: Target) -> HttpReply:
+    def _parser(self, model: str) -> ParseError:
         def parse_error(status: int, headers: Mapping[str, str], data: bytes) -> ProviderError:
-            return wire.parse_error(status, headers, data, self.name, target.model)
+            return wire.parse_error(status, headers, data, self.name, model, secrets=self._endpoint.secrets)
 
-        accept = _STREAM if request.stream else _JSON
-        return await self._endpoint.post(path, body, accept=accept, deadline=request.deadline, parse_error=parse_error)
+        return parse_error

@@ -99,7 +99,7 @@ class StreamReader:
             raise self._failure
         if not self._finished or not self._seen <= self._finished:
             raise ProviderError(
-                f"the stream of provider {self._provider} ended before the answer did (no finish_reason)",
+                f"provider {self._provider}: the stream ended before the answer did (no finish_reason)",
                 code="upstream_incomplete",
                 retryable=True,
                 provider=self._provider,

@@ -59,7 +59,7 @@ def parse_error(
     return _error(status, headers, _fields(document), provider, secrets)
 
 
-def find_error(document: object, provider: str, *, secrets: Iterable[str] = ()) -> ProviderError | None:
+def find_error(document: object, provider: str) -> ProviderError | None:
     """Return the error a successful answer or a chunk of a stream carries, judged by the status it names or implies."""
     fields = _fields(document)
     is_error = isinstance(document, list) or (
@@ -67,7 +67,7 @@ def find_error(document: object, provider: str, *, secrets: Iterable[str] = ()) 
     )
     if not fields or not is_error:
         return None
-    return _error(_implied_status(fields), {}, fields, provider, secrets)
+    return _error(_implied_status(fields), {}, fields, provider, ())
 
 
 def read_reset(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -108,10 +108,14 @@ def _error(
 ) -> ProviderError:
     code, kind, param = _text(fields.get("code")), _text(fields.get("type")), _text(fields.get("param"))
     message = _message(fields)
-    for secret in secrets:
-        message = message.replace(secret, "[redacted]")
     error = error_from_status(
-        status, headers, message=message or "no reason given", code=code, param=param, provider=provider
+        status,
+        headers,
+        message=message or "no reason given",
+        code=code,
+        param=param,
+        provider=provider,
+        secrets=secrets,
     )
     if status in (400, 413, 422) and _CONTEXT.search(f"{code} {kind} {message}"):
         # Another target may have a larger window. Servers of one's own name this error each in their way.

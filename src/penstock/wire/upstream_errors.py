@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 
 from penstock.core.clock import SystemClock
@@ -35,6 +35,7 @@ def error_from_status(
     code: str | None = None,
     param: str | None = None,
     provider: str,
+    secrets: Iterable[str] = (),
 ) -> ProviderError:
     """Make the error an upstream's failure answer stands for.
 
@@ -45,8 +46,9 @@ def error_from_status(
         code: The vendor's code; kept for 400, 404, 413 and 422, replaced by Penstock's for the others.
         param: The request field at fault, if the vendor names one.
         provider: Name of the provider in the configuration.
+        secrets: Values that must not be in the message either.
     """
-    text = redact(message.strip())[:_MAX_MESSAGE] or "no message"
+    text = redact(message.strip(), secrets)[:_MAX_MESSAGE] or "no message"
     if status in _OWN_CODE:
         return ProviderError(
             text,
@@ -57,9 +59,9 @@ def error_from_status(
             provider=provider,
         )
     own_code, retryable = _verdict(status)
-    text = f"{provider} answered {status}: {text}"
+    text = f"provider {provider} answered {status}: {text}"
     if own_code == "upstream_auth":
-        text += f" (check the key and the account of provider {provider})"
+        text += " (check its key and account)"
     return ProviderError(
         text,
         status_code=status,
@@ -91,8 +93,10 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     return max(until - (_wall() if now is None else now), 0.0)
 
 
-def redact(text: str) -> str:
-    """Replace what looks like a key, e.g. in ``Incorrect API key provided: sk-...``."""
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Replace `secrets`, and what looks like a key, e.g. in ``Incorrect API key provided: sk-...``."""
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
     return _SECRETS.sub(_REDACTED, text)
 
 

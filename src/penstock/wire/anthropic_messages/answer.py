@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -165,15 +165,20 @@ def signed_thinking(block: Block, thinking: str, signature: str) -> dict[str, An
     return {"type": "thinking", "thinking": thinking, "signature": signature}
 
 
-def parse_error(status: int, headers: Mapping[str, str], data: bytes, provider: str) -> ProviderError:
-    """Translate an error reply: ``{"type": "error", "error": {"type", "message"}}``, or whatever a proxy sent."""
+def parse_error(
+    status: int, headers: Mapping[str, str], data: bytes, provider: str, *, secrets: Iterable[str] = ()
+) -> ProviderError:
+    """Translate an error reply: ``{"type": "error", "error": {"type", "message"}}``, or whatever a proxy sent.
+
+    `secrets` must not be in the message.
+    """
     try:
         error = _decode_answer(data).error
     except UNREADABLE:
         error = None
     if error is None:
         error = ErrorBody(message=data[:500].decode("utf-8", "replace"))
-    return _error(status, headers, error, provider)
+    return _error(status, headers, error, provider, secrets)
 
 
 def stream_error(error: ErrorBody, provider: str) -> ProviderError:
@@ -181,9 +186,12 @@ def stream_error(error: ErrorBody, provider: str) -> ProviderError:
     return _error(_ERROR_STATUS.get(error.type, 500), {}, error, provider)
 
 
-def _error(status: int, headers: Mapping[str, str], body: ErrorBody, provider: str) -> ProviderError:
+def _error(
+    status: int, headers: Mapping[str, str], body: ErrorBody, provider: str, secrets: Iterable[str] = ()
+) -> ProviderError:
+    message = body.message or body.type
     error = error_from_status(
-        status, headers, message=body.message or body.type, code=body.type or None, provider=provider
+        status, headers, message=message, code=body.type or None, provider=provider, secrets=secrets
     )
     if status == 400 and body.message.startswith(_TOO_LONG):
         # Another target may have a larger window.

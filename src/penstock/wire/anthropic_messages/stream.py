@@ -126,7 +126,7 @@ class StreamDecoder:
             raise self._failure
         if not self._finished:
             raise ProviderError(
-                f"the stream of provider {self._provider} ended before the answer did",
+                f"provider {self._provider}: the stream ended before the answer did",
                 code="upstream_incomplete",
                 retryable=True,
                 provider=self._provider,

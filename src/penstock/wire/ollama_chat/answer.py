@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -242,10 +242,18 @@ def decode_models(data: bytes, provider: str) -> list[tuple[str, int]]:
     return [(model.name, unix_seconds(model.modified_at, 0)) for model in models]
 
 
-def parse_error(status: int, headers: Mapping[str, str], data: bytes, provider: str, model: str = "") -> ProviderError:
+def parse_error(
+    status: int,
+    headers: Mapping[str, str],
+    data: bytes,
+    provider: str,
+    model: str = "",
+    *,
+    secrets: Iterable[str] = (),
+) -> ProviderError:
     """Translate an error reply: ``{"error": "..."}``, or whatever a proxy sent.
 
-    A missing `model` is told with how to get it.
+    A missing `model` is told with how to get it; `secrets` must not be in the message.
     """
     try:
         reason = _decode_answer(data).error
@@ -256,7 +264,7 @@ def parse_error(status: int, headers: Mapping[str, str], data: bytes, provider: 
     if status == 404 and reason and model:
         code = "model_not_found"
         message = f"{message} (get it with `ollama pull {model}` on the machine of provider {provider})"
-    return error_from_status(status, headers, message=message, code=code, provider=provider)
+    return error_from_status(status, headers, message=message, code=code, provider=provider, secrets=secrets)
 
 
 def _message(error: str | dict[str, Any]) -> str:
