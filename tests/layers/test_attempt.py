@@ -123,6 +123,15 @@ async def test_a_stream_that_breaks_costs_what_came(error, outcome):
     assert bench.call.finish_reason is None
 
 
+@pytest.mark.parametrize("broken", [False, True])
+async def test_errors_say_which_provider_they_are_of(broken):
+    error = ProviderError("cut", code="upstream_incomplete")
+    bench = Bench()
+    with pytest.raises(ProviderError) as caught:
+        await read(await bench.run(stream(text("x"), error) if broken else error))
+    assert caught.value.provider == "a"
+
+
 async def test_a_stream_the_client_closes_costs_what_came():
     bench = Bench()
     response = await bench.run(stream(text(""), text("x" * 40), text("never")))

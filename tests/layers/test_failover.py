@@ -205,6 +205,19 @@ async def test_of_different_errors_the_most_telling_one_is_raised_and_all_are_na
         assert part in error.message
 
 
+async def test_the_sum_names_each_provider_once():
+    bench = Bench(A, B)
+    bench.upstreams = {
+        "a": ProviderError("provider a (127.0.0.1:9): cannot connect: Connection refused", code="upstream_connect"),
+        "b": ProviderError("The model `m` does not exist.", code="model_not_found", status_code=404),
+    }
+    error = await bench.fail()
+    assert error.message == (
+        "no target of 'fast' answered: a/m (127.0.0.1:9): cannot connect: Connection refused; "
+        "b/m: The model `m` does not exist."
+    )
+
+
 async def test_no_other_target_is_tried_when_the_time_is_over():
     bench = Bench(A, B)
 

@@ -258,14 +258,6 @@ async def test_it_keeps_the_promises_of_a_provider():
         await check_provider(provider(server), "claude-haiku-4-5")
 
 
-async def test_an_address_may_end_with_the_version():
-    async with UpstreamServer(json_reply(WHOLE)) as server:
-        asked = provider(server, path="/v1/")
-        await asked.send(request(), TARGET)
-        await asked.aclose()
-    assert server.requests[0].path == "/v1/messages"
-
-
 async def test_a_key_that_looks_like_none_is_not_repeated():
     body = {"type": "error", "error": {"type": "authentication_error", "message": "unknown: hunter2hunter2"}}
     async with UpstreamServer(json_reply(body, status=401)) as server:

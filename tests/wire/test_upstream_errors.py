@@ -42,7 +42,7 @@ def test_statuses_without_a_vendor_code_get_one():
 
 
 def test_an_upstreams_401_tells_which_key_to_check():
-    assert "provider near answered 401: no (check its key and account)" == error(401).message
+    assert error(401).message == "provider near answered 401: no (check its key and account)"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ _replace = msgspec.structs.replace
 
 
 class Attempts:
-    """Notes each try in ``call.attempts``, and ends it when its own time is over.
+    """Notes each try in ``call.attempts``, ends it when its own time is over, and signs errors with the provider.
 
     A try that is cancelled before its answer began is noted with the tokens that were sent, since the upstream charges
     for them; one that failed with an error has none.
@@ -77,6 +77,8 @@ class Attempts:
     ) -> None:
         """Complete the notes of an answer that has ended; `chars` of text came, or as many as the whole answer has."""
         attempt.outcome = "ok" if error is None else _outcome(error)
+        if isinstance(error, ProviderError):
+            error.provider = attempt.provider
         usage = response.usage
         if usage is None:
             embeds = request.operation == "embeddings"
@@ -90,6 +92,7 @@ class Attempts:
         attempt.outcome = _outcome(error)
         if isinstance(error, ProviderError):
             attempt.status_code = error.status_code
+            error.provider = attempt.provider
         elif isinstance(error, asyncio.CancelledError):
             if request.deadline is not None and self._clock.monotonic() >= request.deadline - TIMER_SLACK_S:
                 attempt.outcome = _TIMEOUT
@@ -111,7 +114,7 @@ class Attempts:
                 raise
             provider = request.target.provider if request.target else ""
             raise ProviderError(
-                f"{provider} did not answer within the {limit:g} s an attempt may take",
+                f"provider {provider} did not answer within the {limit:g} s an attempt may take",
                 code=_TIMEOUT,
                 provider=provider,
             ) from None

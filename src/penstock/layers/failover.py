@@ -100,9 +100,7 @@ def sum_up(model: str, failures: Mapping[Target, ProviderError]) -> ProviderErro
     unlimited = [error for error in errors if error.code != RATE_LIMITED]
     telling = (broken or unlimited or errors)[-1]
     waits = [error.retry_after for error in errors if error.retry_after is not None]
-    reasons = "; ".join(
-        f"{target.provider}/{target.model}: {error.message[:_MAX_REASON]}" for target, error in failures.items()
-    )
+    reasons = "; ".join(_reason(target, error.message[:_MAX_REASON]) for target, error in failures.items())
     summary = ProviderError(
         f"no target of '{model[:_MAX_NAME]}' answered: {reasons}",
         status_code=telling.status_code,
@@ -114,3 +112,12 @@ def sum_up(model: str, failures: Mapping[Target, ProviderError]) -> ProviderErro
     )
     summary.__cause__ = telling
     return summary
+
+
+def _reason(target: Target, message: str) -> str:
+    """Put the target before what went wrong with it, in place of the provider that most messages begin with."""
+    name = f"{target.provider}/{target.model}"
+    for known in (name, f"provider {target.provider}"):
+        if message.startswith(known):
+            return name + message.removeprefix(known)
+    return f"{name}: {message}"

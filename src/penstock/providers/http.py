@@ -15,7 +15,7 @@ from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ConfigError, ProviderError
 from penstock.providers.transport.connection import HEAD_BYTES, KEEP_ALIVE_S
 from penstock.providers.transport.decoding import ACCEPTED, Decoder, decoder_for, too_large
-from penstock.providers.transport.failures import closed, connect_failed, incomplete, invalid, timed_out
+from penstock.providers.transport.failures import closed, connect_failed, incomplete, invalid, place_of, timed_out
 from penstock.providers.transport.head import HeadWriter
 from penstock.providers.transport.origin import Origin
 from penstock.providers.transport.tls import client_context
@@ -32,14 +32,14 @@ class ProxiedTransport:
         """
         self._origin = origin
         self._settings = settings
-        self._heads = HeadWriter(origin)
         self._url = f"{origin.scheme}://{origin.authority}"
         self._closed = False
         try:
             parsed = httpx2.Proxy(proxy)
             if not parsed.url.host:
                 raise ValueError("no host")
-            self._place = f"{origin.place} through the proxy {parsed.url.host}:{parsed.url.port or 80}"
+            via = f"{parsed.url.host}:{parsed.url.port or 80}"
+            self._place = place_of(settings.name, f"{origin.place} through the proxy {via}")
             self._http = httpx2.AsyncHTTPTransport(
                 verify=client_context(settings.ca_file),
                 trust_env=False,
@@ -50,6 +50,7 @@ class ProxiedTransport:
                 ),
                 proxy=parsed,
             )
+            self._heads = HeadWriter(origin, self._place)
         except ImportError:
             raise ConfigError(
                 "SOCKS proxies need the package socksio, which is not installed",

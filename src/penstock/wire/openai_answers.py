@@ -84,9 +84,9 @@ class StreamReader:
                 if payload:
                     batch.append(self._event(payload))
         except ProviderError as error:
-            error.provider = self._provider
-            self._failure = error
-            self.ended = True
+            self._fail(error)
+        except ValueError as error:
+            self._fail(_unusable(f"a stream that cannot be read: {error}", self._provider))
         return batch
 
     def finish(self) -> None:
@@ -104,6 +104,10 @@ class StreamReader:
                 retryable=True,
                 provider=self._provider,
             )
+
+    def _fail(self, error: ProviderError) -> None:
+        self._failure = error
+        self.ended = True
 
     def _event(self, data: bytes) -> Event:
         chunk = _read_chunk(data, self._provider)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from penstock.core.errors import ProviderError
-
 _BOM = b"\xef\xbb\xbf"
 _START = b"data: "
 _BETWEEN = b"\n\ndata: "
@@ -33,7 +31,7 @@ class SseDecoder:
         """Return the data of the events that `chunk` completes, lines joined with LF; they may be empty.
 
         Raises:
-            ProviderError: ``upstream_invalid``, a line or an event is longer than allowed.
+            ValueError: A line or an event is longer than allowed.
         """
         if self._skip_lf and chunk:
             # The CR that ended the chunk before was a line end already; an LF now is its second half.
@@ -91,11 +89,8 @@ class SseDecoder:
         if len(self._partial) > self._max:
             raise self._too_long()
 
-    def _too_long(self) -> ProviderError:
-        return ProviderError(
-            f"the upstream's event stream has a line or an event of more than {self._max} bytes",
-            code="upstream_invalid",
-        )
+    def _too_long(self) -> ValueError:
+        return ValueError(f"a line or an event is longer than {self._max} bytes")
 
 
 def encode(data: bytes) -> bytes:

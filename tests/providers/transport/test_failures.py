@@ -241,7 +241,8 @@ async def test_refused(connect, post, unused_tcp_port):
     with pytest.raises(ProviderError) as caught:
         await transport.send(post())
     assert (caught.value.code, caught.value.retryable) == ("upstream_connect", True)
-    assert f"127.0.0.1:{unused_tcp_port}: cannot connect: Connection refused" in str(caught.value)
+    place = f"provider up (127.0.0.1:{unused_tcp_port})"
+    assert str(caught.value) == f"{place}: cannot connect: Connection refused"
 
 
 async def test_unknown_host(connect, post):

@@ -67,7 +67,7 @@ async def test_bad_certificates(serve, connect, post, authority, ca_file, fault)
     with pytest.raises(ProviderError) as caught:
         await transport.send(post())
     assert (caught.value.code, caught.value.retryable) == ("upstream_tls", False)
-    assert f"127.0.0.1:{upstream.port}: TLS failed" in str(caught.value)
+    assert f"(127.0.0.1:{upstream.port}): TLS failed" in str(caught.value)
     assert transport._pool._open == 0
 
 

@@ -69,7 +69,7 @@ class Pace:
             return
         await self._clock.sleep(left)
         raise ProviderError(
-            f"{self._provider} did not answer in time",
+            f"provider {self._provider} did not answer in time",
             code="upstream_timeout",
             retryable=True,
             provider=self._provider,

@@ -120,7 +120,7 @@ class SimulatedProvider:
         await pace.pause(extra_s)
         if fault.kind == "connect":
             return ProviderError(
-                f"{self.name} refused the connection (a planned fault)",
+                f"provider {self.name} refused the connection (a planned fault)",
                 code="upstream_connect",
                 retryable=True,
                 provider=self.name,
@@ -130,7 +130,7 @@ class SimulatedProvider:
 
     def _incomplete(self) -> ProviderError:
         return ProviderError(
-            f"{self.name} broke off its answer (a planned fault)",
+            f"provider {self.name} broke off its answer (a planned fault)",
             code="upstream_incomplete",
             retryable=True,
             provider=self.name,

@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
     at what is; in steady state an exchange neither makes nor cancels a timer.
 
     Attributes:
-        place: ``host:port`` for messages.
+        place: What is spoken to, for messages.
         closed: No further exchange is possible.
     """
 

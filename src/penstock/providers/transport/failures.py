@@ -1,4 +1,4 @@
-"""The errors of the transports: what failed, at which host and port, in which phase. Never a header or a body."""
+"""The errors of the transports: which provider failed, where, in which phase. Never a header or a body."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import socket
 import ssl
 
 from penstock.core.errors import ProviderError
+
+
+def place_of(provider: str, where: str) -> str:
+    """Name what errors speak of: the provider, and `where` it was looked for."""
+    return f"provider {provider} ({where})"
 
 
 def timed_out(place: str, phase: str, seconds: float | None = None) -> ProviderError:

@@ -27,8 +27,9 @@ class HeadWriter:
 
     __slots__ = ("_block", "_fixed", "_headers", "_names", "_place")
 
-    def __init__(self, origin: Origin) -> None:
-        self._place = origin.place
+    def __init__(self, origin: Origin, place: str) -> None:
+        """`place` says in errors what is spoken to."""
+        self._place = place
         self._fixed = f" HTTP/1.1\r\nhost: {origin.authority}\r\naccept-encoding: {ACCEPTED}\r\n"
         self._names: set[str] = set()
         self._headers: Sequence[tuple[str, str]] = ()

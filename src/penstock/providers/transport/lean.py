@@ -6,7 +6,7 @@ import asyncio
 
 from penstock.abc import HttpReply, HttpRequest
 from penstock.config.settings import ProviderSettings
-from penstock.providers.transport.failures import timed_out
+from penstock.providers.transport.failures import place_of, timed_out
 from penstock.providers.transport.head import HeadWriter
 from penstock.providers.transport.origin import Origin
 from penstock.providers.transport.pool import Pool
@@ -23,10 +23,10 @@ class LeanTransport:
         Raises:
             ConfigError: `settings.ca_file` cannot be used.
         """
-        self._place = origin.place
+        self._place = place_of(settings.name, origin.place)
         self._total_s = settings.timeouts.total_s
-        self._heads = HeadWriter(origin)
-        self._pool = Pool(origin, settings)
+        self._heads = HeadWriter(origin, self._place)
+        self._pool = Pool(origin, settings, self._place)
 
     async def send(self, request: HttpRequest) -> HttpReply:
         """Send `request` and wait for the answer's headers.

@@ -31,7 +31,7 @@ class Origin(NamedTuple):
 
     @property
     def place(self) -> str:
-        """``host:port`` for messages."""
+        """``host:port``."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property

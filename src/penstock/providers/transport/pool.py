@@ -28,17 +28,19 @@ class Pool:
         "_live",
         "_open",
         "_origin",
+        "_place",
         "_settings",
         "_waiters",
     )
 
-    def __init__(self, origin: Origin, settings: ProviderSettings) -> None:
-        """Connects to nothing yet.
+    def __init__(self, origin: Origin, settings: ProviderSettings, place: str) -> None:
+        """Connects to nothing yet; `place` says in errors what is spoken to.
 
         Raises:
             ConfigError: `settings.ca_file` cannot be used.
         """
         self._origin = origin
+        self._place = place
         self._settings = settings
         self._connect_s = settings.timeouts.connect_s
         self._context = client_context(settings.ca_file) if origin.secure else None
@@ -60,7 +62,7 @@ class Pool:
             ProviderError: As `connect`, or ``upstream_timeout`` while waiting.
         """
         if self._closed:
-            raise closed(self._origin.place)
+            raise closed(self._place)
         if self._open < self._settings.max_connections:
             self._open += 1
             return await self.connect(until)
@@ -74,7 +76,7 @@ class Pool:
                     self._withdraw(waiter)
                     raise
         except TimeoutError:
-            raise timed_out(self._origin.place, "waiting for a free connection (max_connections)") from None
+            raise timed_out(self._place, "waiting for a free connection (max_connections)") from None
         return connection if connection is not None and not connection.closed else await self.connect(until)
 
     async def connect(self, until: float) -> Connection:
@@ -86,7 +88,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         origin = self._origin
         limit = loop.time() + self._connect_s
-        connection = Connection(self, origin.place, self._settings)
+        connection = Connection(self, self._place, self._settings)
         scope = asyncio.timeout_at(min(limit, until))
         try:
             async with scope:
@@ -102,16 +104,16 @@ class Pool:
         except OSError as error:
             self._abandon(connection)
             if scope.expired():
-                raise timed_out(origin.place, "connecting", self._connect_s if limit <= until else None) from None
-            raise connect_failed(origin.place, error, secure=origin.secure) from error
+                raise timed_out(self._place, "connecting", self._connect_s if limit <= until else None) from None
+            raise connect_failed(self._place, error, secure=origin.secure) from error
         except BaseException:
             self._abandon(connection)
             raise
         if self._closed:
-            connection.fail(closed(origin.place))
+            connection.fail(closed(self._place))
         if connection.closed:
             self.free()
-            raise closed(origin.place) if self._closed else refused(origin.place)
+            raise closed(self._place) if self._closed else refused(self._place)
         return connection
 
     def release(self, connection: Connection) -> None:
@@ -150,9 +152,9 @@ class Pool:
         """Close idle and busy connections and turn away who waits; returns when the sockets are closed."""
         self._closed = True
         while (waiter := self._next()) is not None:
-            waiter.set_exception(closed(self._origin.place))
+            waiter.set_exception(closed(self._place))
         for connection in list(self._live):
-            connection.fail(closed(self._origin.place))
+            connection.fail(closed(self._place))
         if self._live:
             if self._drained is None:
                 self._drained = asyncio.get_running_loop().create_future()

@@ -110,7 +110,6 @@ class StreamDecoder:
                 if self.done:
                     break
         except ProviderError as error:
-            error.provider = self._provider
             self._fail(error)
         except UNREADABLE as error:
             self._fail(invalid(f"an event that cannot be read ({error})", self._provider))
