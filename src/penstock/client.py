@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -58,7 +59,8 @@ class AsyncClient:
                 directory, and without one for what the environment offers.
             tenant: Whose requests these are, unless a request says otherwise.
             clock: Where time comes from; the system's by default.
-            providers: Implementations by the provider's name in the configuration, instead of the built-in ones.
+            providers: Implementations by the provider's name in the configuration, instead of the built-in ones;
+                closed with the client.
 
         Raises:
             ConfigError: The configuration cannot be used.
@@ -118,10 +120,13 @@ class AsyncClient:
         """Close connections and the store; what was recorded is on disk afterwards."""
         pipeline, shared = self._pipeline, self._shared
         self._pipeline = self._shared = None
-        if pipeline is not None:
-            await pipeline.aclose()
-        if shared is not None:
-            await shared.aclose()
+        async with AsyncExitStack() as closing:
+            if shared is not None:
+                closing.push_async_callback(shared.aclose)
+            if pipeline is not None:
+                for provider in (self._providers or {}).values():
+                    closing.push_async_callback(provider.aclose)
+                closing.push_async_callback(pipeline.aclose)
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -172,7 +177,8 @@ class AsyncClient:
             model: A configured name, or ``provider/model``.
             stream: Return an async iterator of pieces instead of the whole answer.
             options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
-                (`CacheDirectives`), ``tags`` (a sequence of strings), ``tenant``, ``timeout_s``.
+                (`CacheDirectives`), ``tags`` (a sequence of strings), ``tenant``, ``timeout_s``. ``store`` is the
+                gateway's alone.
 
         Raises:
             PenstockError: As `penstock.core.errors` says.
@@ -241,18 +247,25 @@ class AsyncClient:
         Raises:
             InvalidRequest: A field has a wrong type.
         """
+        if not isinstance(cache, CacheDirectives):
+            raise InvalidRequest("`cache` must be CacheDirectives(...)", param="cache", code="invalid_type")
         try:
-            body = msgspec.json.encode({**options, **payload, "model": model})
-        except TypeError as error:
-            raise InvalidRequest(f"a field of the request cannot be written as JSON: {error}") from error
+            body = msgspec.json.encode({**options, **payload, "model": model, "stream": stream})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(
+                f"a field of the request cannot be written as JSON: {error}", code="invalid_type"
+            ) from error
         inbound = decode_request(operation, body)
+        if inbound.store:
+            raise InvalidRequest("completions are stored by the gateway only", param="store", code="invalid_value")
         return Request(
             operation=operation,
             model=inbound.model,
             payload=inbound.payload,
             call=Call(id=new_id()),
-            stream=stream,
-            include_usage=stream,
+            stream=inbound.stream,
+            include_usage=inbound.stream,
+            stream_options=inbound.stream_options,
             tenant=tenant or self.tenant,
             tags=tuple(tags),
             cache=cache,
@@ -270,8 +283,10 @@ async def _pieces(response: Response) -> AsyncIterator[Chunk]:
 
 
 async def _retire(pipeline: Pipeline) -> None:
-    await pipeline.idle()
-    await pipeline.aclose()
+    try:
+        await pipeline.idle()
+    finally:
+        await pipeline.aclose()
 
 
 def _load(config: Config) -> Loaded:

@@ -53,7 +53,21 @@ class LazyGroup(click.Group):
             ctx.exit(INVALID if isinstance(error, ConfigError) else 1)
 
 
+def _print_reference(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(importlib.import_module("penstock.cli.reference").reference(), nl=False)
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="penstock")
+@click.option(
+    "--reference",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_reference,
+    help="Print the reference page of the documentation.",
+)
 def main() -> None:
     """Penstock: the gate between an application and its language models."""

@@ -47,8 +47,8 @@ WORKERS = 8
 def demo(seconds: int, port: int, path: str | None, as_json: bool) -> None:
     """Serve, and send mixed traffic: repeats, streams, duplicates at once, embeddings, a provider that fails.
 
-    Records go to penstock-demo.db in the working directory, so that `penstock usage` has something to show. Exit codes:
-    0 done, 2 the gateway did not start.
+    Without --config, records go to penstock-demo.db in the working directory, so that `penstock usage` has something to
+    show. Exit codes: 0 done, 2 the gateway did not start.
     """
     console = Console(stderr=as_json)
     with _gateway(path, port) as url:
@@ -63,7 +63,8 @@ def demo(seconds: int, port: int, path: str | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(traffic.totals()))
     else:
-        console.print("What was recorded: penstock usage --store sqlite:///penstock-demo.db --by cache")
+        where = "--store sqlite:///penstock-demo.db" if path is None else f"--config {path}"
+        console.print(f"What was recorded: penstock usage {where} --by cache")
 
 
 class Traffic:

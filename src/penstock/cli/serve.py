@@ -21,7 +21,11 @@ EXAMPLE = """curl {url}/v1/chat/completions -H 'content-type: application/json' 
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 4141); 0 takes a free one.")
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Least important messages to log.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the address, and log, as JSON lines.")
 def serve(path: str | None, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:

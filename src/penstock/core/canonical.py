@@ -85,6 +85,8 @@ def assemble(events: Sequence[Event]) -> bytes:
         answer.update(chunk)
     if answer.get("object") == CHAT_CHUNK:
         answer["object"] = CHAT
+    for whole in choices.values():
+        _number_calls(whole.get("message") or {})
     usage = answer.pop("usage", None)
     answer["choices"] = [choices[index] for index in sorted(choices)]
     if usage is not None:
@@ -134,7 +136,7 @@ def _add_choice(whole: dict[str, Any], part: dict[str, Any]) -> None:
             for name, piece in (value or {}).items():
                 _add(message, name, piece)
         elif key == "text":
-            whole["text"] = whole.get("text", "") + value
+            whole["text"] = whole.get("text", "") + (value or "")
         elif key == "logprobs" and value:
             _add(whole, "logprobs", value)
         elif value is not None or key not in whole:
@@ -170,12 +172,24 @@ def _unindexed(items: list[Any]) -> list[Any]:
 def _add_items(known: list[Any], items: list[Any]) -> None:
     """Lists of deltas with an ``index`` (tool calls) are merged by it; other lists are appended to."""
     for item in items:
-        if not isinstance(item, dict) or "index" not in item:
+        same = None
+        if isinstance(item, dict) and "index" in item:
+            same = next((each for each in known if isinstance(each, dict) and each.get("index") == item["index"]), None)
+        if same is None:
             known.append(item)
             continue
-        position = item["index"]
-        while len(known) <= position:
-            known.append({})
         for name, value in item.items():
-            if name != "index":
-                _add(known[position], name, value)
+            _add(same, name, value)
+
+
+def _number_calls(message: dict[str, Any]) -> None:
+    """Only chunks number their tool calls, and not all servers begin with 0; whole answers list them."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
+        calls.sort(key=_place)
+        message["tool_calls"] = [{key: value for key, value in call.items() if key != "index"} for call in calls]
+
+
+def _place(call: dict[str, Any]) -> int:
+    index = call.get("index")
+    return index if isinstance(index, int) else 0

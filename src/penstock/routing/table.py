@@ -14,7 +14,9 @@ from penstock.core.errors import InvalidRequest
 from penstock.core.route import Route, Target
 
 _REMEMBERED = 1024
-"""Resolved names kept; names come from clients, so the number must be bounded."""
+"""Resolved names kept; names come from clients, so the number must be bounded, and"""
+_LONGEST = 500
+"""their length too, in characters."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -71,6 +73,8 @@ class RouteTable:
         return route
 
     def _find(self, model: str) -> Rule:
+        if len(model) > _LONGEST:
+            raise self._unknown(model[:_LONGEST])
         rule = self._literal.get(model)
         if rule is not None:
             return rule

@@ -34,9 +34,13 @@ class Gate:
             named = headers.get(b"x-penstock-tenant")
             return _checked(named) if named else "default"
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
+        if scheme.lower() != b"bearer":
+            token = headers.get(b"x-api-key", b"")
+        if not token:
             raise InvalidRequest(
-                "No API key: send it as 'Authorization: Bearer sk-…'.", code="missing_api_key", status_code=401
+                "No API key: send it as 'Authorization: Bearer sk-…' or x-api-key.",
+                code="missing_api_key",
+                status_code=401,
             )
         tenant = self._tenants.get(sha256(token.strip()).digest())
         if tenant is None:

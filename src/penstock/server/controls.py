@@ -15,6 +15,7 @@ WANTED = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-type",
+        b"x-api-key",
         b"x-penstock-metadata",
         b"x-penstock-tags",
         b"x-penstock-tenant",

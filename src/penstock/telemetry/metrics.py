@@ -1,4 +1,4 @@
-"""Counters of the running process, kept as plain dictionaries and turned into OpenMetrics only when somebody looks.
+"""Counters of the running process, kept as plain dictionaries and written out for Prometheus only when somebody looks.
 
 A labelled counter of a metrics library costs more per request than an exact cache hit may; here one request costs a few
 dictionary updates, and `prometheus-client` is asked only at the scrape.
@@ -21,7 +21,7 @@ BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 """Upper bounds of the latency histograms, seconds."""
 
 _MODELS = 200
-"""Model names counted apart; clients choose names, so the rest are counted as ``other``."""
+"""Model names counted apart, of clients and of providers each; clients choose names, so the rest are ``other``."""
 
 Gauge = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 
@@ -41,7 +41,7 @@ class Histogram:
         self.total += seconds
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """The buckets as OpenMetrics wants them: cumulative, ending with +Inf."""
+        """The buckets as Prometheus wants them: cumulative, ending with +Inf."""
         pairs: list[tuple[str, float]] = []
         running = 0
         for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
@@ -60,9 +60,10 @@ class Metrics:
         self._first_tokens: dict[tuple[str, str], Histogram] = {}
         self._attempts: dict[tuple[str, str], int] = {}
         self._tokens: dict[tuple[str, str, str], int] = {}
-        self._costs: dict[tuple[str, str], Decimal] = {}
+        self._costs: dict[str, Decimal] = {}
         self._saved = Decimal(0)
         self._models: set[str] = set()
+        self._target_models: set[str] = set()
         self._gauges: dict[str, tuple[str, tuple[str, ...], Gauge]] = {}
 
     def gauge(self, name: str, text: str, labels: tuple[str, ...], read: Gauge) -> None:
@@ -71,11 +72,7 @@ class Metrics:
 
     def finished(self, request: Request, call: Call, duration_s: float, outcome: str) -> None:
         """Count one finished call."""
-        model = request.route.model if request.route is not None else "unknown"
-        if model not in self._models:
-            if len(self._models) >= _MODELS:
-                model = "other"
-            self._models.add(model)
+        model = _bounded(request.route.model if request.route is not None else "unknown", self._models)
         key = (request.operation, model, outcome, call.cache or "none")
         self._requests[key] = self._requests.get(key, 0) + 1
         short = (request.operation, call.cache or "none")
@@ -97,14 +94,13 @@ class Metrics:
         key = (provider, outcome)
         self._attempts[key] = self._attempts.get(key, 0) + 1
         if first_token_s is not None:
-            pair = (provider, model if model in self._models else "other")
+            pair = (provider, _bounded(model, self._target_models))
             histogram = self._first_tokens.get(pair)
             if histogram is None:
                 histogram = self._first_tokens[pair] = Histogram()
             histogram.observe(first_token_s)
         if cost:
-            pair = (provider, "priced")
-            self._costs[pair] = self._costs.get(pair, Decimal(0)) + cost
+            self._costs[provider] = self._costs.get(provider, Decimal(0)) + cost
 
     def _count_tokens(self, provider: str, direction: str, source: str, count: int) -> None:
         key = (provider, direction, source)
@@ -153,7 +149,7 @@ class Metrics:
         yield counter("penstock_tokens", "Tokens, by how they are known.", ["provider", "direction", "source"],
                       self._tokens.items())  # fmt: skip
         cost = CounterMetricFamily("penstock_cost_usd", "Cost of attempts whose price is known.", labels=["provider"])
-        for (provider, _), total in self._costs.items():
+        for provider, total in self._costs.items():
             cost.add_metric([provider], float(total))
         yield cost
         yield CounterMetricFamily("penstock_saved_usd", "What cache hits would have cost.", value=float(self._saved))
@@ -172,3 +168,11 @@ class Metrics:
         library.GCCollector(registry=registry)
         registry.register(self)
         return library.generate_latest(registry), library.CONTENT_TYPE_LATEST
+
+
+def _bounded(name: str, known: set[str]) -> str:
+    if name not in known:
+        if len(known) >= _MODELS:
+            return "other"
+        known.add(name)
+    return name

@@ -1,0 +1,73 @@
+import pytest
+
+from penstock.config.settings import KeySettings, ServerSettings
+from penstock.core.errors import InvalidRequest
+from penstock.server.auth import Gate
+
+KEYS = [KeySettings(key="sk-first", tenant="a"), KeySettings(key="sk-second", tenant="b"), KeySettings(key="sk-plain")]
+BEARER = b"authorization"
+
+
+@pytest.fixture
+def gate():
+    return Gate(ServerSettings(keys=KEYS))
+
+
+@pytest.mark.parametrize(
+    ("headers", "tenant"),
+    [
+        ({BEARER: b"Bearer sk-first"}, "a"),
+        ({BEARER: b"bearer sk-second"}, "b"),
+        ({BEARER: b"BEARER   sk-plain "}, "default"),
+        ({b"x-api-key": b"sk-first"}, "a"),
+        ({BEARER: b"Basic YWxhZGRpbg==", b"x-api-key": b"sk-second"}, "b"),
+        ({BEARER: b"Bearer sk-first", b"x-penstock-tenant": b"b"}, "a"),
+    ],
+)
+def test_the_key_says_whose_request_it_is(gate, headers, tenant):
+    assert gate.tenant(headers) == tenant
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, "missing_api_key"),
+        ({BEARER: b""}, "missing_api_key"),
+        ({BEARER: b"Bearer"}, "missing_api_key"),
+        ({BEARER: b"Basic YWxhZGRpbg=="}, "missing_api_key"),
+        ({b"x-penstock-tenant": b"a"}, "missing_api_key"),
+        ({BEARER: b"Bearer sk-wrong"}, "invalid_api_key"),
+        ({BEARER: b"Bearer sk-first2"}, "invalid_api_key"),
+        ({BEARER: b"Bearer sk-firs"}, "invalid_api_key"),
+        ({BEARER: b"Bearer SK-FIRST"}, "invalid_api_key"),
+        ({BEARER: b"Bearer \xff\xfe"}, "invalid_api_key"),
+        ({b"x-api-key": b"sk-wrong"}, "invalid_api_key"),
+        ({BEARER: b"Bearer sk-wrong", b"x-api-key": b"sk-first"}, "invalid_api_key"),
+    ],
+)
+def test_without_a_known_key_nothing_is_served(gate, headers, code):
+    with pytest.raises(InvalidRequest) as caught:
+        gate.tenant(headers)
+    assert (caught.value.status_code, caught.value.code) == (401, code)
+    assert "sk-wrong" not in caught.value.message
+
+
+def test_without_keys_the_client_may_name_a_tenant():
+    gate = Gate(ServerSettings())
+    assert gate.tenant({}) == "default"
+    assert gate.tenant({BEARER: b"Bearer any"}) == "default"
+    assert gate.tenant({b"x-penstock-tenant": b" team-a "}) == "team-a"
+
+
+@pytest.mark.parametrize("name", [b" ", b"x" * 201, b"a\x01b", b"\x7f"])
+def test_a_tenants_name_must_be_printable(name):
+    with pytest.raises(InvalidRequest) as caught:
+        Gate(ServerSettings()).tenant({b"x-penstock-tenant": name})
+    assert (caught.value.status_code, caught.value.param) == (400, "x-penstock-tenant")
+
+
+def test_a_reload_takes_keys_away_and_gives_new_ones(gate):
+    gate.configure(ServerSettings(keys=[KeySettings(key="sk-new", tenant="c")]))
+    assert gate.tenant({BEARER: b"Bearer sk-new"}) == "c"
+    with pytest.raises(InvalidRequest):
+        gate.tenant({BEARER: b"Bearer sk-first"})
