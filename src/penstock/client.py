@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.abc import ModelInfo, Provider
 from penstock.answers import Answer, Chunk, Embeddings
+from penstock.config.environment import supplied
 from penstock.config.loader import Loaded, load, load_mapping
 from penstock.config.settings import Settings
 from penstock.core.call import Call
@@ -293,7 +294,7 @@ def _load(config: Config) -> Loaded:
     if isinstance(config, Loaded):
         return config
     if isinstance(config, Settings):
-        return Loaded(settings=config, sources={}, warnings=[], path=None)
+        return Loaded(supplied(config, os.environ))
     if isinstance(config, Mapping):
         return load_mapping(config)
     return load(os.fspath(config) if config is not None else None)

@@ -1,7 +1,12 @@
 import pytest
 
-from penstock.config.settings import ExactCacheSettings, PollingSettings
+from penstock.client import AsyncClient
+from penstock.config.environment import supplied
+from penstock.config.settings import ExactCacheSettings, PollingSettings, Settings
 from penstock.core.errors import ConfigError
+from penstock.testing.answers import answer
+from penstock.testing.upstream import UpstreamServer
+from penstock.testing.upstream_script import json_reply
 
 SIM = 'models: [{name: "*", targets: [{provider: simulated}]}]\n'
 
@@ -158,3 +163,65 @@ def test_another_database_url_is_a_warning(loading):
     assert "DATABASE_URL is not used" in loaded.warnings[0]
     assert "hunter2" not in loaded.warnings[0]
     assert loading("store: {url: 'memory:'}\n" + SIM, {"DATABASE_URL": "postgresql://h/d"}).warnings == []
+
+
+def provide(environ, kind="openai", **fields):
+    made = Settings(providers=[{"name": "p", "kind": kind, **fields}])
+    return supplied(made, environ).providers[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "environ", "given", "expected"),
+    [
+        ("openai", {}, None, None),
+        ("openai", {"PENSTOCK_OPENAI_BASE_URL": "http://127.0.0.1:9/v1/"}, None, "http://127.0.0.1:9/v1"),
+        ("openai", {"PENSTOCK_OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "http://h/v1", "http://h/v1"),
+        ("ollama", {"OLLAMA_HOST": "0.0.0.0:7000"}, None, "http://127.0.0.1:7000"),
+        ("ollama", {"OLLAMA_HOST": "0.0.0.0:7000"}, "http://h", "http://h"),
+        ("simulated", {"OLLAMA_HOST": "0.0.0.0:7000"}, None, None),
+    ],
+)
+def test_settings_of_a_program_get_the_address_the_environment_has(kind, environ, given, expected):
+    assert provide(environ, kind, base_url=given).base_url == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "value", "expected"),
+    [
+        ({}, " sk-environment\n", "sk-environment"),
+        ({}, " ", None),
+        ({"api_key": "sk-settings"}, "sk-environment", "sk-settings"),
+        ({"headers": {"Authorization": "Bearer own"}}, "sk-environment", None),
+    ],
+)
+def test_settings_of_a_program_get_the_key_the_environment_has(fields, value, expected):
+    key = provide({"OPENAI_API_KEY": value}, **fields).api_key
+    assert (key and key.get_secret_value()) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable", "value"),
+    [
+        ("ollama", "OLLAMA_HOST", "127.0.0.1:port"),
+        ("ollama", "OLLAMA_HOST", "ftp://h"),
+        ("openai", "PENSTOCK_OPENAI_BASE_URL", "localhost"),
+        ("openai", "PENSTOCK_OPENAI_BASE_URL", "http://"),
+        ("openai", "OPENAI_API_KEY", "sk-my secret"),
+    ],
+)
+def test_what_a_program_cannot_use_of_the_environment_is_named(kind, variable, value):
+    with pytest.raises(ConfigError, match=variable) as caught:
+        provide({variable: value}, kind)
+    assert caught.value.key in ("base_url", "api_key")
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_client_made_from_settings_asks_with_the_environments_key(monkeypatch):
+    async with UpstreamServer(json_reply(answer("Hi"))) as upstream:
+        monkeypatch.setenv("PENSTOCK_OPENAI_BASE_URL", f"{upstream.origin}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
+        models = [{"name": "m", "targets": [{"provider": "p", "model": "gpt"}]}]
+        settings = Settings(providers=[{"name": "p", "kind": "openai"}], models=models, store={"url": "memory:"})
+        async with AsyncClient(settings) as client:
+            await client.chat("Hello", model="m")
+    assert upstream.requests[0].headers["authorization"] == "Bearer sk-environment"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from penstock.config import ollama
+from penstock.config.environment import address_in, key_in
 from penstock.config.kinds import CREDENTIALS, KINDS, Kind
 from penstock.config.problems import Problems, suggestion
 from penstock.config.provenance import Missing, Node, Origin, Path, wrap
@@ -65,13 +65,12 @@ class _Providers:
 
     def _fill_address(self, entry: Node, row: Kind, path: Path) -> None:
         value, origin = row.base_url, Origin(f"kind {row.name}")
-        chosen = self._environ.get(row.url_env) if row.url_env else None
-        if chosen:
-            origin = Origin(f"environment {row.url_env}")
-            try:
-                value = ollama.base_url(chosen) if row.dialect == "ollama" else chosen
-            except ValueError:
-                self._problems.add("not an address", origin, (*path, "base_url"), "host:port or a URL")
+        variable = Origin(f"environment {row.url_env}")
+        try:
+            if chosen := address_in(self._environ, row):
+                value, origin = chosen, variable
+        except ValueError:
+            self._problems.add("not an address", variable, (*path, "base_url"), "host:port or a URL")
         if value is None:
             self._problems.add(f"base_url is missing: kind {row.name} has no address of its own", entry.origin, path)
         entry.value["base_url"] = Node(value, origin)
@@ -83,8 +82,7 @@ class _Providers:
         elif node is not None and node.value not in (None, ""):
             return
         elif row.key_env is not None and not self._brings_credentials(entry):
-            value = self._environ.get(row.key_env, "").strip()
-            if value:
+            if value := key_in(self._environ, row):
                 entry.value["api_key"] = Node(value, Origin(f"environment {row.key_env}"))
                 self._mention_foreign_address(entry, row, name)
                 return

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+from pydantic import ValidationError
+
+from penstock.config import ollama
 from penstock.config.document import compose
 from penstock.config.fields import PREFIX, variables
-from penstock.config.kinds import ROWS
+from penstock.config.kinds import CREDENTIALS, KINDS, ROWS, Kind
 from penstock.config.problems import Problems, closest
 from penstock.config.provenance import Missing, Node, Origin, wrap
+from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.errors import ConfigError
 
 FILE = "PENSTOCK_CONFIG"
@@ -52,6 +56,53 @@ def cautions(environ: Mapping[str, str], referred: Set[str], *, store_chosen: bo
     if database and not database.startswith("sqlite:///") and not store_chosen and DATABASE not in referred:
         found.append(f"{DATABASE} is not used: only sqlite:///FILE and memory: are supported in this version")
     return found
+
+
+def address_in(environ: Mapping[str, str], row: Kind) -> str | None:
+    """The address that `environ` has for providers of a kind, if any.
+
+    Raises:
+        ValueError: It is none.
+    """
+    value = environ.get(row.url_env) if row.url_env else None
+    if not value:
+        return None
+    return ollama.base_url(value) if row.dialect == "ollama" else value
+
+
+def key_in(environ: Mapping[str, str], row: Kind) -> str | None:
+    """The key that `environ` has for providers of a kind, if any."""
+    return (environ.get(row.key_env, "").strip() if row.key_env else "") or None
+
+
+def supplied(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Settings that a program made, with the addresses and keys that they leave to `environ`, as a file does.
+
+    Raises:
+        ConfigError: What a variable has cannot be used.
+    """
+    return settings.model_copy(update={"providers": [_supply(each, environ) for each in settings.providers]})
+
+
+def _supply(provider: ProviderSettings, environ: Mapping[str, str]) -> ProviderSettings:
+    row = KINDS.get(provider.kind)
+    if row is None:
+        return provider
+    given = dict(provider)
+    try:
+        if provider.base_url is None:
+            given["base_url"] = address_in(environ, row)
+        if provider.api_key is None and CREDENTIALS.isdisjoint(name.lower() for name in provider.headers):
+            given["api_key"] = key_in(environ, row)
+        return ProviderSettings.model_validate(given)
+    except ValueError as error:
+        at_fault = error.errors()[0]["loc"][0] if isinstance(error, ValidationError) else "base_url"
+        variable = row.key_env if at_fault == "api_key" else row.url_env
+        raise ConfigError(
+            f"the environment variable {variable}, which provider {provider.name} uses, cannot be used",
+            key=str(at_fault),
+            expected="a key without spaces" if at_fault == "api_key" else "host:port or a URL",
+        ) from None
 
 
 def _structured(text: str, origin: Origin, problems: Problems) -> Node:
