@@ -13,11 +13,12 @@ import httpx2
 from penstock.abc import HttpReply, HttpRequest
 from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ConfigError, ProviderError
-from penstock.providers.transport.connection import HEAD_BYTES, KEEP_ALIVE_S
+from penstock.providers.transport.connection import KEEP_ALIVE_S
 from penstock.providers.transport.decoding import ACCEPTED, Decoder, decoder_for, too_large
 from penstock.providers.transport.failures import closed, connect_failed, incomplete, invalid, place_of, timed_out
 from penstock.providers.transport.head import HeadWriter
 from penstock.providers.transport.origin import Origin
+from penstock.providers.transport.parsing import HEAD_BYTES
 from penstock.providers.transport.tls import client_context
 
 

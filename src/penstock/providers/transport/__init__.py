@@ -1,7 +1,7 @@
 """The only client I/O of Penstock: HTTP/1.1 to one origin, directly or through a proxy.
 
-A direct connection is served by `lean`: `head` writes the request, `pool` finds a `connection`, which parses the answer
-(`framing`) into an `exchange`, which the caller reads through `decoding`. Behind a proxy it is
+A direct connection is served by `lean`: `head` writes the request, `pool` finds a `connection`, whose bytes `parsing`
+(and `framing`) turns into an `exchange`, which the caller reads through `decoding`. Behind a proxy it is
 `penstock.providers.http`. All failures are made in `failures`. The reasons are in `docs/adr/0003-transport.md`.
 """
 

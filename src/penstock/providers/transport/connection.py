@@ -6,20 +6,15 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-
 from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ProviderError
-from penstock.providers.transport.decoding import too_large
 from penstock.providers.transport.exchange import Exchange
-from penstock.providers.transport.failures import incomplete, invalid, timed_out
-from penstock.providers.transport.framing import ends_with_connection, field_name, plan_body
+from penstock.providers.transport.failures import incomplete, timed_out
+from penstock.providers.transport.framing import ends_with_connection
+from penstock.providers.transport.parsing import AnswerParser
 
 if TYPE_CHECKING:
     from penstock.providers.transport.pool import Pool
-
-HEAD_BYTES = 64 * 1024
-"""Cap for the head of a response, and for a run of framing (chunk extensions, trailers) without body data."""
 
 BUFFER_BYTES = 256 * 1024
 """Above this much undelivered body, reading pauses until the reader has caught up."""
@@ -34,8 +29,8 @@ ONE_WRITE_BYTES = 64 * 1024
 class Connection(asyncio.Protocol):
     """Runs exchanges one after the other. The slot in the pool is given back with each exchange, exactly once.
 
-    The callbacks `on_*` are the parser's. The timer is armed for a time at which something may be due and looks then
-    at what is; in steady state an exchange neither makes nor cancels a timer.
+    The timer is armed for a time at which something may be due and looks then at what is; in steady state an exchange
+    neither makes nor cancels a timer.
 
     Attributes:
         place: What is spoken to, for messages.
@@ -43,30 +38,20 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_arrived",
-        "_done",
+        "_answers",
         "_exchange",
-        "_headers",
         "_heard_at",
-        "_is_head",
-        "_keep",
-        "_limit",
         "_loop",
-        "_parser",
-        "_parts",
         "_paused",
         "_pool",
-        "_refusal",
         "_sent_at",
         "_served",
-        "_silent",
         "_timeouts",
         "_timer",
         "_timer_at",
         "_transport",
         "_until",
         "closed",
-        "on_body",
         "place",
     )
 
@@ -78,31 +63,17 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._timeouts = settings.timeouts
-        self._limit = settings.max_response_bytes
+        self._answers = AnswerParser(place, settings.max_response_bytes)
         self._exchange: Exchange | None = None
-        self._headers: dict[str, str] = {}
-        self._parts: list[bytes] = []
-        self.on_body = self._parts.append
-        self._parser = HttpResponseParser(self)
-        self._refusal: ProviderError | None = None
-        self._done = False
-        self._keep = True
-        self._is_head = False
         self._paused = False
         self._served = False
-        self._silent = 0
-        self._arrived = 0
         self._heard_at = self._sent_at = self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
     def start(self, method: str, head: bytes, body: bytes, until: float) -> Exchange:
         """Send a request and return its exchange; wait for it to `head_done` or `ended`."""
-        self._headers = {}
-        exchange = self._exchange = Exchange(self, self._headers)
-        self._done = False
-        self._silent = 0
-        self._is_head = method == "HEAD"
+        exchange = self._exchange = Exchange(self, self._answers.begin(method))
         self._until = until
         now = self._sent_at = self._loop.time()
         due = now + self._timeouts.first_byte_s
@@ -156,28 +127,18 @@ class Connection(asyncio.Protocol):
             self._drop()
             return
         self._heard_at = self._loop.time()
-        self._arrived = len(data)
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            self._note_malformed(error)
-        parts = self._parts
-        if parts:
-            exchange.feed(parts[0] if len(parts) == 1 else b"".join(parts))
-            parts.clear()
-            self._silent = 0
-            if exchange.received > self._limit:
-                self._refusal = too_large(self.place, self._limit)
-        elif not self._done:
-            self._count_framing()
-        if self._refusal is not None:
-            self.fail(self._refusal)
-        elif self._done:
+        refusal = self._answers.feed(data, exchange)
+        if refusal is not None:
+            self.fail(refusal)
+        elif self._answers.done:
             self._finish(exchange)
-        elif exchange.head_done and not exchange.patient:
-            if exchange.buffered > BUFFER_BYTES:
-                self._pause()
-            exchange.wake()
+        elif exchange.head_done:
+            if (due := self._heard_at + self._timeouts.idle_s) < self._timer_at:
+                self._arm(due)
+            if not exchange.patient:
+                if exchange.buffered > BUFFER_BYTES:
+                    self._pause()
+                exchange.wake()
 
     def eof_received(self) -> None:
         """The upstream sends no more."""
@@ -187,85 +148,19 @@ class Connection(asyncio.Protocol):
         """The connection is gone."""
         self._ended(exc)
         self._pool.gone(self)
-        # The parser holds this object's methods: without the cycle both go away at once.
-        del self._parser
-
-    def on_message_begin(self) -> None:
-        """Refuse an answer that nobody asked for, lest it be taken for the next request's."""
-        if self._done:
-            raise HttpParserError("an answer without a request")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one field; trailers end up in a dictionary of their own."""
-        key = field_name(name)
-        text = value.decode("latin-1")
-        headers = self._headers
-        if key in headers:
-            text = f"{headers[key]}, {text}"
-        headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        """Decide from the head how the body is to be taken."""
-        status = self._parser.get_status_code()
-        headers = self._headers
-        exchange = self._exchange
-        if status < 200:
-            if status == 101:
-                self._refusal = invalid(self.place, "switched protocols without being asked to")
-            headers.clear()
-            return
-        if exchange is None:
-            return
-        self._headers = {}
-        if self._silent + self._arrived > HEAD_BYTES and sum(map(len, (*headers, *headers.values()))) > HEAD_BYTES:
-            self._refuse_head()
-        exchange.status = status
-        exchange.head_done = True
-        self._keep = True
-        if self._is_head:
-            # The parser waits for the body that the length announces; it is not coming.
-            self._done = True
-            self._keep = False
-            return
-        try:
-            exchange.decoder, exchange.patient = plan_body(headers, self._limit, self.place)
-        except ProviderError as error:
-            self._refusal = error
-        if (due := self._heard_at + self._timeouts.idle_s) < self._timer_at:
-            self._arm(due)
-
-    def on_message_complete(self) -> None:
-        """The body is whole; interim responses (RFC 9110 section 15.2) have none and do not count."""
-        exchange = self._exchange
-        if exchange is not None and exchange.head_done:
-            self._done = True
-            self._keep = self._parser.should_keep_alive() and not self._is_head
+        self._answers.close()
 
     def _pause(self) -> None:
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
-    def _note_malformed(self, error: Exception) -> None:
-        # What follows a complete answer only costs the connection.
-        self._keep = False
-        if self._refusal is None and not self._done:
-            self._refusal = invalid(self.place, f"the answer is not valid HTTP: {str(error)[:100]}")
-
-    def _count_framing(self) -> None:
-        self._silent += self._arrived
-        if self._silent > HEAD_BYTES:
-            self._refuse_head()
-
-    def _refuse_head(self) -> None:
-        self._refusal = invalid(self.place, f"the answer's head or framing is larger than {HEAD_BYTES} bytes")
-
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
         self._served = True
         self.resume()
         exchange.end(None)
-        if not self._keep or self._transport.is_closing() or self._transport.get_write_buffer_size():
+        if not self._answers.keep or self._transport.is_closing() or self._transport.get_write_buffer_size():
             self._close()
             self._pool.free()
             return
@@ -280,9 +175,9 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             self._drop()
         elif exchange.head_done and exc is None and ends_with_connection(exchange.headers):
-            self._keep = False
+            self._answers.keep = False
             self._finish(exchange)
-        elif self._served and not exchange.head_done and not self._silent:
+        elif self._served and not exchange.head_done and not self._answers.silent:
             exchange.stale = True
             self._close()
             exchange.end(incomplete(self.place, "the connection was closed before it was used again"))
