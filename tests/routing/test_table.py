@@ -63,8 +63,8 @@ def test_an_unknown_name_is_refused_with_the_known_ones_and_the_nearest():
     assert "providers far, near" in error.message
 
 
-@pytest.mark.parametrize("name", ["x" * 501, "near/" + "x" * 500, "y" * 10_000_000])
-def test_endless_names_are_refused_and_not_remembered(name):
+@pytest.mark.parametrize("name", ["", "x" * 501, "near/" + "x" * 500, "y" * 10_000_000])
+def test_empty_and_endless_names_are_refused_and_not_remembered(name):
     with pytest.raises(InvalidRequest) as caught:
         table("*").resolve(name)
     assert len(caught.value.message) < 1000

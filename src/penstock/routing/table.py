@@ -73,7 +73,7 @@ class RouteTable:
         return route
 
     def _find(self, model: str) -> Rule:
-        if len(model) > _LONGEST:
+        if not 0 < len(model) <= _LONGEST:
             raise self._unknown(model[:_LONGEST])
         rule = self._literal.get(model)
         if rule is not None:

@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
+from starlette.routing import Match, Route
 
 from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, PenstockError
@@ -35,9 +36,12 @@ class Gateway:
             "/v1/completions": ModelRoute("completions", client, gate, keeper),
             "/v1/embeddings": ModelRoute("embeddings", client, gate, keeper),
         }
+        # The hot ones never get there, but their paths do, with other methods.
+        hot = [Route(path, route, methods=["POST"]) for path, route in self.hot.items()]
+        self.routes = [*StoredCompletions(client, gate).routes, *self.operations.routes, *hot]
         self._cold = Starlette(
-            routes=[*StoredCompletions(client, gate).routes, *self.operations.routes],
-            exception_handlers={PenstockError: _refused, HTTPException: _unmatched, Exception: _failed},
+            routes=self.routes,
+            exception_handlers={PenstockError: _refused, HTTPException: self._unmatched, Exception: _failed},
         )
         self._cold.router.redirect_slashes = False
 
@@ -66,21 +70,21 @@ class Gateway:
         await self.client.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _unmatched(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status != 405:
+            message = f"No such path: {request.url.path[:200]}. GET /openapi.json lists what there is."
+            return _shaped(request, InvalidRequest(message, code="not_found", status_code=status))
+        here = [route for route in self.routes if route.matches(request.scope)[0] is not Match.NONE]
+        allowed = ", ".join(sorted({method for route in here for method in route.methods or ()}))
+        message = f"{request.method} is not allowed here, only {allowed}."
+        shaped = _shaped(request, InvalidRequest(message, code="method_not_allowed", status_code=status))
+        shaped.headers["allow"] = allowed
+        return shaped
+
 
 async def _refused(request: HttpRequest, error: Exception) -> HttpResponse:
     return _shaped(request, error if isinstance(error, PenstockError) else INTERNAL)
-
-
-async def _unmatched(request: HttpRequest, error: Exception) -> HttpResponse:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    if status == 405:
-        message, code = f"{request.method} is not allowed here.", "method_not_allowed"
-    else:
-        message, code = f"No such path: {request.url.path[:200]}. GET /openapi.json lists what there is.", "not_found"
-    shaped = _shaped(request, InvalidRequest(message, code=code, status_code=status))
-    if isinstance(error, HTTPException) and error.headers:
-        shaped.headers.update(error.headers)
-    return shaped
 
 
 async def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
