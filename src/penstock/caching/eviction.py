@@ -79,14 +79,14 @@ class Sieve:
     def __len__(self) -> int:
         return self._count
 
-    def make_room(self, size: int, *, slots: int = 1) -> list[bytes]:
-        """Evict until `slots` more of together `size` fit; returns the keys that left.
+    def make_room(self, size: int) -> list[bytes]:
+        """Evict until one more of `size` fits; returns the keys that left.
 
         Call it before `add`, so that the new entry is not weighed against those it replaces. A `size` above the
         sieve's maximum can never fit: do not ask for it.
         """
         gone: list[bytes] = []
-        while self._count and (self._count + slots > self._max_count or self.size + size > self._max_size):
+        while self._count and (self._count >= self._max_count or self.size + size > self._max_size):
             victim = self._next_victim()
             self.remove(victim)
             gone.append(victim.key)
@@ -101,11 +101,6 @@ class Sieve:
         self._count += 1
         self.size += size
         return slot
-
-    def grow(self, slot: Slot, size: int) -> None:
-        """`slot` takes `size` more; make room first."""
-        slot.size += size
-        self.size += size
 
     def remove(self, slot: Slot) -> None:
         """Take `slot` out; it must be in."""

@@ -17,6 +17,7 @@ from penstock.core.request import Operation
 from penstock.core.usage import Usage
 from penstock.wire.openai_errors import find_error
 from penstock.wire.sse import SseDecoder
+from penstock.wire.upstream_errors import UNREADABLE, unfinished, unusable
 
 _DONE = b"[DONE]"
 _LF = 10
@@ -86,7 +87,7 @@ class StreamReader:
         except ProviderError as error:
             self._fail(error)
         except ValueError as error:
-            self._fail(_unusable(f"a stream that cannot be read: {error}", self._provider))
+            self._fail(unusable(f"a stream that cannot be read: {error}", self._provider))
         return batch
 
     def finish(self) -> None:
@@ -98,12 +99,7 @@ class StreamReader:
         if self._failure is not None:
             raise self._failure
         if not self._finished or not self._seen <= self._finished:
-            raise ProviderError(
-                f"provider {self._provider}: the stream ended before the answer did (no finish_reason)",
-                code="upstream_incomplete",
-                retryable=True,
-                provider=self._provider,
-            )
+            raise unfinished(self._provider)
 
     def _fail(self, error: ProviderError) -> None:
         self._failure = error
@@ -140,11 +136,11 @@ def parse_answer(body: bytes, provider: str = "", *, operation: Operation = "cha
         if not body.isascii():
             body.decode()
         answer = _decode_answer(body)
-    except (ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _invalid("an answer", body, error, provider) from None
     field = "data" if operation == "embeddings" else "choices"
     if answer.error or getattr(answer, field) is None:
-        raise find_error(_decode_any(body), provider) or _unusable(f"an answer without {field}", provider)
+        raise find_error(_decode_any(body), provider) or unusable(f"an answer without {field}", provider)
     return _usage(answer.usage), answer.choices[0].finish_reason if answer.choices else None
 
 
@@ -156,11 +152,11 @@ def parse_models(body: bytes, provider: str = "") -> list[ModelInfo]:
     """
     try:
         document = _decode_any(body)
-    except (ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _invalid("a list of models", body, error, provider) from None
     rows = document.get("data") if isinstance(document, dict) else document
     if not isinstance(rows, list):
-        raise find_error(document, provider) or _unusable("a list of models without data", provider)
+        raise find_error(document, provider) or unusable("a list of models without data", provider)
     return [_model(row) for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
 
 
@@ -179,7 +175,7 @@ def _read_chunk(data: bytes, provider: str) -> _Chunk:
         if not data.isascii():
             data.decode()
         chunk = _decode_chunk(data)
-    except (ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _invalid("a chunk", data, error, provider) from None
     if chunk.error or (chunk.choices is None and data.find(b'"error"') >= 0):
         fault = find_error(_decode_any(data), provider)
@@ -223,13 +219,7 @@ def _invalid(what: str, data: bytes, error: Exception, provider: str) -> Provide
     # An error may stand where the schema expects something else, as in Google's list with one object.
     try:
         document = _decode_any(data)
-    except (ValueError, RecursionError):
+    except UNREADABLE:
         document = None
     reason = str(error).removeprefix("JSON is malformed: ")
-    return find_error(document, provider) or _unusable(f"{what} that cannot be read: {reason}", provider)
-
-
-def _unusable(what: str, provider: str) -> ProviderError:
-    return ProviderError(
-        f"provider {provider} sent {what}", code="upstream_invalid", status_code=200, provider=provider
-    )
+    return find_error(document, provider) or unusable(f"{what} that cannot be read: {reason}", provider)

@@ -23,6 +23,9 @@ _SECRETS = re.compile(
 )
 _wall = SystemClock.wall
 
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding bytes from elsewhere may raise."""
+
 _OWN_CODE = {400: "invalid_request", 404: "not_found", 413: "request_too_large", 422: "invalid_request"}
 """Statuses whose vendor code is kept, and the code to use when the vendor gave none."""
 
@@ -69,6 +72,23 @@ def error_from_status(
         param=param,
         retry_after=read_retry_after(headers),
         retryable=retryable,
+        provider=provider,
+    )
+
+
+def unusable(what: str, provider: str) -> ProviderError:
+    """The error for a successful answer that makes no sense."""
+    return ProviderError(
+        f"provider {provider} sent {what}", status_code=200, code="upstream_invalid", provider=provider
+    )
+
+
+def unfinished(provider: str) -> ProviderError:
+    """The error for a stream that is over before its answer is."""
+    return ProviderError(
+        f"provider {provider}: the stream ended before the answer did (no finish reason)",
+        code="upstream_incomplete",
+        retryable=True,
         provider=provider,
     )
 

@@ -11,12 +11,9 @@ import msgspec
 from penstock.core.canonical import CHAT, write_usage
 from penstock.core.errors import ProviderError
 from penstock.core.usage import Usage
-from penstock.wire.upstream_errors import error_from_status
+from penstock.wire.upstream_errors import UNREADABLE, error_from_status, unusable
 
 _encode = msgspec.json.Encoder().encode
-
-UNREADABLE = (ValueError, RecursionError)
-"""What decoding bytes from elsewhere may raise."""
 
 FINISH_REASONS = {
     "end_turn": "stop",
@@ -124,11 +121,11 @@ def decode_answer(data: bytes, *, created: int, provider: str) -> tuple[bytes, U
     try:
         body = _decode_answer(data)
     except UNREADABLE as error:
-        raise invalid(f"an answer that cannot be read ({error})", provider) from None
+        raise unusable(f"an answer that cannot be read ({error})", provider) from None
     if body.error is not None:
         raise stream_error(body.error, provider)
     if body.type != "message" or body.stop_reason is None:
-        raise invalid("a body that is no message", provider)
+        raise unusable("a body that is no message", provider)
     reason = FINISH_REASONS.get(body.stop_reason, "stop")
     usage = None if body.usage is None else read_usage(body.usage)
     answer: dict[str, Any] = {
@@ -200,11 +197,6 @@ def _error(
     return error
 
 
-def invalid(what: str, provider: str) -> ProviderError:
-    """The error for a successful reply that makes no sense."""
-    return ProviderError(f"provider {provider} sent {what}", code="upstream_invalid", provider=provider)
-
-
 def decode_models(data: bytes, provider: str) -> tuple[list[tuple[str, int]], str | None]:
     """Read a page of ``GET /v1/models``.
 
@@ -217,7 +209,7 @@ def decode_models(data: bytes, provider: str) -> tuple[list[tuple[str, int]], st
     try:
         body = _decode_models(data)
     except UNREADABLE as error:
-        raise invalid(f"a list of models that cannot be read ({error})", provider) from None
+        raise unusable(f"a list of models that cannot be read ({error})", provider) from None
     models = [(model.id, int(model.created_at.timestamp()) if model.created_at else 0) for model in body.data]
     return models, body.last_id if body.has_more else None
 

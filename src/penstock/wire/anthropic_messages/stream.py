@@ -11,17 +11,16 @@ from penstock.core.errors import ProviderError
 from penstock.core.events import Batch, Event
 from penstock.wire.anthropic_messages.answer import (
     FINISH_REASONS,
-    UNREADABLE,
     AnswerBody,
     Block,
     ErrorBody,
     UsageBody,
-    invalid,
     read_usage,
     signed_thinking,
     stream_error,
 )
 from penstock.wire.sse import SseDecoder
+from penstock.wire.upstream_errors import UNREADABLE, unfinished, unusable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -112,7 +111,7 @@ class StreamDecoder:
         except ProviderError as error:
             self._fail(error)
         except UNREADABLE as error:
-            self._fail(invalid(f"an event that cannot be read ({error})", self._provider))
+            self._fail(unusable(f"an event that cannot be read ({error})", self._provider))
         return events
 
     def finish(self) -> None:
@@ -124,12 +123,7 @@ class StreamDecoder:
         if self._failure is not None:
             raise self._failure
         if not self._finished:
-            raise ProviderError(
-                f"provider {self._provider}: the stream ended before the answer did",
-                code="upstream_incomplete",
-                retryable=True,
-                provider=self._provider,
-            )
+            raise unfinished(self._provider)
 
     def _fail(self, error: ProviderError) -> None:
         self._failure = error
@@ -176,7 +170,7 @@ class StreamDecoder:
     def _continue(self, index: int, delta: _Delta, events: Batch) -> None:
         opened = self._blocks.get(index)
         if opened is None:
-            raise invalid("a piece of a content block that was not begun", self._provider)
+            raise unusable("a piece of a content block that was not begun", self._provider)
         match delta.type:
             case "text_delta" if delta.text:
                 self._add_text(delta.text, events)

@@ -17,12 +17,9 @@ import msgspec
 from penstock.core.canonical import CHAT, TEXT, write_usage
 from penstock.core.errors import ProviderError
 from penstock.core.usage import Usage
-from penstock.wire.upstream_errors import error_from_status
+from penstock.wire.upstream_errors import UNREADABLE, error_from_status, unusable
 
 _encode = msgspec.json.Encoder().encode
-
-UNREADABLE = (ValueError, RecursionError)
-"""What decoding bytes from elsewhere may raise."""
 
 _SAID_ELSEWHERE = ("model", "message", "response", "thinking", "done", "logprobs", "embeddings")
 
@@ -103,7 +100,7 @@ def decode_answer(data: bytes, *, id: str, created: int, provider: str) -> tuple
     """
     body = decode_line(data, provider)
     if not body.done or (body.message is None and body.response is None):
-        raise invalid("a body that is no finished answer", provider)
+        raise unusable("a body that is no finished answer", provider)
     choice: dict[str, Any] = {"index": 0}
     calls: list[dict[str, Any]] = []
     if body.message is None:
@@ -140,7 +137,7 @@ def decode_line(data: bytes, provider: str) -> AnswerBody:
     try:
         body = _decode_answer(data)
     except UNREADABLE as error:
-        raise invalid(f"an answer that cannot be read ({error})", provider) from None
+        raise unusable(f"an answer that cannot be read ({error})", provider) from None
     if body.error:
         raise error_from_status(500, {}, message=_message(body.error), provider=provider)
     return body
@@ -197,11 +194,6 @@ def unix_seconds(text: str, otherwise: int) -> int:
         return otherwise
 
 
-def invalid(what: str, provider: str) -> ProviderError:
-    """The error for a successful reply that makes no sense."""
-    return ProviderError(f"provider {provider} sent {what}", code="upstream_invalid", provider=provider)
-
-
 def decode_embeddings(data: bytes, *, base64: bool, provider: str) -> tuple[bytes, Usage]:
     """Translate an answer of ``/api/embed``.
 
@@ -217,7 +209,7 @@ def decode_embeddings(data: bytes, *, base64: bool, provider: str) -> tuple[byte
         body = _decode_embed(data)
         vectors = [_pack(vector) if base64 else vector for vector in body.embeddings]
     except (*UNREADABLE, struct.error, OverflowError) as error:
-        raise invalid(f"embeddings that cannot be read ({error})", provider) from None
+        raise unusable(f"embeddings that cannot be read ({error})", provider) from None
     usage = Usage(input_tokens=body.prompt_eval_count or 0)
     answer = {
         "object": "list",
@@ -238,7 +230,7 @@ def decode_models(data: bytes, provider: str) -> list[tuple[str, int]]:
     try:
         models = _decode_models(data).models or []
     except UNREADABLE as error:
-        raise invalid(f"a list of models that cannot be read ({error})", provider) from None
+        raise unusable(f"a list of models that cannot be read ({error})", provider) from None
     return [(model.name, unix_seconds(model.modified_at, 0)) for model in models]
 
 

@@ -16,12 +16,12 @@ from penstock.wire.ollama_chat.answer import (
     decode_line,
     delta,
     finish_reason,
-    invalid,
     read_usage,
     remainder,
     tool_calls,
     unix_seconds,
 )
+from penstock.wire.upstream_errors import unfinished, unusable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -73,7 +73,7 @@ class StreamDecoder:
         except ProviderError as error:
             self._fail(error)
         except ValueError as error:
-            self._fail(invalid(str(error), self._provider))
+            self._fail(unusable(str(error), self._provider))
         return events
 
     def finish(self) -> None:
@@ -85,12 +85,7 @@ class StreamDecoder:
         if self._failure is not None:
             raise self._failure
         if not self._finished:
-            raise ProviderError(
-                f"provider {self._provider}: the stream ended before the answer did",
-                code="upstream_incomplete",
-                retryable=True,
-                provider=self._provider,
-            )
+            raise unfinished(self._provider)
 
     def _fail(self, error: ProviderError) -> None:
         self._failure = error
