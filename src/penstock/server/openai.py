@@ -31,8 +31,9 @@ from penstock.server.http import (
     send_error,
     send_whole,
 )
+from penstock.server.seen import Seen, SeenBodies
 from penstock.server.stored import Keeper
-from penstock.wire.openai_chat import DONE, decode_request, error_frame, frame
+from penstock.wire.openai_chat import DONE, Inbound, decode_request, error_frame, frame
 
 _log = logging.getLogger("penstock.server")
 _JSON = (b"content-type", b"application/json")
@@ -59,6 +60,7 @@ class ModelRoute:
         self._gate = gate
         self._keeper = keeper
         self._watchers = Watchers()
+        self._seen = SeenBodies()
 
     def known(self, fields: Headers, body: bytes, default: Headers) -> tuple[bytes | None, object]:
         """Answer from memory, on the spot, if that is possible; see `penstock.server.early`.
@@ -70,14 +72,21 @@ class ModelRoute:
         headers = controls.pick(fields)
         if b"content-encoding" in headers or len(body) > self._client.settings.server.max_body_bytes:
             return None, None
+        seen = self._seen.get(body)
         try:
             pipeline = self._client.pipeline
-            request, keep = self._read(headers, body, controls.request_id(headers), self._gate.tenant(headers))
+            inbound = seen.inbound if seen is not None else decode_request(self._operation, body)
+            request, keep = self._read(headers, inbound, controls.request_id(headers), self._gate.tenant(headers))
             request = pipeline.route(request)
         except PenstockError:
             return None, None
+        source = (request.tenant, request.route.identity if request.route is not None else b"")
+        if seen is not None and seen.source == source:
+            request.call.key = seen.key
         if keep or not pipeline.at_hand(request):
             return None, Decoded(request, keep)
+        if seen is None and request.call.key is not None:
+            self._seen.remember(body, Seen(inbound, source, request.call.key))
         try:
             return _response(request, _run(pipeline(request)), default), None
         except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
@@ -92,7 +101,9 @@ class ModelRoute:
         try:
             tenant = self._gate.tenant(headers)
             body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
-            request, keep = self._read(headers, body, request_id, tenant) if decoded is None else decoded
+            if decoded is None:
+                decoded = self._read(headers, decode_request(self._operation, body), request_id, tenant)
+            request, keep = decoded
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
                 if keep:
@@ -110,8 +121,7 @@ class ModelRoute:
             _log.exception("request %s failed", request_id)
             await send_error(send, INTERNAL, request_id)
 
-    def _read(self, headers: dict[bytes, bytes], body: bytes, request_id: str, tenant: str) -> tuple[Request, bool]:
-        inbound = decode_request(self._operation, body)
+    def _read(self, headers: dict[bytes, bytes], inbound: Inbound, request_id: str, tenant: str) -> Decoded:
         if inbound.stream and self._operation == "embeddings":
             raise InvalidRequest("Embeddings cannot be streamed.", param="stream", code="invalid_value")
         control = headers.get(b"cache-control")
@@ -130,8 +140,8 @@ class ModelRoute:
             timeout_s=controls.timeout_s(headers),
         )
         if not inbound.store or self._operation != "chat":
-            return request, False
-        return self._keeper.prepare(request), True
+            return Decoded(request, keep=False)
+        return Decoded(self._keeper.prepare(request), keep=True)
 
     async def _stream(self, request: Request, response: Response, send: Send) -> None:
         await send(
