@@ -5,8 +5,7 @@ from penstock.config.environment import supplied
 from penstock.config.settings import ExactCacheSettings, PollingSettings, Settings
 from penstock.core.errors import ConfigError
 from penstock.testing.answers import answer
-from penstock.testing.upstream import UpstreamServer
-from penstock.testing.upstream_script import json_reply
+from penstock.testing.faultd import UpstreamServer, json_reply
 
 SIM = 'models: [{name: "*", targets: [{provider: simulated}]}]\n'
 

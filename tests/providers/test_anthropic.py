@@ -14,8 +14,7 @@ from penstock.core.usage import Usage
 from penstock.providers.anthropic import AnthropicProvider
 from penstock.providers.transport import open_transport
 from penstock.testing.conformance import check_provider
-from penstock.testing.upstream import UpstreamServer
-from penstock.testing.upstream_script import UpstreamReply, json_reply
+from penstock.testing.faultd import UpstreamReply, UpstreamServer, json_reply
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "anthropic"
 TEXT = (GOLDEN / "text.sse").read_bytes()
