@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.money import to_picodollars, to_usd
 from penstock.core.usage import Usage
-from penstock.pricing.money import to_picodollars, to_usd
 
 
 @pytest.fixture

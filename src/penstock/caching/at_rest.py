@@ -12,11 +12,10 @@ from penstock.caching.key import cache_key
 from penstock.caching.storable import storable_body, storable_events
 from penstock.core.canonical import make_event, read_usage
 from penstock.core.events import Batch
+from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.usage import Usage
-
-_PICODOLLARS = Decimal(10) ** 12
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
@@ -94,4 +93,4 @@ def _cost_pusd(request: Request) -> int:
     """What the answer cost: this call's attempts, or those of the call it was joined to."""
     call = request.call
     cost_usd = sum([attempt.cost_usd for attempt in call.attempts if attempt.cost_usd is not None], Decimal(0))
-    return int((cost_usd or call.saved_usd or Decimal(0)) * _PICODOLLARS)
+    return to_picodollars(cost_usd or call.saved_usd or Decimal(0))

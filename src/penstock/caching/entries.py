@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 
 from penstock.abc import StoredAnswer
 from penstock.caching.eviction import Sieve, Slot, regeneration_cost
 from penstock.core.events import Batch
+from penstock.core.money import to_usd
 from penstock.core.usage import Usage
-
-PICODOLLAR_USD = Decimal("1e-12")
 
 _BODY_OVERHEAD, _EVENT_OVERHEAD = 100, 150
 """Bytes of the objects around a body and around each chunk."""
@@ -56,7 +54,7 @@ class Entry:
         self.stored_at = answer.stored_at
         self.fresh_until = answer.fresh_until
         self.cost = regeneration_cost(answer.cost_pusd, answer.input_tokens, answer.output_tokens)
-        self.saved_usd = answer.cost_pusd * PICODOLLAR_USD if answer.cost_pusd else None
+        self.saved_usd = to_usd(answer.cost_pusd) if answer.cost_pusd else None
         if usage is None and (answer.input_tokens or answer.output_tokens):
             usage = Usage(answer.input_tokens, answer.output_tokens)
         self.usage = usage

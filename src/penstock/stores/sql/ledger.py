@@ -10,9 +10,9 @@ from sqlalchemy.engine import Connection
 
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import StoreError
+from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.usage import Usage
-from penstock.pricing.money import to_picodollars
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.sqlite import Insert
 from penstock.stores.sql.tables import attempts, calls, first_id

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.core.errors import StoreError
-from penstock.pricing.money import to_usd
+from penstock.core.money import to_usd
 from penstock.stores.sql import sqlite
 from penstock.stores.sql.database import revision
 from penstock.stores.sql.reports import RecentCall, UsageLine
