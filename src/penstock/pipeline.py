@@ -1,6 +1,7 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › deadline › exact_cache › coalesce › failover { per target: retry › breaker › attempt › provider }
+    record › deadline › fallback › exact_cache › coalesce › failover
+    { per target: retry › breaker › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
 """
@@ -35,6 +36,7 @@ from penstock.layers.coalesce import Coalesce
 from penstock.layers.deadline import Deadline
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
+from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
 from penstock.pricing.estimate import estimate_usage
@@ -100,6 +102,7 @@ class Parts(NamedTuple):
     shared: Shared
     health: Health
     cache: ExactCache | None
+    routes: RouteTable
 
 
 Build = Callable[[Parts], Layer | None]
@@ -109,6 +112,8 @@ CALL: tuple[tuple[str, Build], ...] = (
     ("record", lambda parts: Record(parts.shared.stores.ledger, parts.shared.metrics, parts.shared.clock)),
     # Everything inside waits; waiting for another's call counts too.
     ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
+    # Outside the caches, so that another model's answer is never stored as this one's.
+    ("fallback", lambda parts: _fallback(parts)),
     # Before coalescing: a known answer needs no company.
     ("exact_cache", lambda parts: parts.cache),
     # Outside failover: followers share its outcome, not only one attempt's.
@@ -138,7 +143,7 @@ class Pipeline:
     def __init__(self, parts: Parts, providers: Mapping[str, Provider]) -> None:
         self.parts = parts
         self.settings = parts.settings
-        self.routes = RouteTable(rules(parts.settings), _identities(parts.settings.providers))
+        self.routes = parts.routes
         self.providers = providers
         self.running = 0
         self._closing = AsyncExitStack()
@@ -182,7 +187,10 @@ class Pipeline:
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
-            pipeline = cls(Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache), built)
+            routes = RouteTable(rules(settings), _identities(settings.providers))
+            pipeline = cls(
+                Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes), built
+            )
             pipeline._closing = opened.pop_all()
         pipeline._show()
         return pipeline
@@ -256,14 +264,13 @@ class Pipeline:
                 for name, count in zip(("pending", "dropped", "lost"), parts.shared.stores.state[:3], strict=True)
             ],
         )
-        cache = parts.cache
-        if cache is not None:
-            gauge(
-                "penstock_cache",
-                "The exact cache: entries and bytes now, the rest since the start.",
-                ("what",),
-                lambda: [((name,), value) for name, value in msgspec.structs.asdict(cache.stats()).items()],
-            )
+        stats = parts.cache.stats if parts.cache is not None else None
+        gauge(
+            "penstock_cache",
+            "The exact cache: entries and bytes now, the rest since the start.",
+            ("what",),
+            lambda: [((name,), value) for name, value in msgspec.structs.asdict(stats()).items()] if stats else [],
+        )
 
     async def _provide(self, request: Request) -> Response:
         target = request.target
@@ -320,9 +327,17 @@ def rules(settings: Settings) -> list[Rule]:
             strategy=model.strategy,
             cache_ttl_s=model.cache_ttl_s,
             timeout_s=model.timeout_s,
+            fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
         )
         for model in settings.models
     ]
+
+
+def _fallback(parts: Parts) -> Fallback | None:
+    common = parts.settings.fallbacks
+    if not common.templates and all(model.fallbacks is None for model in parts.settings.models):
+        return None
+    return Fallback(fallbacks(None, common), parts.routes.resolve, parts.shared.clock)
 
 
 def _stack(order: Sequence[tuple[str, Build]], parts: Parts, innermost: Handler) -> Handler:

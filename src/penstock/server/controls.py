@@ -16,7 +16,9 @@ WANTED = frozenset(
         b"content-length",
         b"content-type",
         b"x-api-key",
+        b"x-penstock-fallback",
         b"x-penstock-metadata",
+        b"x-penstock-operation",
         b"x-penstock-tags",
         b"x-penstock-tenant",
         b"x-penstock-timeout",
@@ -75,13 +77,36 @@ def tags(headers: Mapping[bytes, bytes]) -> tuple[str, ...]:
     return found
 
 
-def metadata(headers: Mapping[bytes, bytes]) -> dict[str, str] | None:
-    """Return the pairs in `x-penstock-metadata`: ``name=value``, comma-separated.
+def fallback(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether another model, or a template, may answer; ``none`` in `x-penstock-fallback` forbids it.
 
     Raises:
-        InvalidRequest: A part is not a pair, or there are too many.
+        InvalidRequest: The header says something else.
     """
-    raw = headers.get(b"x-penstock-metadata")
+    raw = headers.get(b"x-penstock-fallback")
+    if raw is None:
+        return True
+    if raw.strip().lower() != b"none":
+        raise _invalid("x-penstock-fallback", "none, or absent")
+    return False
+
+
+def metadata(headers: Mapping[bytes, bytes]) -> dict[str, str] | None:
+    """Return the pairs in `x-penstock-metadata`, ``name=value``, comma-separated; with `x-penstock-operation` in them.
+
+    Raises:
+        InvalidRequest: A part is not a pair, there are too many, or one is too long.
+    """
+    named = headers.get(b"x-penstock-operation")
+    if named is None:
+        return _pairs(headers.get(b"x-penstock-metadata"))
+    operation = named.decode("latin-1").strip()
+    if not operation or len(operation) > _TAG_LENGTH:
+        raise _invalid("x-penstock-operation", f"a name of at most {_TAG_LENGTH} characters")
+    return {**(_pairs(headers.get(b"x-penstock-metadata")) or {}), "operation": operation}
+
+
+def _pairs(raw: bytes | None) -> dict[str, str] | None:
     if not raw:
         return None
     pairs: dict[str, str] = {}

@@ -7,10 +7,13 @@ way into the application, with what was decoded here handed on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from penstock.server.cycle import LeanCycle
 
 _MOST_BYTES = 256 * 1024
 """Larger bodies are not gathered; uvicorn's flow control is for them."""
@@ -84,19 +87,40 @@ class EarlyProtocol(HttpToolsProtocol):
             return
         response, hand_on = route.known(self.headers, body, self.server_state.default_headers)
         if response is None:
-            self._take_normal_way(body, hand_on)
-            super().on_message_complete()
+            self._hand_on(body, hand_on)
             return
         self._route = None
         self.transport.write(response)
         self.on_response_complete()
 
-    def _take_normal_way(self, body: bytes, hand_on: object = None) -> None:
+    def _take_normal_way(self, body: bytes) -> None:
         self._route = None
-        scope: Any = self.scope
-        scope["penstock"] = hand_on
         super().on_headers_complete()
         super().on_body(body)
+
+    def _hand_on(self, body: bytes, decoded: object) -> None:
+        """Start the application with a request that is all there, as uvicorn would at the end of its head."""
+        self._route = None
+        scope: Any = self.scope
+        scope |= {"method": "POST", "path": self.url.decode("ascii"), "raw_path": self.url, "query_string": b""}
+        scope["penstock"] = decoded
+        self.cycle = LeanCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.body += body
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, self.app)
 
 
 def early_protocol(routes: Mapping[bytes, KnownAnswers]) -> type[EarlyProtocol]:

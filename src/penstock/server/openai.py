@@ -138,6 +138,7 @@ class ModelRoute:
             metadata=controls.metadata(headers),
             cache=read_directives(control.decode("latin-1") if control else None, inbound.cache_field),
             timeout_s=controls.timeout_s(headers),
+            fallback=controls.fallback(headers),
         )
         if not inbound.store or self._operation != "chat":
             return Decoded(request, keep=False)
@@ -197,9 +198,10 @@ def describe(call: Call, *, whole: bool) -> Headers:
     attempts = call.attempts
     upstream_s = 0.0
     if attempts:
-        last = attempts[-1]
-        headers.append((b"x-penstock-provider", last.provider.encode()))
-        headers.append((b"x-penstock-model", _visible(last.model)))
+        served = call.served
+        if served is not None:
+            headers.append((b"x-penstock-provider", served.provider.encode()))
+            headers.append((b"x-penstock-model", _visible(served.model)))
         for attempt in attempts:
             upstream_s += attempt.duration_s or attempt.first_token_s or 0.0
     headers.append((b"x-penstock-attempts", b"%d" % len(attempts)))

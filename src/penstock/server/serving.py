@@ -57,12 +57,7 @@ def listen(settings: ServerSettings) -> socket.socket:
     Raises:
         ConfigError: The address is not loopback and there are no keys, or it is in use or not this machine's.
     """
-    if not settings.keys and not _loopback(settings.host):
-        raise ConfigError(
-            f"refusing to listen on {settings.host} without keys: everyone who reaches the address could spend your "
-            "money. Set server.keys, or listen on 127.0.0.1",
-            key="server.host",
-        )
+    _require_keys(settings, settings.host)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -83,6 +78,15 @@ def listen(settings: ServerSettings) -> socket.socket:
         ) from error
     listening.settimeout(0)
     return listening
+
+
+def _require_keys(settings: ServerSettings, host: str) -> None:
+    if not settings.keys and not _loopback(host):
+        raise ConfigError(
+            f"refusing to listen on {host} without keys: everyone who reaches the address could spend your money. "
+            "Set server.keys, or listen on 127.0.0.1",
+            key="server.host",
+        )
 
 
 def _loopback(host: str) -> bool:
@@ -175,6 +179,7 @@ class _Server:
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(load, self._loaded.path)
+                _require_keys(loaded.settings.server, self._listening.getsockname()[0])
                 await self._client.reload(loaded)
                 self._gateway.gate.configure(loaded.settings.server)
             except PenstockError as error:
