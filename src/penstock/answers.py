@@ -38,14 +38,20 @@ class _Answered:
         return self.call.cache in ("hit", "stale")
 
     @property
+    def degraded(self) -> tuple[str, ...]:
+        """Why it is not the best possible answer, as in `x-penstock-degraded`; empty when nothing went wrong."""
+        return tuple(self.call.degraded)
+
+    @property
     def usage(self) -> Usage | None:
         """Token counts, if known; of a cached answer those of the call that made it."""
         return self.call.usage
 
     @property
     def provider(self) -> str | None:
-        """Who answered; None for a cached or joined answer."""
-        return self.call.attempts[-1].provider if self.call.attempts else None
+        """Who answered; None for a cached or joined answer, or a template."""
+        served = self.call.served
+        return None if served is None else served.provider
 
     @property
     def cost_usd(self) -> Decimal | None:

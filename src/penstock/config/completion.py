@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.config.environment import address_in, key_in
+from penstock.config.fallbacks import check_fallbacks
 from penstock.config.kinds import CREDENTIALS, KINDS, Kind
 from penstock.config.problems import Problems, suggestion
 from penstock.config.provenance import Missing, Node, Origin, Path, wrap
@@ -32,6 +33,7 @@ def complete(tree: Node, environ: Mapping[str, str], problems: Problems) -> list
         _derive_models(tree, work, problems)
     for index, entry in tree.entries("models"):
         _check_targets(entry, ("models", index), work, problems)
+    check_fallbacks(tree, work.kinds, problems)
     return work.warnings
 
 

@@ -18,11 +18,14 @@ from pydantic import (
     model_validator,
 )
 
+from penstock.core.route import TEMPLATE_VARIABLES
+
 Seconds = Annotated[float, Field(gt=0)]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _SECRET_NAME = re.compile(r"auth|cookie|key|passw|secret|sig|token", re.IGNORECASE)
+_PLACE = re.compile(r"\{(\w+)\}")
 _MASK = "**********"
 
 
@@ -67,6 +70,13 @@ def _header_fields(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(text):
             raise ValueError(f"expected HTTP header names and values without control characters, not {name!r}")
+    return value
+
+
+def _template(value: str) -> str:
+    unknown = set(_PLACE.findall(value)).difference(TEMPLATE_VARIABLES)
+    if unknown:
+        raise ValueError(f"expected in braces one of {', '.join(TEMPLATE_VARIABLES)}, not {', '.join(sorted(unknown))}")
     return value
 
 
@@ -184,6 +194,55 @@ class TargetSettings(_Section):
     timeout_s: Seconds | None = Field(None, description="One attempt in all; the default is the provider's.")
 
 
+class TemplateWhenSettings(_Section):
+    """Which requests a template answers; all that is said must fit."""
+
+    operation: str | None = Field(
+        None, min_length=1, description="What the client names in `x-penstock-operation` or its metadata's `operation`."
+    )
+    tag: str | None = Field(None, min_length=1, description="One of the request's tags.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.operation is None and self.tag is None:
+            raise ValueError("expected an operation, a tag, or both")
+        return self
+
+
+class TemplateSettings(_Section):
+    """A prepared answer, for when everything failed."""
+
+    when: TemplateWhenSettings = Field(description="Which requests it answers.")
+    answer: Annotated[str, AfterValidator(_template)] = Field(
+        min_length=1, description="The text; `{question}`, `{model}`, `{operation}` and `{request_id}` are replaced."
+    )
+
+
+class FallbackSettings(_Section):
+    """What may be answered with, and marked as such, when a model cannot."""
+
+    context_window: list[str] = Field([], description="Models asked when the prompt is too long for this one.")
+    content_policy: list[str] = Field([], description="Models asked when the provider's policy refuses.")
+    errors: list[str] = Field([], description="Models asked when all targets failed.")
+    templates: list[TemplateSettings] = Field(
+        [], description="Prepared answers for when that failed too; before those in the top-level `fallbacks`."
+    )
+    timeout_s: Seconds | None = Field(
+        None, description="How long an answer may take to begin; by default as the top-level `fallbacks` say."
+    )
+
+
+class CommonFallbackSettings(_Section):
+    """Prepared answers for all models, and how long to wait before."""
+
+    templates: list[TemplateSettings] = Field([], description="The first that fits is given when everything failed.")
+    timeout_s: Seconds | None = Field(
+        None,
+        description="How long a model may take to begin its answer while there is something to fall back to; "
+        "no limit by default.",
+    )
+
+
 class ModelSettings(_Section):
     """A model name clients use; `*` inside matches any text, the most specific name wins."""
 
@@ -194,6 +253,7 @@ class ModelSettings(_Section):
     )
     cache_ttl_s: float | None = Field(None, ge=0, description="0 switches caching off for this model.")
     timeout_s: Seconds | None = Field(None, description="Total time for a request; the default is `timeout_s`.")
+    fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
 
 
 class ExactCacheSettings(_Section):
@@ -275,6 +335,7 @@ class Settings(_Section):
     store: StoreSettings = Field(StoreSettings(), description="Where things are kept.")
     retry: RetrySettings = Field(RetrySettings(), description="Second tries on the same target.")
     breaker: BreakerSettings = Field(BreakerSettings(), description="Stepping over a target that fails.")
+    fallbacks: CommonFallbackSettings = Field(CommonFallbackSettings(), description="Answers when everything failed.")
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
 

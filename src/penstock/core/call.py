@@ -13,6 +13,11 @@ from penstock.core.usage import Usage
 CacheState = Literal["", "hit", "miss", "stale", "collapsed", "bypass"]
 CostSource = Literal["provider", "estimate", "unknown", "none"]
 
+TEMPLATE = "template"
+"""What `Call.degraded` says when no model answered but a template did; and the outcome of such a call."""
+_CACHED = ("hit", "stale")
+_ANSWERING = ("ok", "")
+
 
 class Attempt(msgspec.Struct):
     """One try on one target.
@@ -73,3 +78,10 @@ class Call(msgspec.Struct):
     degraded: list[str] = msgspec.field(default_factory=list)
     usage: Usage | None = None
     finish_reason: str | None = None
+
+    @property
+    def served(self) -> Attempt | None:
+        """The attempt that made the answer, once it has begun; None for an answer from a cache or a template."""
+        if self.cache in _CACHED or TEMPLATE in self.degraded:
+            return None
+        return next((each for each in reversed(self.attempts) if each.outcome in _ANSWERING), None)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from penstock.core.call import Call
+from penstock.core.clock import TIMER_SLACK_S
 from penstock.core.route import Route, Target
 
 Operation = Literal["chat", "completions", "embeddings"]
@@ -55,6 +56,9 @@ class Request(msgspec.Struct, frozen=True):
         cache: The client's caching directives.
         timeout_s: Total seconds the client allows, from `x-penstock-timeout`.
         deadline: When the total time is over, on `Clock.monotonic`; set by the deadline layer.
+        begin_by: When the answer must have begun, on `Clock.monotonic`; set by the fallback layer, which asks elsewhere
+            then.
+        fallback: Whether another model, or a template, may answer instead; from `x-penstock-fallback`.
         route: Where it may go; set by the pipeline before the first layer.
         target: Where this attempt goes; set by failover, so absent in the layers outside it.
         call: The mutable notes of this call, shared by all copies.
@@ -74,5 +78,14 @@ class Request(msgspec.Struct, frozen=True):
     cache: CacheDirectives = NO_DIRECTIVES
     timeout_s: float | None = None
     deadline: float | None = None
+    begin_by: float | None = None
+    fallback: bool = True
     route: Route | None = None
     target: Target | None = None
+
+    def late(self, now: float) -> bool:
+        """Whether an answer that has not begun at `now`, on `Clock.monotonic`, is too late."""
+        soon = now + TIMER_SLACK_S
+        return (self.deadline is not None and soon >= self.deadline) or (
+            self.begin_by is not None and soon >= self.begin_by
+        )

@@ -27,6 +27,54 @@ class Target(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
 
 
+TEMPLATE_VARIABLES = ("question", "model", "operation", "request_id")
+"""What `Template.answer` may name in braces."""
+
+
+class Template(msgspec.Struct, frozen=True):
+    """An answer given without a model, when everything failed.
+
+    Attributes:
+        answer: The text; `TEMPLATE_VARIABLES` in braces are replaced.
+        operation: The named operation it answers; None for any.
+        tag: A tag a request must have; None for any.
+    """
+
+    answer: str
+    operation: str | None = None
+    tag: str | None = None
+
+
+class Fallbacks(msgspec.Struct, frozen=True):
+    """What may be answered with when a model cannot.
+
+    Attributes:
+        context_window: Models to ask when the prompt is too long for this one.
+        content_policy: Models to ask when its provider's policy refuses.
+        errors: Models to ask when all its targets failed.
+        templates: Answers for when that failed too; the first that fits is given.
+        timeout_s: Seconds each model may take to begin its answer; None for no such limit.
+    """
+
+    context_window: tuple[str, ...] = ()
+    content_policy: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    templates: tuple[Template, ...] = ()
+    timeout_s: float | None = None
+
+
+class HedgeTerms(msgspec.Struct, frozen=True):
+    """On what terms a late request is sent a second time.
+
+    Attributes:
+        budget: Tokens of second requests, as a share of the tokens of all requests.
+        quantile: Share of the requests whose answers begin before one counts as late.
+    """
+
+    budget: float = 0.02
+    quantile: float = 0.95
+
+
 class Route(msgspec.Struct, frozen=True):
     """What a model name stands for, resolved.
 
@@ -39,6 +87,8 @@ class Route(msgspec.Struct, frozen=True):
         timeout_s: Seconds a request may take in all, retries and failover included; None takes the default.
         strategy: ``ordered`` tries targets by `order`, then as listed; ``weighted`` draws among those of the same
             `order` by `weight`.
+        fallbacks: What may be answered with when it fails; None takes the defaults.
+        hedge: On what terms late requests are sent a second time; None for never.
     """
 
     model: str
@@ -47,3 +97,5 @@ class Route(msgspec.Struct, frozen=True):
     cache_ttl_s: float | None = None
     timeout_s: float | None = None
     strategy: Strategy = "ordered"
+    fallbacks: Fallbacks | None = None
+    hedge: HedgeTerms | None = None

@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from penstock.core.call import Attempt, CostSource
-from penstock.core.clock import TIMER_SLACK_S, Clock
+from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError, ProviderError
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
@@ -94,7 +94,7 @@ class Attempts:
             attempt.status_code = error.status_code
             error.provider = attempt.provider
         elif isinstance(error, asyncio.CancelledError):
-            if request.deadline is not None and self._clock.monotonic() >= request.deadline - TIMER_SLACK_S:
+            if request.late(self._clock.monotonic()):
                 attempt.outcome = _TIMEOUT
             self._charge(attempt, self._estimate(request, 0))
 

@@ -39,7 +39,7 @@ class Breaker:
             self.report(circuit, permit, request, error)
             raise
         except asyncio.CancelledError:
-            if self._late(request) and not _excused(request):
+            if request.late(self._now()) and not _excused(request):
                 circuit.failed(permit, self._now(), _TIMEOUT)
             else:
                 circuit.released(permit)

@@ -22,7 +22,7 @@ from penstock.config.settings import ExactCacheSettings
 from penstock.core.call import Call
 from penstock.core.canonical import assemble
 from penstock.core.clock import Clock
-from penstock.core.errors import DeadlineExceeded, NotCached, PenstockError, ProviderError, StoreError
+from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
 from penstock.core.request import Request
@@ -30,8 +30,6 @@ from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
 
 _NAME = "Penstock-Exact"
-_TIMER_SLACK_S = 0.005
-"""An event loop may wake this much too early: uvloop's timers count whole milliseconds."""
 
 Known = tuple[bytes | None, Batch | None]
 """An answer's body and events, at least one of them."""
@@ -212,7 +210,11 @@ class ExactCache:
                 return None
             if error.status_code is not None:
                 member += f"; fwd-status={error.status_code}"
-        elif not isinstance(error, DeadlineExceeded) and not self._is_late(request, error):
+        elif isinstance(error, asyncio.CancelledError):
+            if not request.late(self._clock.monotonic()):
+                return None
+            # Who cancels what is late, the deadline layer or that for fallbacks, accepts an answer in its place.
+        elif not isinstance(error, Refused):
             return None
         now = self._clock.wall()
         entry = self._entries.find(cache_key(request))
@@ -225,12 +227,6 @@ class ExactCache:
             return None
         request.call.degraded.append("stale-if-error")
         return self._serve(request, entry, known, now, f'{member}; detail="stale-if-error"')
-
-    def _is_late(self, request: Request, error: BaseException) -> bool:
-        """The deadline layer, which stands outside, cancels what is late; it accepts an answer in its place."""
-        if not isinstance(error, asyncio.CancelledError) or request.deadline is None:
-            return False
-        return self._clock.monotonic() >= request.deadline - _TIMER_SLACK_S
 
     def _renew_soon(self, request: Request, inner: Handler, entry: Entry) -> None:
         """Ask again in the background, once at a time for each key (RFC 5861 section 3)."""

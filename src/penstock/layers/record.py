@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from penstock.abc import Ledger
+from penstock.core.call import TEMPLATE
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.events import Batch
@@ -58,7 +59,10 @@ class _Watch:
             call.usage = response.usage
         if call.finish_reason is None:
             call.finish_reason = response.finish_reason
-        self._record.finish(self._request, outcome(error))
+        how = outcome(error)
+        if error is None and TEMPLATE in call.degraded:  # the client got an answer, but the call failed
+            how = TEMPLATE
+        self._record.finish(self._request, how)
 
 
 def outcome(error: BaseException | None) -> str:

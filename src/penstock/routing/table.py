@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.route import Route, Target
+from penstock.core.route import Fallbacks, Route, Target
 
 _REMEMBERED = 1024
 """Resolved names kept; names come from clients, so the number must be bounded, and"""
@@ -28,6 +28,7 @@ class Rule(msgspec.Struct, frozen=True):
         strategy: How the order of the targets is chosen.
         cache_ttl_s: Seconds answers stay fresh; None for the cache's default.
         timeout_s: Total seconds for a request; None for the default.
+        fallbacks: What may be answered with when it fails; None for the defaults.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Rule(msgspec.Struct, frozen=True):
     strategy: Literal["ordered", "weighted"] = "ordered"
     cache_ttl_s: float | None = None
     timeout_s: float | None = None
+    fallbacks: Fallbacks | None = None
 
 
 class RouteTable:
@@ -101,6 +103,7 @@ class RouteTable:
             strategy=rule.strategy,
             cache_ttl_s=rule.cache_ttl_s,
             timeout_s=rule.timeout_s,
+            fallbacks=rule.fallbacks,
         )
 
     def _unknown(self, model: str) -> InvalidRequest:
