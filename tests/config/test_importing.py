@@ -33,6 +33,7 @@ router_settings:
 litellm_settings:
   fallbacks: [{gpt-4o: [claude, mini]}]
   context_window_fallbacks: [{mini: [gpt-4o]}]
+  content_policy_fallbacks: [{mini: [claude]}]
   cache: true
   cache_params: {type: redis, ttl: 600}
   callbacks: [langfuse]
@@ -63,15 +64,55 @@ def test_what_is_written_loads_without_warnings(loaded):
     assert loaded.warnings == []
 
 
-def test_rows_of_one_name_become_weighted_targets_with_fallbacks_after_them(loaded):
-    assert targets(loaded, "gpt-4o") == [
-        ("azure", "gpt-4o-eu", 6, 0),
-        ("azure-2", "gpt-4o-ca", 60, 0),
-        ("anthropic", "claude-x", 1, 1),
-        ("openai", "gpt-4o-mini", 1, 2),
-    ]
+def fallbacks(loaded, name):
+    found = next(model for model in loaded.settings.models if model.name == name).fallbacks
+    return found and (found.context_window, found.content_policy, found.errors)
+
+
+def test_rows_of_one_name_become_weighted_targets(loaded):
+    assert targets(loaded, "gpt-4o") == [("azure", "gpt-4o-eu", 6, 0), ("azure-2", "gpt-4o-ca", 60, 0)]
     assert next(model for model in loaded.settings.models if model.name == "gpt-4o").strategy == "weighted"
     assert targets(loaded, "gpt-4") == targets(loaded, "gpt-4o")
+
+
+def test_fallbacks_are_carried_over_by_cause(loaded):
+    assert fallbacks(loaded, "gpt-4o") == ([], [], ["claude", "mini"])
+    assert fallbacks(loaded, "gpt-4") == fallbacks(loaded, "gpt-4o")
+    assert fallbacks(loaded, "mini") == (["gpt-4o"], ["claude"], [])
+    assert fallbacks(loaded, "claude") is None
+
+
+CIRCLES = """\
+model_list:
+  - {model_name: a, litellm_params: {model: gpt-4o, order: 3}}
+  - {model_name: b, litellm_params: {model: gpt-4o-mini}}
+  - {model_name: c, litellm_params: {model: o3}}
+router_settings:
+  fallbacks: [{a: [b, b, a, nobody], b: [c]}, {c: [a]}, {ghost: [a]}]
+  content_policy_fallbacks: [{a: [b]}, {b: [a]}]
+"""
+
+
+def test_a_circle_is_broken_by_targets_or_listed(written):
+    written(CIRCLES, "litellm.yaml")
+    imported = import_litellm("litellm.yaml")
+    loaded = load(written(imported.yaml()), environ=ENVIRON)
+    assert targets(loaded, "a") == [("openai", "gpt-4o", 1, 3), ("openai", "gpt-4o-mini", 1, 4)]
+    assert fallbacks(loaded, "a") is None
+    assert fallbacks(loaded, "b") == ([], ["a"], ["c"])
+    assert fallbacks(loaded, "c") == ([], [], ["a"])
+    assert [(lost.key, lost.reason) for lost in imported.lost if lost.line] == [
+        ("router_settings.fallbacks[0].a[3]", "there is no model 'nobody' to fall back to"),
+        ("router_settings.fallbacks[2].ghost[0]", "there is no model 'ghost' to fall back from"),
+        ("router_settings.content_policy_fallbacks[0].a[0]", "a circle: 'b' falls back to 'a' for the same cause"),
+    ]
+
+
+def test_defaults_are_for_models_without_their_own(written):
+    rows = "".join(f"  - {{model_name: {name}, litellm_params: {{model: gpt-4o}}}}\n" for name in "abc")
+    written(f"model_list:\n{rows}litellm_settings: {{default_fallbacks: [c], fallbacks: [{{b: [a]}}]}}", "litellm.yaml")
+    loaded = load(written(import_litellm("litellm.yaml").yaml()), environ=ENVIRON)
+    assert [fallbacks(loaded, name) for name in "abc"] == [([], [], ["c"]), ([], [], ["a"]), None]
 
 
 def test_providers_have_penstocks_addresses_and_the_same_keys(loaded):
@@ -106,10 +147,9 @@ def test_what_could_not_be_carried_over_is_listed_with_its_line(imported):
         ("model_list[1].litellm_params.rpm", 10),
         ("model_list[1].litellm_params.temperature", 10),
         ("model_list[7]", 16),
-        ("litellm_settings.context_window_fallbacks", 28),
-        ("litellm_settings.cache_params.type", 30),
-        ("litellm_settings.callbacks", 31),
-        ("general_settings.database_url", 32),
+        ("litellm_settings.cache_params.type", 31),
+        ("litellm_settings.callbacks", 32),
+        ("general_settings.database_url", 33),
     ]
 
 

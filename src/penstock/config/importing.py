@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 import yaml
@@ -19,7 +20,6 @@ _NUMBER_SETTINGS = {
     ("litellm_settings", "request_timeout"): "timeout_s",
     ("router_settings", "cooldown_time"): "breaker.recovery_s",
 }
-_LATER = ("context_window_fallbacks", "content_policy_fallbacks")
 
 
 class _Plain(yaml.SafeDumper):
@@ -122,7 +122,12 @@ class _Translation:
         return {**head, "providers": self.rows.providers, "models": self.rows.models, **self._settings}
 
     def _handlers(self) -> dict[str, dict[str, Any]]:
-        fallbacks = {"fallbacks": self.rows.add_fallbacks, "default_fallbacks": self.rows.add_default_fallbacks}
+        fallbacks = {
+            "fallbacks": self.rows.add_fallbacks,
+            "default_fallbacks": self.rows.add_default_fallbacks,
+            "context_window_fallbacks": partial(self.rows.add_fallbacks, cause="context_window"),
+            "content_policy_fallbacks": partial(self.rows.add_fallbacks, cause="content_policy"),
+        }
         return {
             "litellm_settings": {
                 **fallbacks,
@@ -130,7 +135,6 @@ class _Translation:
                 "request_timeout": self._number,
                 "cache": self._cache,
                 "cache_params": self._cache_params,
-                **dict.fromkeys(_LATER, self._later),
             },
             "router_settings": {
                 **fallbacks,
@@ -140,7 +144,6 @@ class _Translation:
                 "allowed_fails": self._allowed_fails,
                 "routing_strategy": self._strategy,
                 "model_group_alias": self.rows.add_aliases,
-                **dict.fromkeys(_LATER, self._later),
             },
             "general_settings": {"master_key": self._master_key, "database_url": self._database},
         }
@@ -191,9 +194,6 @@ class _Translation:
                 self._lose((*path, key), value, "Penstock has no such setting")
             elif value.value != "local":
                 self._lose((*path, key), value, "answers are kept in memory and in the store")
-
-    def _later(self, node: Node, path: Path) -> None:
-        self._lose(path, node, "not supported in this version")
 
     def _master_key(self, node: Node, path: Path) -> None:
         if isinstance(node.value, str) and node.value:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeGuard
 
+from penstock.config.fallbacks import CAUSES
 from penstock.config.kinds import KINDS, ROWS, Kind
 from penstock.config.provenance import Node, Path
 
@@ -39,6 +40,10 @@ class _Target(NamedTuple):
     order: int
 
 
+_Named = tuple[str, Node, Path]
+"""A model's name, and where it is."""
+
+
 class Rows:
     """Collects rows into `providers` and, once `finish` was called, `models`."""
 
@@ -48,8 +53,8 @@ class Rows:
         self.models: list[dict[str, Any]] = []
         self._lose = lose
         self._targets: dict[str, list[_Target]] = {}
-        self._fallbacks: dict[str, list[tuple[str, Node, Path]]] = {}
-        self._defaults: list[tuple[str, Node, Path]] = []
+        self._fallbacks: dict[str, dict[str, list[_Named]]] = {cause: {} for cause in CAUSES}
+        self._defaults: list[_Named] = []
         self._aliases: dict[str, str] = {}
 
     def add(self, row: Node, path: Path) -> None:
@@ -80,14 +85,14 @@ class Rows:
             elif key not in ("model_name", "litellm_params"):
                 self._lose((*path, key), node, "Penstock has no such setting")
 
-    def add_fallbacks(self, node: Node, path: Path) -> None:
-        """Add ``fallbacks: [{model: [other, ...]}]``."""
+    def add_fallbacks(self, node: Node, path: Path, *, cause: str = "errors") -> None:
+        """Add ``fallbacks: [{model: [other, ...]}]``, or those for another cause than errors."""
         if not isinstance(node.value, list) or not all(isinstance(entry.value, dict) for entry in node.value):
             self._lose(path, node, "not a list of mappings")
             return
         for index, entry in enumerate(node.value):
             for name, others in entry.value.items():
-                self._fallbacks.setdefault(name, []).extend(_names(others, (*path, index, name)))
+                self._fallbacks[cause].setdefault(name, []).extend(_names(others, (*path, index, name)))
 
     def add_default_fallbacks(self, node: Node, path: Path) -> None:
         """Add ``default_fallbacks: [other, ...]``, for models that have none of their own."""
@@ -107,22 +112,39 @@ class Rows:
 
     def finish(self) -> None:
         """Make the models of what was added."""
+        leads: dict[str, dict[str, list[str]]] = {
+            cause: {name: self._others(cause, name) for name in self._targets} for cause in CAUSES
+        }
         for name, own in self._targets.items():
             targets = list(own)
-            for other, node, path in self._fallbacks.get(name, self._defaults):
-                if other == name:
-                    continue
-                if other not in self._targets:
-                    self._lose(path, node, f"there is no model {other!r} to fall back to")
+            for other in _close_circles(name, leads["errors"]):
                 above = max(target.order for target in targets) + 1
-                lowest = min((target.order for target in self._targets.get(other, ())), default=0)
-                targets += [each._replace(order=each.order - lowest + above) for each in self._targets.get(other, ())]
-            self.models.append(_model(name, targets, spread=len(own) > 1))
+                lowest = min(target.order for target in self._targets[other])
+                targets += [each._replace(order=each.order - lowest + above) for each in self._targets[other]]
+            model = _model(name, targets, spread=len(own) > 1)
+            for cause in CAUSES[:2]:
+                for other in _close_circles(name, leads[cause]):
+                    node, path = next(named[1:] for named in self._fallbacks[cause][name] if named[0] == other)
+                    self._lose(path, node, f"a circle: {other!r} falls back to {name!r} for the same cause")
+            if fallbacks := {cause: leads[cause][name] for cause in CAUSES if leads[cause][name]}:
+                model["fallbacks"] = fallbacks
+            self.models.append(model)
         known = {model["name"]: model for model in self.models}
         self.models += [{**known[name], "name": alias} for alias, name in self._aliases.items() if alias not in known]
-        for name in self._fallbacks.keys() - self._targets.keys():
-            _, node, path = self._fallbacks[name][0]
-            self._lose(path, node, f"there is no model {name!r} to fall back from")
+        for given in self._fallbacks.values():
+            for name in given.keys() - self._targets.keys():
+                for _, node, path in given[name][:1]:
+                    self._lose(path, node, f"there is no model {name!r} to fall back from")
+
+    def _others(self, cause: str, name: str) -> list[str]:
+        """The models `name` falls back to, as far as there are such models."""
+        found: list[str] = []
+        for other, node, path in self._fallbacks[cause].get(name, self._defaults if cause == "errors" else []):
+            if other not in self._targets or ("*" in other and other != name):
+                self._lose(path, node, f"there is no model {other!r} to fall back to")
+            elif other != name and other not in found:
+                found.append(other)
+        return found
 
     def _provider(self, params: Node, kind: Kind, path: Path) -> str | None:
         """Find or make the provider of a row; None when it has no address."""
@@ -222,7 +244,22 @@ def _model(name: str, targets: list[_Target], *, spread: bool) -> dict[str, Any]
     return model
 
 
-def _names(node: Node, path: Path) -> list[tuple[str, Node, Path]]:
+def _close_circles(name: str, leads: dict[str, list[str]]) -> list[str]:
+    """Take from the models `name` leads to, and return, those that lead back to it."""
+    closing = []
+    for other in leads[name]:
+        reached, pending = {other}, [other]
+        while pending:
+            new = [each for each in leads.get(pending.pop(), ()) if each not in reached]
+            reached.update(new)
+            pending += new
+        if name in reached:
+            closing.append(other)
+    leads[name] = [other for other in leads[name] if other not in closing]
+    return closing
+
+
+def _names(node: Node, path: Path) -> list[_Named]:
     items = node.value if isinstance(node.value, list) else [node]
     return [(item.value, item, (*path, index)) for index, item in enumerate(items) if isinstance(item.value, str)]
 

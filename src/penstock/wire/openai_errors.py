@@ -27,6 +27,8 @@ _WORDS: tuple[tuple[str, int], ...] = (
     ("overloaded", 503),
     ("unavailable", 503),
     ("context_length", 400),
+    ("content_filter", 400),
+    ("content_policy", 400),
     ("exceed_context_size", 400),
     ("invalid_request", 400),
     ("badrequest", 400),
