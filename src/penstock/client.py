@@ -178,8 +178,8 @@ class AsyncClient:
             model: A configured name, or ``provider/model``.
             stream: Return an async iterator of pieces instead of the whole answer.
             options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
-                (`CacheDirectives`), ``tags`` (a sequence of strings), ``tenant``, ``timeout_s``. ``store`` is the
-                gateway's alone.
+                (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``tags`` (a sequence of
+                strings), ``tenant``, ``timeout_s``. ``store`` is the gateway's alone.
 
         Raises:
             PenstockError: As `penstock.core.errors` says.
@@ -241,6 +241,7 @@ class AsyncClient:
         tags: Sequence[str] = (),
         tenant: str | None = None,
         timeout_s: float | None = None,
+        fallback: bool = True,
         **options: Any,
     ) -> Request:
         """Make a request for `handle`; `options` are fields of the body.
@@ -271,6 +272,7 @@ class AsyncClient:
             tags=tuple(tags),
             cache=cache,
             timeout_s=timeout_s,
+            fallback=fallback,
         )
 
 

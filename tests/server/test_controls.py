@@ -80,3 +80,29 @@ def test_any_bytes_are_read_or_refused_as_the_clients_fault(raw):
         with contextlib.suppress(InvalidRequest):
             read({name: raw})
     assert controls.request_id({ID: raw}).isascii()
+
+
+@pytest.mark.parametrize(("raw", "allowed"), [(None, True), (b"none", False), (b" None ", False)])
+def test_fallback_can_be_declined(raw, allowed):
+    assert controls.fallback({} if raw is None else {b"x-penstock-fallback": raw}) is allowed
+
+
+@pytest.mark.parametrize("raw", [b"", b"yes", b"big"])
+def test_and_nothing_else_said_of_it(raw):
+    with pytest.raises(InvalidRequest) as caught:
+        controls.fallback({b"x-penstock-fallback": raw})
+    assert caught.value.param == "x-penstock-fallback"
+
+
+def test_an_operation_is_metadata():
+    operation = b"x-penstock-operation"
+    assert controls.metadata({operation: b" next-question "}) == {"operation": "next-question"}
+    both = {operation: b"b", METADATA: b"team=x,operation=a"}
+    assert controls.metadata(both) == {"team": "x", "operation": "b"}
+
+
+@pytest.mark.parametrize("raw", [b"", b" ", b"x" * 65])
+def test_an_operation_needs_a_short_name(raw):
+    with pytest.raises(InvalidRequest) as caught:
+        controls.metadata({b"x-penstock-operation": raw})
+    assert caught.value.param == "x-penstock-operation"

@@ -27,7 +27,7 @@ def test_all_of_it_loads(loading):
     loaded = loading(
         HEAD
         + model(
-            "small", context_window="[big]", content_policy="[near/llama]", errors="[big, 'sim/other']", timeout_s=3
+            "small", context_window="[big]", content_policy="[near/x]", errors="[big, 'sim/other']", timeout_s=3
         )
         + model("big", errors="[]", templates="[{when: {tag: x}, answer: 'No {question}. {\"json\": 1}'}]")
         + model("gpt-*", errors="[small]")
