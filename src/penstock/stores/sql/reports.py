@@ -67,7 +67,7 @@ class RecentCall(msgspec.Struct, frozen=True):
         model: The model asked for.
         provider: The provider that answered, or was tried last; None for a hit.
         provider_model: Its name for the model.
-        outcome: ``ok``, ``client_closed`` or an error's code.
+        outcome: ``ok``, ``client_closed``, ``template`` (nothing answered but a prepared text) or an error's code.
         cache: What the exact cache did; empty when it was not asked.
         input_tokens: Prompt tokens, if known.
         output_tokens: Generated tokens, if known.
