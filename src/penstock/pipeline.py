@@ -57,6 +57,7 @@ class Shared:
 
     Attributes:
         clock: Where time comes from.
+        random: Where chance comes from.
         stores: Cache, ledger and stored completions at rest.
         metrics: Counters of the process.
         tasks: Background work that may be cancelled at the end.
@@ -66,6 +67,7 @@ class Shared:
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.clock = clock
+        self.random = random.Random()
         self.stores = stores
         self.metrics = Metrics()
         self.tasks = TaskGroup()
@@ -122,13 +124,13 @@ CALL: tuple[tuple[str, Build], ...] = (
         lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
     ),
     # A handler over handlers: chooses the target for what is inside.
-    ("failover", lambda parts: Failover(parts.health, parts.shared.clock, random.Random())),
+    ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random)),
 )
 """Once per call, outermost first."""
 
 TARGET: tuple[tuple[str, Build], ...] = (
     # Outside the breaker, so that each try asks it anew.
-    ("retry", lambda parts: Retry(parts.settings.retry, parts.health, parts.shared.clock, random.Random())),
+    ("retry", lambda parts: Retry(parts.settings.retry, parts.health, parts.shared.clock, parts.shared.random)),
     # Outside the attempt, so that a call it refuses is not recorded as an attempt: nothing was sent.
     ("breaker", lambda parts: Breaker(parts.health)),
     # Innermost: one attempt, one row, one price.

@@ -15,7 +15,7 @@ class TaskGroup:
     """Owns background tasks; unlike `asyncio.TaskGroup` one failure does not end the others."""
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -23,7 +23,7 @@ class TaskGroup:
     def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Start `work` on the running loop and keep it alive until it ends."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._ended)
         return task
 
@@ -33,13 +33,13 @@ class TaskGroup:
             await asyncio.wait(self._tasks)
 
     async def aclose(self) -> None:
-        """Cancel what still runs and wait until it is gone."""
+        """Cancel what still runs, in the order in which it was started, and wait until it is gone."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("background task %s failed: %r", task.get_name(), error)
