@@ -68,6 +68,8 @@ class AnthropicProvider:
                 return Response(source=live)
             data = await self._endpoint.read_json(reply)
             answer, usage, reason = wire.decode_answer(data, created=created, provider=self.name)
+            if request.stream:
+                raise self._endpoint.not_streamed()
         except BaseException:
             await reply.aclose()
             raise

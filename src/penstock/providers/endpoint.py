@@ -103,6 +103,15 @@ class Endpoint:
             )
         return await reply.read()
 
+    def not_streamed(self) -> ProviderError:
+        """The error for a whole answer where a stream was asked for."""
+        return ProviderError(
+            f"provider {self._provider} answered with JSON where a stream was asked for",
+            status_code=200,
+            code="upstream_invalid",
+            provider=self._provider,
+        )
+
     async def aclose(self) -> None:
         """Close connections."""
         await self._transport.aclose()

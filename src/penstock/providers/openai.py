@@ -60,6 +60,8 @@ class OpenAIProvider:
                 return Response(source=live)
             answer = await self._endpoint.read_json(reply)
             usage, finish_reason = parse_answer(answer, self.name, operation=request.operation)
+            if request.stream:
+                raise self._endpoint.not_streamed()
         except BaseException:
             await reply.aclose()
             raise

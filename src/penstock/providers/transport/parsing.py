@@ -118,10 +118,10 @@ class AnswerParser:
         if self.silent > HEAD_BYTES and sum(map(len, (*headers, *headers.values()))) > HEAD_BYTES:
             self._refuse_head()
         exchange.status = status
-        exchange.head_done = True
         self.keep = True
         if self._is_head:
             # The parser waits for the body that the length announces; it is not coming.
+            exchange.head_done = True
             self.done = True
             self.keep = False
             return
@@ -129,6 +129,8 @@ class AnswerParser:
             exchange.decoder, exchange.patient = plan_body(headers, self._limit, self._place)
         except ProviderError as error:
             self._refusal = error
+        # Of an answer that is refused for its head nothing may be read, though its body is here already.
+        exchange.head_done = self._refusal is None
 
     def on_message_complete(self) -> None:
         """The body is whole; interim responses (RFC 9110 section 15.2) have none and do not count."""

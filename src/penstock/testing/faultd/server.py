@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, cast
 
 from penstock.core.tasks import TaskGroup
 from penstock.core.usage import Usage
@@ -135,8 +135,7 @@ class _Connection(asyncio.Protocol):
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not instances of it
         self._loop = asyncio.get_running_loop()
         self.row = UpstreamConnection(self._loop.time())
         self._server.connections.append(self.row)
