@@ -84,4 +84,7 @@ class Call(msgspec.Struct):
         """The attempt that made the answer, once it has begun; None for an answer from a cache or a template."""
         if self.cache in _CACHED or TEMPLATE in self.degraded:
             return None
-        return next((each for each in reversed(self.attempts) if each.outcome in _ANSWERING), None)
+        tried = self.attempts[::-1]
+        answering = next((each for each in tried if each.outcome in _ANSWERING), None)
+        # A stream can have broken off before anybody asks.
+        return answering or next((each for each in tried if each.first_token_s is not None), None)

@@ -1,0 +1,132 @@
+"""Line 8, an answer split at every byte, and line 10, a client that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import NamedTuple
+
+from benchmarks.faults.answers import SSE, TEXT, USAGE, stream, whole
+from benchmarks.faults.asking import Asking, ask, understand
+from benchmarks.faults.cells import ANSWERED, Fault, Kind
+from benchmarks.faults.judging import CLOSED_S
+from benchmarks.faults.stage import Stage
+from penstock.core.canonical import write_usage
+from penstock.testing import UpstreamReply, faults, json_reply
+from penstock.testing.faultd import sse_frames
+from penstock.testing.faultd.script import Part
+
+_PAUSE_S = 0.001
+_AT_A_TIME = 16
+_FLOOD_BYTES = 32 * 1024 * 1024
+"""More than the buffers of two connections and of the gateway hold."""
+
+
+def _chunk(delta: dict[str, str], finish: str | None = None, **more: object) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return json.dumps({"choices": [choice], **more}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+_SHORT = b"".join(
+    sse_frames(
+        [
+            _chunk({"content": TEXT[:14]}),
+            _chunk({"content": TEXT[14:]}),
+            _chunk({}, "stop", usage=write_usage(USAGE)),
+        ]
+    )
+)
+STYLES = {
+    "LF": _SHORT,
+    "CRLF": _SHORT.replace(b"\n", b"\r\n"),
+    "CR": _SHORT.replace(b"\n", b"\r"),
+    "BOM and comments": b"\xef\xbb\xbf: hi\n" + _SHORT.replace(b"\n\n", b"\n: ping\nid: 1\n\n"),
+    "JSON": json.dumps(
+        {"choices": [{"index": 0, "message": {"content": TEXT}, "finish_reason": "stop"}], "usage": write_usage(USAGE)},
+        ensure_ascii=False,
+    ).encode(),
+}
+"""Bodies that all say the same."""
+
+
+class Checked(NamedTuple):
+    """A cell that is not a single answer.
+
+    Attributes:
+        line: Of the specification.
+        name: What was done.
+        expected: What must come of it.
+        problems: What was wrong.
+        answers: How many answers it took.
+    """
+
+    line: int
+    name: str
+    expected: str
+    problems: list[str]
+    answers: int
+
+
+def bytewise() -> Iterator[Fault]:
+    """Answers that come a byte at a time."""
+    kinds: tuple[tuple[Kind, UpstreamReply], ...] = (("stream", stream()), ("JSON", whole()))
+    for kind, reply in kinds:
+        slow = faults.split(reply)
+        yield Fault(8, "every byte by itself", "in the middle", kind, ANSWERED, slow, tries=(1,))
+    for name in ("CRLF", "CR", "BOM and comments"):
+        reply = faults.split(UpstreamReply(headers=SSE, body=STYLES[name], framing="chunked"))
+        yield Fault(8, f"every byte by itself, {name}", "in the middle", "stream", ANSWERED, reply, tries=(1,))
+
+
+def split_reply(model: str) -> UpstreamReply:
+    """Return the reply to the model ``split-STYLE-OFFSET``."""
+    _, style, offset = model.rsplit("-", 2)
+    body, at = STYLES[style], int(offset)
+    parts: list[Part] = [body[:at], _PAUSE_S, body[at:]]
+    if style == "JSON":
+        return UpstreamReply(headers=json_reply({}).headers, parts=parts, framing="length")
+    return UpstreamReply(headers=SSE, parts=parts)
+
+
+async def every_offset(stage: Stage) -> AsyncIterator[Checked]:
+    """Split each style's body at each offset."""
+    turn = asyncio.Semaphore(_AT_A_TIME)
+
+    async def one(style: str, offset: int) -> str:
+        streamed = style != "JSON"
+        async with turn:
+            heard = await ask(stage.port, f"split-{style}-{offset}", stream=streamed)
+        said = understand(heard, stream=streamed)
+        good = heard.complete and (said.text, said.finish, said.done) == (TEXT, "stop", True)
+        return "" if good else f"split at {offset}: {heard.status} {said}"
+
+    for style, body in STYLES.items():
+        found = await asyncio.gather(*(one(style, offset) for offset in range(1, len(body))))
+        problems = [problem for problem in found if problem]
+        yield Checked(8, f"split in two at every byte, {style}", "answered", problems, len(found))
+
+
+async def slow_reader(stage: Stage) -> Checked:
+    """Let an upstream send as fast as it can to a client that reads nothing, and then hangs up."""
+    problems = []
+    asking = Asking(stage.port)
+    await asking.send("flood", stream=True)
+    async with asyncio.timeout(10):
+        await stage.faulty.wait_until(lambda: bool(stage.lines("flood")))
+        line = stage.lines("flood")[0]
+        await asyncio.sleep(0.6)
+        before = line.sent_bytes
+        await asyncio.sleep(0.2)
+        if line.sent_bytes != before or before > _FLOOD_BYTES:
+            problems.append(f"the upstream got rid of {before}, then {line.sent_bytes} bytes")
+        left = await asking.leave()
+        await stage.faulty.wait_until(lambda: line.ending is not None)
+        if (line.ended_at or left) - left > CLOSED_S:
+            problems.append("the upstream was not hung up on in time")
+    return Checked(10, "fast upstream, slow client", "the upstream waits", problems, 1)
+
+
+def flood() -> UpstreamReply:
+    """The reply to the model ``flood``."""
+    return faults.flood(sse_frames([_chunk({"content": "water " * 1000})], done=False)[0])
