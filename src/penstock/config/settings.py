@@ -115,6 +115,10 @@ class ServerSettings(_Section):
     port: int = Field(4141, ge=0, le=65535, description="0 takes a free port.")
     keys: list[KeySettings] = Field([], description="Without keys only loopback addresses are served.")
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Larger request bodies are refused with 413.")
+    max_connections: int = Field(10_000, ge=1, description="More connections than this are answered with 503.")
+    header_timeout_s: Seconds = Field(10.0, description="A request's head must arrive within this, else 408.")
+    body_timeout_s: Seconds = Field(60.0, description="Between two reads of a request's body, else 408.")
+    write_timeout_s: Seconds = Field(60.0, description="A client that reads nothing for this long is cut off.")
     drain_s: Seconds = Field(30.0, description="How long running requests may go on after SIGTERM.")
     reload: bool = Field(True, description="Reload the configuration when its file changes; SIGHUP always does.")
 

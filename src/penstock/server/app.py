@@ -15,7 +15,7 @@ from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.server import controls
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, render
-from penstock.server.http import Receive, Scope, Send
+from penstock.server.http import ClientGone, Receive, Scope, Send
 from penstock.server.openai import ModelRoute
 from penstock.server.ops import Operations
 from penstock.server.stored import Keeper, StoredCompletions
@@ -41,7 +41,12 @@ class Gateway:
         self.routes = [*StoredCompletions(client, gate).routes, *self.operations.routes, *hot]
         self._cold = Starlette(
             routes=self.routes,
-            exception_handlers={PenstockError: _refused, HTTPException: self._unmatched, Exception: _failed},
+            exception_handlers={
+                PenstockError: _refused,
+                HTTPException: self._unmatched,
+                ClientGone: _gone,
+                Exception: _failed,
+            },
         )
         self._cold.router.redirect_slashes = False
 
@@ -73,7 +78,7 @@ class Gateway:
     async def _unmatched(self, request: HttpRequest, error: Exception) -> HttpResponse:
         status = error.status_code if isinstance(error, HTTPException) else 500
         if status != 405:
-            message = f"No such path: {request.url.path[:200]}. GET /openapi.json lists what there is."
+            message = f"No such path: {request.scope['path'][:200]}. GET /openapi.json lists what there is."
             return _shaped(request, InvalidRequest(message, code="not_found", status_code=status))
         here = [route for route in self.routes if route.matches(request.scope)[0] is not Match.NONE]
         allowed = ", ".join(sorted({method for route in here for method in route.methods or ()}))
@@ -85,6 +90,10 @@ class Gateway:
 
 async def _refused(request: HttpRequest, error: Exception) -> HttpResponse:
     return _shaped(request, error if isinstance(error, PenstockError) else INTERNAL)
+
+
+async def _gone(request: HttpRequest, error: Exception) -> HttpResponse:
+    return HttpResponse()  # nobody reads it
 
 
 async def _failed(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -8,12 +8,13 @@ way into the application, with what was decoded here handed on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from penstock.config.settings import ServerSettings
 from penstock.server.cycle import LeanCycle
+from penstock.server.guard import ANSWER, GuardedProtocol
+from penstock.server.watchman import Watchman
 
 _MOST_BYTES = 256 * 1024
 """Larger bodies are not gathered; uvicorn's flow control is for them."""
@@ -34,7 +35,7 @@ class KnownAnswers(Protocol):
         """
 
 
-class EarlyProtocol(HttpToolsProtocol):
+class EarlyProtocol(GuardedProtocol):
     """uvicorn's protocol with a short way out."""
 
     routes: Mapping[bytes, KnownAnswers]
@@ -43,7 +44,7 @@ class EarlyProtocol(HttpToolsProtocol):
     _gathered: list[bytes]
     _size: int
 
-    def on_headers_complete(self) -> None:
+    def accept(self) -> None:
         """Decide which way the request takes."""
         route = self.routes.get(self.url)
         if route is not None and self._usual():
@@ -51,7 +52,7 @@ class EarlyProtocol(HttpToolsProtocol):
             self._gathered = []
             self._size = 0
         else:
-            super().on_headers_complete()
+            super().accept()
 
     def _usual(self) -> bool:
         waiting = self.cycle is not None and not self.cycle.response_complete
@@ -69,6 +70,7 @@ class EarlyProtocol(HttpToolsProtocol):
         if self._route is None:
             super().on_body(body)
             return
+        self.heard()
         self._gathered.append(body)
         self._size += len(body)
         if self._size > _MOST_BYTES:
@@ -85,7 +87,9 @@ class EarlyProtocol(HttpToolsProtocol):
             self._take_normal_way(body)
             super().on_message_complete()
             return
-        response, hand_on = route.known(self.headers, body, self.server_state.default_headers)
+        self.state = ANSWER
+        fields: Any = self.scope["headers"]
+        response, hand_on = route.known(fields, body, self.server_state.default_headers)
         if response is None:
             self._hand_on(body, hand_on)
             return
@@ -95,7 +99,7 @@ class EarlyProtocol(HttpToolsProtocol):
 
     def _take_normal_way(self, body: bytes) -> None:
         self._route = None
-        super().on_headers_complete()
+        super().accept()
         super().on_body(body)
 
     def _hand_on(self, body: bytes, decoded: object) -> None:
@@ -123,6 +127,13 @@ class EarlyProtocol(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
 
-def early_protocol(routes: Mapping[bytes, KnownAnswers]) -> type[EarlyProtocol]:
-    """Return a protocol class for `uvicorn.Config(http=…)` that asks `routes`, by request target, first."""
-    return type("EarlyProtocol", (EarlyProtocol,), {"routes": routes})
+def early_protocol(
+    routes: Mapping[bytes, KnownAnswers], limits: Callable[[], ServerSettings] = ServerSettings
+) -> type[EarlyProtocol]:
+    """Return a protocol class for `uvicorn.Config(http=…)` that asks `routes`, by request target, first.
+
+    Args:
+        routes: What can answer on the spot.
+        limits: Returns the settings in force.
+    """
+    return type("EarlyProtocol", (EarlyProtocol,), {"routes": routes, "watchman": Watchman(limits)})

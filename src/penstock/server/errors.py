@@ -77,6 +77,8 @@ def render(error: PenstockError) -> tuple[int, list[tuple[bytes, bytes]], bytes]
         headers.append((b"retry-after", b"%d" % max(math.ceil(retry_after), 0)))
     elif status >= 500 or status == 429:
         headers.append((b"x-should-retry", b"false"))
+    if status == 413:
+        headers.append((b"connection", b"close"))  # the rest of the body is not wanted
     return status, headers, msgspec.json.encode({"error": body_of(error, status)})
 
 

@@ -73,8 +73,6 @@ async def send_error(send: Send, error: PenstockError, request_id: str) -> None:
     """Send `error` in OpenAI's shape."""
     status, headers, body = render(error)
     headers.append((b"x-request-id", request_id.encode()))
-    if status == 413:
-        headers.append((b"connection", b"close"))
     await send_whole(send, status, headers, body)
 
 

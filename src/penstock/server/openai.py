@@ -33,6 +33,7 @@ from penstock.server.http import (
 )
 from penstock.server.seen import Seen, SeenBodies
 from penstock.server.stored import Keeper
+from penstock.wire.json_body import LARGE_BYTES
 from penstock.wire.openai_chat import DONE, Inbound, decode_request, error_frame, frame
 
 _log = logging.getLogger("penstock.server")
@@ -102,7 +103,8 @@ class ModelRoute:
             tenant = self._gate.tenant(headers)
             body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
             if decoded is None:
-                decoded = self._read(headers, decode_request(self._operation, body), request_id, tenant)
+                inbound = await self._decode(body)
+                decoded = self._read(headers, inbound, request_id, tenant)
             request, keep = decoded
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
@@ -120,6 +122,12 @@ class ModelRoute:
         except Exception:  # noqa: BLE001 the last resort: whatever broke, the client gets an answer and the log a trace
             _log.exception("request %s failed", request_id)
             await send_error(send, INTERNAL, request_id)
+
+    async def _decode(self, body: bytes) -> Inbound:
+        if len(body) <= LARGE_BYTES:
+            return decode_request(self._operation, body)
+        # In a thread, so that others' requests get their turn between one pass over the body and the next.
+        return await asyncio.to_thread(decode_request, self._operation, body)
 
     def _read(self, headers: dict[bytes, bytes], inbound: Inbound, request_id: str, tenant: str) -> Decoded:
         if inbound.stream and self._operation == "embeddings":

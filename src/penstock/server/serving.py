@@ -132,7 +132,10 @@ class _Server:
             uvicorn.Config(
                 self._gateway,
                 loop="none",
-                http=early_protocol({path.encode(): route for path, route in self._gateway.hot.items()}),
+                http=early_protocol(
+                    {path.encode(): route for path, route in self._gateway.hot.items()},
+                    lambda: self._client.settings.server,
+                ),
                 ws="none",
                 lifespan="on",
                 log_config=None,

@@ -19,6 +19,8 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.server import controls
 from penstock.server.auth import Gate
+from penstock.server.http import read_body
+from penstock.wire.json_body import decode_object
 
 _PAIRS, _NAME, _VALUE = 16, 64, 512
 _PAGE, _PAGE_MOST = 20, 100
@@ -123,11 +125,9 @@ class StoredCompletions:
     async def update(self, request: HttpRequest) -> HttpResponse:
         """Replace the metadata of one."""
         tenant, completion_id = self._tenant(request), request.path_params["completion_id"]
-        try:
-            body = msgspec.json.decode(await request.body())
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"The body is not valid JSON: {error}", code="invalid_json") from error
-        if not isinstance(body, dict) or "metadata" not in body:
+        limit = self._client.settings.server.max_body_bytes
+        body = decode_object(await read_body(controls.pick(request.scope["headers"]), request.receive, limit))
+        if "metadata" not in body:
             raise InvalidRequest("Send an object with 'metadata'.", param="metadata", code="missing_required_parameter")
         updated = await self._store.update(tenant, completion_id, check_metadata(body["metadata"]))
         return _found(updated, completion_id)

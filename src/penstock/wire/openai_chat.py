@@ -14,17 +14,13 @@ import msgspec
 from penstock.core.errors import InvalidRequest
 from penstock.core.events import Batch
 from penstock.core.request import Operation, Request
+from penstock.wire.json_body import decode_object, type_name
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream."""
-MAX_DEPTH = 64
-"""Deepest nesting of arrays and objects in a request, the body itself being the first level."""
 
-# A number is a double or an integer of any size up to 4300 digits, kept exactly; what a double cannot hold is refused.
-# Of duplicate keys the last one counts. It does so everywhere behind this decoder, because requests are encoded anew.
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-_TYPES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 _USAGE, _NULL_USAGE = b'"usage"', b',"usage":null}'
 
 
@@ -64,7 +60,7 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
         InvalidRequest: 400; `code` is ``invalid_json``, ``invalid_type``, ``invalid_value`` or
             ``missing_required_parameter``.
     """
-    payload = _decode_object(body)
+    payload = decode_object(body)
     model = payload.pop("model", None)
     if type(model) is not str or not model:
         raise _no_model(model)
@@ -149,62 +145,12 @@ def _without_usage(data: bytes) -> bytes:
     return _encode(chunk)
 
 
-def _decode_object(body: bytes) -> dict[str, Any]:
-    try:
-        payload = _decode(body)
-    except (ValueError, RecursionError) as error:
-        raise _not_json(body, error) from None
-    if type(payload) is not dict:
-        kind = _TYPES.get(type(payload), "null")
-        raise _fault(None, f"The request body must be a JSON object, it is {kind}.", "invalid_type")
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _too_deep(payload):
-        raise _fault(None, f"The request body is nested more than {MAX_DEPTH} levels deep.", "invalid_json")
-    return payload
-
-
-def _not_json(body: bytes, error: Exception) -> InvalidRequest:
-    if isinstance(error, RecursionError):
-        reason = f"it is nested more than {MAX_DEPTH} levels deep"
-    elif isinstance(error, UnicodeDecodeError):
-        reason = f"it is not valid UTF-8 ({_utf8_fault(body)})"
-    elif isinstance(error, msgspec.ValidationError):
-        reason = "a number in it is too large"
-    elif not body.strip():
-        reason = "it is empty"
-    else:
-        reason = str(error).removeprefix("JSON is malformed: ")
-    return _fault(None, f"The request body is not valid JSON: {reason}.", "invalid_json")
-
-
-def _utf8_fault(body: bytes) -> str:
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        return f"byte {error.start}"
-    return "a string in it"
-
-
-def _too_deep(document: dict[str, Any]) -> bool:
-    level: list[Any] = [document]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) is dict or type(child) is list
-        ]
-        if not level:
-            return False
-    return True
-
-
 def _fault(param: str | None, message: str, code: str) -> InvalidRequest:
     return InvalidRequest(message, code=code, param=param)
 
 
 def _wrong_type(param: str, expected: str, value: object) -> InvalidRequest:
-    found = _TYPES.get(type(value), "null")
-    return _fault(param, f"Invalid type for '{param}': expected {expected}, got {found}.", "invalid_type")
+    return _fault(param, f"Invalid type for '{param}': expected {expected}, got {type_name(value)}.", "invalid_type")
 
 
 def _missing(param: str, hint: str) -> InvalidRequest:
