@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -104,6 +104,15 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A transport or a provider that can say how many connections it has."""
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are in use, counting those being made, and how many idle."""
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):

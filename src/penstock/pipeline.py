@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.abc import ModelInfo, Provider
+from penstock.abc import Connected, ModelInfo, Provider
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock, SystemClock
@@ -151,7 +151,8 @@ class Pipeline:
         self._closing = AsyncExitStack()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._handler = _stack(CALL, parts, _stack(TARGET, parts, self._provide))
+        self._layers: dict[str, Layer] = {}
+        self._handler = self._stack(CALL, self._stack(TARGET, self._provide))
 
     @classmethod
     async def open(
@@ -236,7 +237,7 @@ class Pipeline:
             for info in offer:
                 known = self._reaches(info.id, provider)
                 name = info.id if known else f"{provider}/{info.id}"
-                listed.setdefault(name, msgspec.structs.replace(info, id=name, owned_by=info.owned_by or provider))
+                listed.setdefault(name, msgspec.structs.replace(info, id=name, owned_by=provider))
         return list(listed.values())
 
     async def idle(self) -> None:
@@ -256,7 +257,8 @@ class Pipeline:
             ("provider", "model"),
             lambda: [((each.provider, each.model), float(each.recovers_in_s <= 0)) for each in parts.health.states()],
         )
-        gauge("penstock_background_tasks", "Background tasks that run.", (), lambda: [((), len(parts.shared.tasks))])
+        gauge("penstock_under_way", "What has begun and not ended, by kind.", ("what",), self._under_way)
+        gauge("penstock_upstream_connections", "Connections to providers.", ("provider", "state"), self._connections)
         gauge(
             "penstock_store_rows",
             "Rows of the store by what became of them since the start.",
@@ -273,6 +275,30 @@ class Pipeline:
             ("what",),
             lambda: [((name,), value) for name, value in msgspec.structs.asdict(stats()).items()] if stats else [],
         )
+
+    def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> Handler:
+        built = [(name, build(self.parts)) for name, build in order]
+        layers = {name: layer for name, layer in built if layer is not None}
+        self._layers |= layers
+        return compose(list(layers.values()), innermost)
+
+    def _under_way(self) -> list[tuple[tuple[str, ...], float]]:
+        shared, flights = self.parts.shared, self._layers.get("coalesce")
+        return [
+            (("requests",), shared.metrics.active),
+            (("coalesced",), len(flights) if isinstance(flights, Coalesce) else 0),
+            (("writes",), len(shared.writes)),
+            (("background",), len(shared.tasks)),
+            (("tasks",), len(asyncio.all_tasks())),
+        ]
+
+    def _connections(self) -> list[tuple[tuple[str, ...], float]]:
+        held = [(name, each.connections) for name, each in self.providers.items() if isinstance(each, Connected)]
+        return [
+            ((name, state), count)
+            for name, counts in held
+            for state, count in zip(("used", "idle"), counts, strict=True)
+        ]
 
     async def _provide(self, request: Request) -> Response:
         target = request.target
@@ -340,11 +366,6 @@ def _fallback(parts: Parts) -> Fallback | None:
     if not common.templates and all(model.fallbacks is None for model in parts.settings.models):
         return None
     return Fallback(fallbacks(None, common), parts.routes.resolve, parts.shared.clock)
-
-
-def _stack(order: Sequence[tuple[str, Build]], parts: Parts, innermost: Handler) -> Handler:
-    built = [build(parts) for _, build in order]
-    return compose([layer for layer in built if layer is not None], innermost)
 
 
 def _identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:

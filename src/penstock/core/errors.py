@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+SHUTTING_DOWN = "shutting_down"
+"""Code of what ends because Penstock stops; also the message of such cancellations, for the record."""
+
 
 class PenstockError(Exception):
     """Base of all errors Penstock raises on purpose.

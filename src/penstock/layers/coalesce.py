@@ -18,7 +18,7 @@ from penstock.caching.flight import Flight
 from penstock.caching.key import cache_key
 from penstock.caching.seat import Seat
 from penstock.core.clock import Clock
-from penstock.core.errors import DeadlineExceeded, PenstockError, ProviderError, Refused
+from penstock.core.errors import SHUTTING_DOWN, DeadlineExceeded, PenstockError, ProviderError, Refused
 from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -79,7 +79,7 @@ class Coalesce:
             if heirs:
                 self._hand_over(heirs, inner)
         except asyncio.CancelledError:
-            flight.fail(Refused("Penstock is shutting down.", code="shutting_down"))
+            flight.fail(Refused("Penstock is shutting down.", code=SHUTTING_DOWN))
             raise
         except BaseException as error:
             flight.fail(error)

@@ -7,7 +7,7 @@ import asyncio
 from penstock.abc import Ledger
 from penstock.core.call import TEMPLATE
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError
+from penstock.core.errors import SHUTTING_DOWN, PenstockError
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
 from penstock.core.request import Request
@@ -66,11 +66,11 @@ class _Watch:
 
 
 def outcome(error: BaseException | None) -> str:
-    """Name how a call ended: ``ok``, ``client_closed``, an error's code, or ``internal_error``."""
+    """Name how a call ended: ``ok``, ``client_closed``, ``shutting_down``, an error's code, or ``internal_error``."""
     if error is None:
         return "ok"
     if isinstance(error, PenstockError):
         return error.code
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-        return "client_closed"
+        return SHUTTING_DOWN if error.args == (SHUTTING_DOWN,) else "client_closed"
     return "internal_error"

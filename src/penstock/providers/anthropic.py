@@ -47,6 +47,11 @@ class AnthropicProvider:
             headers={"anthropic-version": wire.VERSION},
         )
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use and idle."""
+        return self._endpoint.connections
+
     async def send(self, request: Request, target: Target) -> Response:
         """Make one attempt.
 

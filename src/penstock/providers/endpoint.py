@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import urlencode, urlsplit
 
-from penstock.abc import HttpReply, HttpRequest, Transport
+from penstock.abc import Connected, HttpReply, HttpRequest, Transport
 from penstock.config.kinds import CREDENTIALS, Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ProviderError
@@ -111,6 +111,11 @@ class Endpoint:
             code="upstream_invalid",
             provider=self._provider,
         )
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use and idle, as far as the transport can say."""
+        return self._transport.connections if isinstance(self._transport, Connected) else (0, 0)
 
     async def aclose(self) -> None:
         """Close connections."""

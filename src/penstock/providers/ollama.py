@@ -38,6 +38,11 @@ class OllamaProvider:
             settings, kind, transport, key, key_header="authorization", streams="application/x-ndjson"
         )
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use and idle."""
+        return self._endpoint.connections
+
     async def send(self, request: Request, target: Target) -> Response:
         """Make one attempt.
 

@@ -43,6 +43,11 @@ class OpenAIProvider:
         self._profile = PROFILES.get(kind.name, DEFAULT)
         self._endpoint = Endpoint(settings, kind, transport, key, key_header=self._profile.key_header, streams=_STREAM)
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use and idle."""
+        return self._endpoint.connections
+
     async def send(self, request: Request, target: Target) -> Response:
         """Make one attempt.
 

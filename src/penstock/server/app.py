@@ -16,6 +16,7 @@ from penstock.server import controls
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, render
 from penstock.server.http import ClientGone, Receive, Scope, Send
+from penstock.server.lifecycle import Lifecycle
 from penstock.server.openai import ModelRoute
 from penstock.server.ops import Operations
 from penstock.server.stored import Keeper, StoredCompletions
@@ -30,11 +31,12 @@ class Gateway:
         self.client = client
         self.gate = gate = Gate(client.loaded.settings.server)
         keeper = Keeper(client)
-        self.operations = Operations(client, gate)
+        self.lifecycle = Lifecycle()
+        self.operations = Operations(client, gate, self.lifecycle)
         self.hot: dict[str, ModelRoute] = {
-            "/v1/chat/completions": ModelRoute("chat", client, gate, keeper),
-            "/v1/completions": ModelRoute("completions", client, gate, keeper),
-            "/v1/embeddings": ModelRoute("embeddings", client, gate, keeper),
+            "/v1/chat/completions": ModelRoute("chat", client, gate, keeper, self.lifecycle),
+            "/v1/completions": ModelRoute("completions", client, gate, keeper, self.lifecycle),
+            "/v1/embeddings": ModelRoute("embeddings", client, gate, keeper, self.lifecycle),
         }
         # The hot ones never get there, but their paths do, with other methods.
         hot = [Route(path, route, methods=["POST"]) for path, route in self.hot.items()]
@@ -68,10 +70,10 @@ class Gateway:
         except PenstockError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        self.operations.ready = True
+        self.lifecycle.ready = True
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self.operations.ready = False
+        self.lifecycle.ready = False
         await self.client.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -40,6 +40,8 @@ class EarlyProtocol(GuardedProtocol):
 
     routes: Mapping[bytes, KnownAnswers]
 
+    draining = False
+    """Connections are closed after the answer that comes next."""
     _route: KnownAnswers | None = None
     _gathered: list[bytes]
     _size: int
@@ -96,6 +98,8 @@ class EarlyProtocol(GuardedProtocol):
         self._route = None
         self.transport.write(response)
         self.on_response_complete()
+        if self.draining:
+            self.transport.close()
 
     def _take_normal_way(self, body: bytes) -> None:
         self._route = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -22,6 +23,7 @@ from penstock.core.errors import (
 PASSED_ON = frozenset({400, 404, 409, 413, 422})
 """Statuses of an upstream that speak about the client's request and so are the client's to see."""
 
+_log = logging.getLogger("penstock.server")
 _GATEWAY_TIMEOUT = frozenset({"upstream_timeout"})
 
 
@@ -62,7 +64,12 @@ def type_of(status: int) -> str:
 
 def body_of(error: PenstockError, status: int) -> dict[str, Any]:
     """Return the ``error`` object."""
-    return {"message": error.message, "type": type_of(status), "param": error.param, "code": error.code}
+    message = error.message
+    if isinstance(error, StoreError):
+        # What is wrong with the store, and where it is, is for who operates it.
+        _log.error("the store failed: %s", message)
+        message = "The store cannot be used now; the reason is in the log."
+    return {"message": message, "type": type_of(status), "param": error.param, "code": error.code}
 
 
 def render(error: PenstockError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from penstock.caching.directives import read_directives
 from penstock.client import AsyncClient
-from penstock.core.call import Call
+from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
@@ -31,6 +31,7 @@ from penstock.server.http import (
     send_error,
     send_whole,
 )
+from penstock.server.lifecycle import Lifecycle, shutting_down
 from penstock.server.seen import Seen, SeenBodies
 from penstock.server.stored import Keeper
 from penstock.wire.json_body import LARGE_BYTES
@@ -55,11 +56,14 @@ class Decoded(NamedTuple):
 class ModelRoute:
     """One hot route, as plain ASGI."""
 
-    def __init__(self, operation: Operation, client: AsyncClient, gate: Gate, keeper: Keeper) -> None:
+    def __init__(
+        self, operation: Operation, client: AsyncClient, gate: Gate, keeper: Keeper, lifecycle: Lifecycle
+    ) -> None:
         self._operation = operation
         self._client = client
         self._gate = gate
         self._keeper = keeper
+        self._lifecycle = lifecycle
         self._watchers = Watchers()
         self._seen = SeenBodies()
 
@@ -119,6 +123,10 @@ class ModelRoute:
             await send_error(send, error, request_id)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            if not self._lifecycle.ending:
+                raise
+            await send_error(send, shutting_down(), request_id)
         except Exception:  # noqa: BLE001 the last resort: whatever broke, the client gets an answer and the log a trace
             _log.exception("request %s failed", request_id)
             await send_error(send, INTERNAL, request_id)
@@ -166,7 +174,10 @@ class ModelRoute:
         except PenstockError as error:
             last = error_frame(body_of(error, status_of(error)))
         except asyncio.CancelledError:
-            raise
+            if not self._lifecycle.ending:
+                raise
+            cut_off = shutting_down()
+            last = error_frame(body_of(cut_off, status_of(cut_off)))
         except Exception:  # noqa: BLE001 as above, after the first byte
             _log.exception("stream of request %s failed", request.call.id)
             last = error_frame(body_of(INTERNAL, 500))
@@ -204,15 +215,17 @@ def describe(call: Call, *, whole: bool) -> Headers:
     """Return the response headers that say what happened; the cost only when it is final."""
     headers: Headers = [(b"x-request-id", call.id.encode())]
     attempts = call.attempts
-    upstream_s = 0.0
+    upstream_s, served = 0.0, None
     if attempts:
         served = call.served
         if served is not None:
             headers.append((b"x-penstock-provider", served.provider.encode()))
             headers.append((b"x-penstock-model", _visible(served.model)))
-        for attempt in attempts:
-            upstream_s += attempt.duration_s or attempt.first_token_s or 0.0
+        upstream_s = _upstream_s(attempts)
     headers.append((b"x-penstock-attempts", b"%d" % len(attempts)))
+    if len(attempts) > 1 and any(attempt.hedge for attempt in attempts):
+        won = served is not None and served.hedge
+        headers.append((b"x-penstock-hedge", b"won" if won else b"lost"))
     if whole or not attempts:
         cost = cost_of(call)
         headers.append((b"x-penstock-cost-usd", b"unknown" if cost is None else f"{cost:f}".encode()))
@@ -228,6 +241,17 @@ def describe(call: Call, *, whole: bool) -> Headers:
         timing = b"penstock;dur=%.3f, upstream;dur=%.3f" % (max(own_ms, 0.0), upstream_s * 1000)
         headers.append((b"server-timing", timing))
     return headers
+
+
+def _upstream_s(attempts: list[Attempt]) -> float:
+    """Return how long any of the attempts, in the order of their starts, was under way; those of a hedge overlap."""
+    total = end = 0.0
+    for attempt in attempts:
+        ended = attempt.started + (attempt.duration_s or attempt.first_token_s or 0.0)
+        if ended > end:
+            total += ended - max(attempt.started, end)
+            end = ended
+    return total
 
 
 def _visible(name: str) -> bytes:

@@ -42,7 +42,8 @@ OPERATIONS = (
     Described("get", "/v1/models", "listModels", "List models", None, "List"),
     Described("get", "/v1/models/{model}", "retrieveModel", "Describe a model", None, "Model"),
     Described("get", "/health/live", "live", "Whether the process answers", None, "Status"),
-    Described("get", "/health/ready", "ready", "Whether requests are welcome", None, "Status"),
+    Described("get", "/health/ready", "ready", "Whether requests are welcome; 503 is an error with a status", None,
+              "Status"),
     Described("get", "/metrics", "metrics", "Metrics for Prometheus", None, None, media="text/plain"),
     Described("get", "/openapi.json", "openapi", "This document", None, "Any"),
 )  # fmt: skip

@@ -9,18 +9,23 @@ from starlette.routing import Route
 
 import penstock
 from penstock.client import AsyncClient
+from penstock.core.errors import Refused
 from penstock.server import controls
 from penstock.server.auth import Gate
+from penstock.server.errors import render
+from penstock.server.lifecycle import Lifecycle
 from penstock.server.openapi import document
+
+_NOT_READY = Refused("Penstock is starting or stopping; ask another instance.", code="not_ready", retry_after=1)
 
 
 class Operations:
     """Health, metrics and listings."""
 
-    def __init__(self, client: AsyncClient, gate: Gate) -> None:
+    def __init__(self, client: AsyncClient, gate: Gate, lifecycle: Lifecycle) -> None:
         self._client = client
         self._gate = gate
-        self.ready = False
+        self._lifecycle = lifecycle
 
     @property
     def routes(self) -> list[Route]:
@@ -40,8 +45,12 @@ class Operations:
 
     async def readiness(self, request: HttpRequest) -> HttpResponse:
         """Requests are welcome: 200, or 503 before the start is over and from the moment it is told to stop."""
-        if not self.ready:
-            return _json({"status": "not ready"}, status=503)
+        if not self._lifecycle.ready:
+            status, headers, body = render(_NOT_READY)
+            headers.append((b"x-request-id", controls.request_id(controls.pick(request.scope["headers"])).encode()))
+            answer = {"status": "not ready", **msgspec.json.decode(body)}
+            names = {name.decode(): value.decode() for name, value in headers}
+            return HttpResponse(msgspec.json.encode(answer), status, names)
         states = self._client.pipeline.parts.health.states()
         targets = [
             {
@@ -52,7 +61,21 @@ class Operations:
             }
             for state in states
         ]
-        return _json({"status": "ready", "targets": targets})
+        return _json({"status": "ready", "targets": targets, "checks": self.checks()})
+
+    def checks(self) -> list[dict[str, object]]:
+        """Say how the active health checks went."""
+        pipeline = self._client.pipeline
+        now = pipeline.parts.shared.clock.monotonic()
+        return [
+            {
+                "provider": check.state.provider,
+                "state": check.state.cause or ("reachable" if check.state.checks else "unchecked"),
+                "failed": check.state.failed,
+                "age_s": None if check.state.checked_at is None else now - check.state.checked_at,
+            }
+            for check in pipeline.checks
+        ]
 
     async def metrics(self, request: HttpRequest) -> HttpResponse:
         """OpenMetrics for Prometheus."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import ipaddress
 import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from importlib import import_module
 
 import uvicorn
 import uvloop
@@ -22,6 +22,8 @@ from penstock.config.watch import FileStamp
 from penstock.core.errors import ConfigError, PenstockError
 from penstock.server.app import Gateway
 from penstock.server.early import early_protocol
+from penstock.server.lifecycle import GracefulServer
+from penstock.telemetry.lag import LoopLag
 
 _log = logging.getLogger("penstock.server")
 _BACKLOG = 2048
@@ -98,23 +100,6 @@ def _loopback(host: str) -> bool:
         return False
 
 
-class _Uvicorn(uvicorn.Server):
-    """uvicorn with Penstock's own signal handling, and word of when it listens."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.started:
-            self._ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class _Server:
     def __init__(self, loaded: Loaded, listening: socket.socket, ready: Callable[[], None]) -> None:
         self._loaded = loaded
@@ -123,12 +108,13 @@ class _Server:
         self._client = AsyncClient(loaded)
         self._gateway = Gateway(self._client)
         self._reloading = asyncio.Lock()
+        self._lag = LoopLag()
 
     async def run(self) -> None:
         # Opened before uvicorn starts, so that a failing start is an exception here and not a line in a log.
         await self._client.open()
         settings = self._loaded.settings.server
-        server = _Uvicorn(
+        server = GracefulServer(
             uvicorn.Config(
                 self._gateway,
                 loop="none",
@@ -144,27 +130,40 @@ class _Server:
                 proxy_headers=False,
                 backlog=_BACKLOG,
                 timeout_keep_alive=75,
-                timeout_graceful_shutdown=max(int(settings.drain_s), 1),
             ),
-            self._ready,
+            self._gateway.lifecycle,
+            grace_s=lambda: self._client.settings.server.drain_s,
+            ready=self._ready,
         )
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, server)
+            loop.add_signal_handler(number, server.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         if settings.reload and self._loaded.path is not None:
             self._client.shared.tasks.spawn(self._watch(self._loaded.path), name="watch the configuration")
+        # Not by the first scrape, on the event loop.
+        self._client.shared.tasks.spawn(asyncio.to_thread(import_module, "prometheus_client"), name="load the metrics")
+        self._show(server)
         sys.setswitchinterval(_SWITCH_S)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE)
-        await server.serve(sockets=[self._listening])
+        self._lag.start()
+        try:
+            await server.serve(sockets=[self._listening])
+        finally:
+            self._lag.stop()
 
-    def _stop(self, server: uvicorn.Server) -> None:
-        self._gateway.operations.ready = False
-        if server.should_exit:
-            server.force_exit = True
-        server.should_exit = True
+    def _show(self, server: GracefulServer) -> None:
+        gauge = self._client.shared.metrics.gauge
+        connections = server.server_state.connections
+        gauge("penstock_client_connections", "Connections of clients.", (), lambda: [((), len(connections))])
+        gauge(
+            "penstock_event_loop_lag_seconds",
+            "How late the event loop came to a timer, at worst, in the last half minute to minute.",
+            (),
+            lambda: [((), self._lag.worst_s)],
+        )
 
     def _hang_up(self) -> None:
         self._client.shared.tasks.spawn(self._reload(), name="reload")
@@ -191,3 +190,15 @@ class _Server:
             _log.info("configuration reloaded from %s", self._loaded.path or "the environment")
             for warning in loaded.warnings:
                 _log.warning("%s", warning)
+            for name in self._unchangeable(loaded.settings.server):
+                _log.warning("server.%s was changed: that takes effect with the next start", name)
+
+    def _unchangeable(self, wanted: ServerSettings) -> list[str]:
+        """Name the settings of `wanted` that are in force only after a restart; arguments hold over a reload."""
+        started, sources = self._loaded.settings.server, self._loaded.sources
+        return [
+            name
+            for name in ("host", "port", "reload")
+            if getattr(wanted, name) != getattr(started, name)
+            and not sources.get(f"server.{name}", "").startswith("argument")
+        ]

@@ -28,6 +28,11 @@ class LeanTransport:
         self._heads = HeadWriter(origin, self._place)
         self._pool = Pool(origin, settings, self._place)
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are in use, counting those being made, and how many idle."""
+        return self._pool.connections
+
     async def send(self, request: HttpRequest) -> HttpReply:
         """Send `request` and wait for the answer's headers.
 

@@ -51,6 +51,11 @@ class Pool:
         self._closed = False
         self._drained: asyncio.Future[None] | None = None
 
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are in use, counting those being made, and how many idle."""
+        return self._open - len(self._idle), len(self._idle)
+
     def take(self) -> Connection | None:
         """Return the idle connection used last, which is the least likely to be closed by the other side."""
         return self._idle.pop() if self._idle else None
