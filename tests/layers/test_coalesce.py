@@ -509,3 +509,16 @@ async def test_random_comings_and_goings(bench, seed):
             assert result == EXPECTED or isinstance(result, ProviderError)
     assert sum(isinstance(result, ProviderError) for result in results) <= 1
     assert sum(bench.attempts()) == len(bench.upstream.requests) == len(bench.upstream.ends)
+
+
+async def test_a_flight_whose_last_passenger_left_before_hearing_its_end_takes_no_newcomers():
+    bench = Bench()
+    bench.upstream.free = True
+    slow = await bench.coalesce(make_request(stream=True), bench.upstream)
+    await anext(aiter(slow))
+    await bench.settle()
+    assert bench.upstream.ends == ["ok"]
+    await slow.aclose()
+    assert bench.is_idle()
+    await bench.ask(stream=True)
+    assert len(bench.upstream.requests) == 2

@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from decimal import Decimal
 
 import pytest
@@ -425,6 +426,27 @@ async def test_a_renewal_that_fails_leaves_the_stale_answer():
     await bench.clock.settle()
     _, call = await bench.stream()
     assert call.cache == "hit"
+
+
+async def test_a_renewal_has_as_much_time_as_the_request_had():
+    bench = Bench(ttl_s=100, stale_while_revalidate_s=60)
+    await bench.ask()
+    bench.clock.advance(110)
+    bench.upstream.gate = asyncio.Event()
+    await bench.ask(deadline=time.monotonic() + 0.05)
+    await bench.tasks.drain()
+    assert [outcome for _, outcome in bench.records.rows] == ["upstream_timeout"]
+
+
+async def test_a_renewal_that_is_cut_off_is_recorded():
+    bench = Bench(ttl_s=100, stale_while_revalidate_s=60)
+    await bench.ask()
+    bench.clock.advance(110)
+    bench.upstream.gate = asyncio.Event()
+    await bench.ask()
+    await asyncio.sleep(0)
+    await bench.tasks.aclose()
+    assert [outcome for _, outcome in bench.records.rows] == ["client_closed"]
 
 
 async def test_only_if_cached_renews_nothing():

@@ -116,6 +116,7 @@ class Flight:
         del self.seats[seat]
         if self.ended:
             if not self.seats:
+                self.retire()  # whoever left before the end of what was said has not done so
                 self.leader = self._payer = None  # a seat knows its flight: left alone, the two wait for the collector
             return None
         if not self.seats:

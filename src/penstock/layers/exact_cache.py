@@ -22,7 +22,7 @@ from penstock.config.settings import ExactCacheSettings
 from penstock.core.call import Call
 from penstock.core.canonical import assemble
 from penstock.core.clock import Clock
-from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
+from penstock.core.errors import DeadlineExceeded, NotCached, PenstockError, ProviderError, Refused, StoreError
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
 from penstock.core.request import Request
@@ -241,20 +241,32 @@ class ExactCache:
         self._tasks.spawn(self._renew(fresh, inner, entry), name="cache-renewal")
 
     async def _renew(self, request: Request, inner: Handler, entry: Entry) -> None:
-        outcome = "ok"
+        outcome = "client_closed"
+        now = self._clock.monotonic()
         try:
-            response = await inner(request)
-            response.observe(_Keeper(self, request, entry, self._clears))
-            if not response.whole:
-                async for _ in response:
-                    pass
+            # No layer outside watches over the time of what runs in the background.
+            async with asyncio.timeout(None if request.deadline is None else request.deadline - now):
+                await self._fetch(request, inner, entry)
+            outcome = "ok"
+        except TimeoutError:
+            outcome = DeadlineExceeded.code
         except PenstockError as error:
             outcome = error.code
         finally:
             self._renewing.discard(entry.key)
-        if self._ledger is not None:
-            duration_s = self._clock.monotonic() - request.call.started
-            self._ledger.record(request, request.call, duration_s=duration_s, outcome=outcome)
+            if self._ledger is not None:
+                duration_s = self._clock.monotonic() - request.call.started
+                self._ledger.record(request, request.call, duration_s=duration_s, outcome=outcome)
+
+    async def _fetch(self, request: Request, inner: Handler, entry: Entry) -> None:
+        response = await inner(request)
+        try:
+            response.observe(_Keeper(self, request, entry, self._clears))
+            if not response.whole:
+                async for _ in response:
+                    pass
+        finally:
+            await response.aclose()
 
     def keep(self, keeper: _Keeper, response: Response) -> bool:
         """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
