@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help run demo test test-fast check bench docs footprint clean
+.PHONY: help run demo test test-fast check bench faults docs footprint clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ check: $(VENV)/.dev ## Lint, types, import rules, formatting, documentation
 
 bench: $(VENV)/.dev ## Measure the gateway beside nginx, LiteLLM and Portkey (needs wrk, nginx and npm)
 	$(BIN)/python -m benchmarks.gateway --json $(ARGS)
+
+faults: $(VENV)/.dev ## Play the fault matrix, dead providers and hang-ups; writes docs/reference/faults.md
+	$(BIN)/python -m benchmarks.faults --write $(ARGS)
 
 docs: $(VENV)/.dev ## Serve the documentation on a loopback address
 	$(BIN)/mkdocs serve

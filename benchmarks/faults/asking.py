@@ -80,14 +80,17 @@ def understand(heard: Heard, *, stream: bool) -> Saying:
 
 
 class Asking:
-    """One request on a connection of its own."""
+    """One connection; requests on it follow each other."""
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._connected = False
 
     async def send(self, model: str, *, stream: bool, request_id: str = "", **headers: str) -> None:
-        """Connect and send a question to `model`; `request_id` is its name unless given."""
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        """Connect if need be and send a question to `model`; `request_id` is its name unless given."""
+        if not self._connected:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._connected = True
         document = {"model": model, "messages": [{"role": "user", "content": "Is the gate shut?"}], "stream": stream}
         body = json.dumps(document).encode()
         fields = {"host": "gateway", "content-type": "application/json", "x-request-id": request_id or model}
@@ -129,6 +132,7 @@ class Asking:
 
     async def leave(self, how: str = "fin") -> float:
         """Close the connection; return when (event loop time)."""
+        self._connected = False
         if how == "rst":
             raw = self._writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)

@@ -59,7 +59,7 @@ def _after(boundary: int, status: int, codes: tuple[str, ...]) -> Outcome:
 
 def _stalls() -> Iterator[Fault]:
     for boundary in (0, 1, 3, FINISHED, DONE):
-        name = "stall" if boundary != FINISHED else "stall after the finish reason"
+        name = f"stall after event {boundary}"
         reply = faults.stalled(stream(), BOUNDARIES[boundary])
         yield Fault(5, name, moment_of(boundary), "stream", _after(boundary, 504, _LATE), reply, "impatient")
     for after, moment in _INSIDE:

@@ -36,7 +36,8 @@ class Outcome(NamedTuple):
         if not self.codes:
             return "answered"
         said = " or ".join(f"`{code}`" for code in self.codes)
-        return f"frame {said}" if self.status == 200 else f"{self.status} {said}"
+        wait = "" if self.retry_after is None else f", retry after {self.retry_after} s"
+        return f"frame {said}" if self.status == 200 else f"{self.status} {said}{wait}"
 
 
 ANSWERED = Outcome()

@@ -33,8 +33,8 @@ end of a stream that had begun. In every cell it is also checked that
 
 - errors have OpenAI's four fields, an integer `Retry-After` where there is something to wait for and
   `x-should-retry: false` where there is not, and say nothing of keys;
-- nothing is sent twice or mixed after the first byte, no finish reason is invented, and only complete answers end with
-  `[DONE]`;
+- after a forwarded byte nothing is asked of another target, no text is repeated or mixed, no finish reason is invented,
+  and only complete answers end with `[DONE]`;
 - only complete answers are in the cache, and there they read the same as a stream and as JSON;
 - the record has one row for the call and one for each attempt on the upstream's invoice, with its tokens, or an
   estimate where it named none;
@@ -53,10 +53,10 @@ class _Line(NamedTuple):
     passed: int
 
 
-def page(result: Result) -> str:
-    """The page for the documentation."""
-    total = f"**{result.passed} of {len(result.rows)} cells pass**, {result.splits:,} splits among them."
-    return _INTRODUCTION + total + "\n\n" + "\n\n".join(_sections(result.rows)) + "\n"
+def page(result: Result, remarks: Sequence[str] = ()) -> str:
+    """The page for the documentation; `remarks` are what else was found."""
+    total = f"**{result.passed} of {len(result.rows)} cells pass**; {result.splits:,} answers were split among them."
+    return "\n\n".join([_INTRODUCTION + total, *remarks, *_sections(result.rows)]) + "\n"
 
 
 def summary(result: Result) -> str:
@@ -75,11 +75,16 @@ def _sections(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _lines(rows: Iterable[Row]) -> Iterator[_Line]:
-    """Put the places of a fault into one line."""
-    grouped: dict[tuple[str, str, str], list[Row]] = {}
+    """Put the places of a fault into one line, and JSON and streams if they come to the same."""
+    grouped: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
-        grouped.setdefault((row.fault, row.moment, row.kind), []).append(row)
-    for (fault, moment, kind), cells in grouped.items():
-        outcomes = {row.place: row.expected for row in cells}
-        shown = tuple(outcomes.get(place, "") for place in PLACES)
-        yield _Line(fault, moment, kind, shown, len(cells), sum(not row.problems for row in cells))
+        grouped.setdefault((row.fault, row.moment), {}).setdefault(row.kind, []).append(row)
+    for (fault, moment), kinds in grouped.items():
+        same: dict[tuple[str, ...], list[str]] = {}
+        for kind, cells in kinds.items():
+            outcomes = {row.place: row.expected for row in cells}
+            same.setdefault(tuple(outcomes.get(place, "") for place in PLACES), []).append(kind)
+        for shown, alike in same.items():
+            cells = [row for kind in alike for row in kinds[kind]]
+            passed = sum(not row.problems for row in cells)
+            yield _Line(fault, moment, ", ".join(alike), shown, len(cells), passed)

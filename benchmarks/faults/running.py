@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,8 +16,9 @@ from benchmarks.faults.breaks import breaks
 from benchmarks.faults.cells import Cell, cross
 from benchmarks.faults.judging import Played, judge
 from benchmarks.faults.leaving import Left, judge_leaving, leave, leavings
+from benchmarks.faults.leftovers import held, left_over
 from benchmarks.faults.refusals import refusals
-from benchmarks.faults.splits import Checked, bytewise, every_offset, flood, slow_reader, split_reply
+from benchmarks.faults.splits import Checked, bytewise, every_offset, flood, slow_reader, split_reply, three_parts
 from benchmarks.faults.stage import CONNECTIONS, Stage
 from penstock.testing import InvoiceLine, UpstreamReply, UpstreamRequest
 
@@ -81,12 +80,12 @@ async def run(cells: Sequence[Cell] | None = None, *, every: int = 1) -> Result:
     """
     started = time.monotonic()
     cells = all_cells() if cells is None else cells
-    before = _held()
+    before = await held()
     with TemporaryDirectory() as folder:
         matrix = _Matrix(Path(folder), cells, every)
         async with matrix.stage:
             rows, left, splits, leaks = await matrix.play()
-    leaks += _left_over(before)
+    leaks += await left_over(before)
     closed = [each.closed_ms for each in left if each.closed_ms is not None]
     return Result(rows, closed, splits, leaks, time.monotonic() - started)
 
@@ -107,6 +106,7 @@ class _Matrix:
         played += [await self._play(cell) for cell in self._cells if _is_heavy(cell)]
         left = await _several(self._leaving, lambda each: leave(stage, each))
         checked = [each async for each in every_offset(stage)] if self._splits else []
+        checked.append(three_parts())
         splits = sum(each.answers for each in checked)
         checked.append(await slow_reader(stage))
         leaks = [problem for provider in _PROBED for problem in await self._slots(provider)]
@@ -200,16 +200,6 @@ def _arrived(stage: Stage, names: Sequence[str]) -> int:
 
 def _is_over(line: InvoiceLine) -> bool:
     return line.ending == "finished" or (line.ending is not None and not line.request.connection.open)
-
-
-def _held() -> dict[str, int]:
-    gc.collect()
-    return {"descriptors": len(os.listdir("/proc/self/fd")), "tasks": len(asyncio.all_tasks())}
-
-
-def _left_over(before: dict[str, int]) -> list[str]:
-    now = _held()
-    return [f"{now[what] - count} {what} left over" for what, count in before.items() if now[what] > count]
 
 
 def _row(cell: Cell, expected: str, problems: list[str]) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from penstock.core.canonical import write_usage
 from penstock.testing import UpstreamReply, faults, json_reply
 from penstock.testing.faultd import sse_frames
 from penstock.testing.faultd.script import Part
+from penstock.wire.openai_answers import StreamReader
 
 _PAUSE_S = 0.001
 _AT_A_TIME = 16
@@ -105,6 +107,22 @@ async def every_offset(stage: Stage) -> AsyncIterator[Checked]:
         found = await asyncio.gather(*(one(style, offset) for offset in range(1, len(body))))
         problems = [problem for problem in found if problem]
         yield Checked(8, f"split in two at every byte, {style}", "answered", problems, len(found))
+
+
+def three_parts(count: int = 10_000, seed: int = 1) -> Checked:
+    """Split the streams' bodies in three at `count` pairs of offsets, for the decoder alone."""
+    chance = random.Random(seed)
+    problems = []
+    bodies = [(style, body) for style, body in STYLES.items() if style != "JSON"]
+    whole = {style: [event.data for event in StreamReader("").feed(body)] for style, body in bodies}
+    for number in range(count):
+        style, body = bodies[number % len(bodies)]
+        first, second = sorted(chance.sample(range(len(body)), 2))
+        reader = StreamReader("")
+        parts = (body[:first], body[first:second], body[second:])
+        if [event.data for part in parts for event in reader.feed(part)] != whole[style] or not reader.done:
+            problems.append(f"{style} split at {first} and {second}")
+    return Checked(8, f"split in three, {count:,} times, the decoder alone", "answered", problems, count)
 
 
 async def slow_reader(stage: Stage) -> Checked:
