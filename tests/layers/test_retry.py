@@ -128,6 +128,14 @@ async def test_a_sole_target_is_given_the_pause_it_asks_for(error):
     assert 3.0 <= bench.clock.waits[0] <= 3.5
 
 
+async def test_waking_early_does_not_cost_the_try():
+    bench = Bench(rate_limit(3.0), ANSWER, backoff_s=0.0001)
+    circuit = bench.health.circuit(A)
+    circuit.limited(circuit.admit(100.0), 100.0, 3.0)
+    await bench.run()
+    assert circuit.admit(bench.clock.now - 0.004) is not None
+
+
 @pytest.mark.parametrize("error", [rate_limit(3.0), rate_limit(), server_error(503, 3.0)])
 @pytest.mark.parametrize("tried", [(), (B,)])
 async def test_with_other_targets_nothing_waits_for_a_pause(error, tried):

@@ -37,7 +37,6 @@ async def test_an_official_client_understands_it():
         assert len(server.connections) == 1
         assert server.connections[0].requests == 2
         assert server.connections[0].closed_at is None
-    assert server.connections[0].closed_at is None
 
 
 async def test_replies_follow_the_script(http):

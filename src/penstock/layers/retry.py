@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from penstock.config.settings import RetrySettings
-from penstock.core.clock import Clock
+from penstock.core.clock import TIMER_SLACK_S, Clock
 from penstock.core.errors import ProviderError
 from penstock.core.handler import Handler
 from penstock.core.request import Request
@@ -68,6 +68,8 @@ class Retry:
         pause = max(failure.retry_after or 0.0, self._health.recovers_in(request.target))
         if (limited or pause) and (len(request.route.targets) > 1 or pause > self._settings.max_backoff_s):
             return None
+        if pause:
+            pause += TIMER_SLACK_S  # a try that wakes a moment too early would only be refused by the circuit
         if self._other_target(request) and (tried > 1 or (failure.status_code or 0) < 500):
             return None
         bound = min(2 * self._settings.backoff_s * 2.0 ** (tried - 1), self._settings.max_backoff_s)
