@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import InvalidRequest
-from penstock.wire.json_body import LARGE_BYTES, MAX_CONTAINERS, MAX_DEPTH, MAX_VALUES, decode_object
+from penstock.wire.json_body import LARGE_BYTES, MAX_CONTAINERS, MAX_DEPTH, MAX_ESCAPES, MAX_VALUES, decode_object
 
 PAD = "x" * LARGE_BYTES
 """Makes a body a large one."""
@@ -89,6 +89,7 @@ def repeats(value: object) -> bool:
     return isinstance(value, list) and any(map(repeats, value))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(keys, values), max_size=5).map(Pairs),
     st.sampled_from([",", ", ", " ,\n"]),
@@ -135,6 +136,7 @@ def test_a_large_body_has_limits_that_a_small_one_cannot_reach():
     assert "values" in refuse(padded("[" + "1," * (MAX_VALUES + 1) + "1]"))
     assert "values" in refuse(padded("[" + '"",' * (MAX_VALUES * 2) + "1]"))
     assert "digits" in refuse(padded("[" + f"0.{'1' * 30}," * 20_000 + "1]"))
+    assert "escaped" in refuse(padded('"' + '\\"' * (MAX_ESCAPES + 1) + '"'))
     assert "digits" in refuse(padded("[" + f"{'1' * 4000}," * 50 + "1]"))
 
 
@@ -144,6 +146,7 @@ def test_what_is_in_strings_does_not_count_towards_them():
     assert decode_object(body)["text"] == text
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 3))
 def test_large_bodies_of_any_bytes_are_read_or_refused_cleanly(noise, at):
     body = bytearray(padded("[1,[2],{}]"))

@@ -78,6 +78,15 @@ class EarlyProtocol(GuardedProtocol):
         if self._size > _MOST_BYTES:
             self._take_normal_way(b"".join(self._gathered))
 
+    def unfinished(self) -> None:
+        """Let the application see at once a request whose body will not be gathered; it may not want it."""
+        if self._route is not None and self._is_large():
+            self._take_normal_way(b"".join(self._gathered))
+
+    def _is_large(self) -> bool:
+        lengths = [int(value) for name, value in self.scope["headers"] if name == b"content-length"]
+        return lengths > [_MOST_BYTES]
+
     def on_message_complete(self) -> None:
         """Answer, or hand the request on."""
         route = self._route

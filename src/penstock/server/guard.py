@@ -30,6 +30,8 @@ HEAD_FIELDS = 100
 """Most header fields."""
 DISCARDED_BYTES = 1024 * 1024
 """How much of a body nobody reads is waited for, so that the connection can be kept; beyond it is closed."""
+PIECES = 8192
+"""Most chunks in what is read at once, a quarter of a megabyte: parsing more would hold up everyone else."""
 LINGER_S = 2.0
 """How long a connection that was ended may take to notice: closing at once would reset it, and the answer be lost."""
 
@@ -58,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _head = 0
     _silent = 0
     _discarded = 0
+    _pieces = 0
     _accepted = False
     _checked: object = None
     _exit: _Exit
@@ -85,6 +88,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.state == ENDED:
             return
         self._fed = size = len(data)
+        self._pieces = 0
         self._head += size
         self._silent += size
         try:
@@ -96,8 +100,11 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self.state == HEAD and self._head > HEAD_BYTES:
             self._refuse(_head_too_large())
-        elif self.state == BODY and self._silent > HEAD_BYTES:
-            self._refuse(invalid(f"it has more than {HEAD_BYTES} bytes of framing without a body"))
+        elif self.state == BODY:
+            if self._silent > HEAD_BYTES:
+                self._refuse(invalid(f"it has more than {HEAD_BYTES} bytes of framing without a body"))
+            else:
+                self.unfinished()
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
@@ -146,10 +153,16 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         super().on_body(body)
 
+    def unfinished(self) -> None:
+        """All that was read is parsed, and there is more of the body to come."""
+
     def heard(self) -> None:
         """Some of a body has come."""
         self._silent = 0
         self.since = self.watchman.now
+        self._pieces += 1
+        if self._pieces > PIECES:
+            raise self._noted(invalid("its chunks are too small; send larger ones, or its Content-Length"))
 
     def on_message_complete(self) -> None:
         """The request is all there."""

@@ -24,6 +24,8 @@ MAX_VALUES = 1_000_000
 """Most values in a large body, e.g. the tokens of texts to embed."""
 MAX_LONG_NUMBERS = 10_000
 """Most runs of `_RUN` digits in the numbers of a large body: they are what is slow to convert."""
+MAX_ESCAPES = 3_000_000
+"""Most escaped quotes and backslashes in a large body."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -55,13 +57,13 @@ def decode_object(body: bytes) -> dict[str, Any]:
         raise InvalidRequest(f"The request body must be a JSON object, it is {kind}.", code="invalid_type")
     if len(body) <= LARGE_BYTES and _openers(body) > MAX_DEPTH and _too_deep(payload):
         raise _invalid(f"it is nested more than {MAX_DEPTH} levels deep")
-    encoded = _encode(payload)
-    if encoded != body and _may_repeat_a_key(body, encoded):
-        json.loads(body, object_pairs_hook=_each_once)
     try:
         _pack(payload)
     except OverflowError:
         raise _invalid("an integer in it does not fit 64 bits") from None
+    encoded = _encode(payload)
+    if encoded != body and _may_repeat_a_key(body, encoded):
+        json.loads(body, object_pairs_hook=_each_once)
     return payload
 
 
@@ -137,6 +139,8 @@ def _survey(body: bytes) -> None:
     A body that is not JSON is decoded up to its first fault, and up to there this reads it rightly.
     """
     if b"\\" in body:
+        if body.count(b'\\"') + body.count(b"\\\\") > MAX_ESCAPES:
+            raise _invalid(f"it has more than {MAX_ESCAPES} escaped quotes and backslashes")
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if body.count(b'"') > 2 * MAX_VALUES + 2 * MAX_CONTAINERS:
         raise _invalid(f"it has more than {MAX_VALUES} values")
