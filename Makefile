@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEEDS ?= 5000
+FIRST ?= 0
 
-.PHONY: help run demo test test-fast check bench faults docs footprint clean
+.PHONY: help run demo test test-fast check simulate bench faults docs footprint clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +30,9 @@ check: $(VENV)/.dev ## Lint, types, import rules, formatting, documentation
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter.toml
 	$(BIN)/mkdocs build --strict --quiet
+
+simulate: $(VENV)/.dev ## Put the pipeline through storms of faults (SEEDS=5000 FIRST=0)
+	@$(BIN)/python -m penstock.testing.simulation --seeds $(SEEDS) --first $(FIRST)
 
 bench: $(VENV)/.dev ## Measure the gateway beside nginx, LiteLLM and Portkey (needs wrk, nginx and npm)
 	$(BIN)/python -m benchmarks.gateway --json $(ARGS)

@@ -1,0 +1,93 @@
+"""A cache store and a ledger that remember everything, for what is checked at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from random import Random
+
+import msgspec
+
+from penstock.abc import StoredAnswer
+from penstock.core.call import Attempt, Call
+from penstock.core.errors import StoreError
+from penstock.core.request import Request
+
+_SLOW_S = (0.0, 0.001, 0.05)
+
+
+class Row(msgspec.Struct):
+    """One recorded call.
+
+    Attributes:
+        request: What was asked.
+        call: Its notes, which may still change.
+        outcome: How it ended.
+        open_attempts: Attempts whose end was not noted yet when the call was recorded.
+    """
+
+    request: Request
+    call: Call
+    outcome: str
+    open_attempts: int
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every try, in order."""
+        return self.call.attempts
+
+
+class Book:
+    """A `penstock.abc.Ledger` that keeps all rows, in order."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
+        """Keep one finished call."""
+        if duration_s < 0:
+            raise AssertionError(f"{call.id} took {duration_s} s")
+        self.rows.append(Row(request, call, outcome, sum(not each.outcome for each in call.attempts)))
+
+    async def flush(self) -> None:
+        """Nothing is ever waiting."""
+
+
+class Shelf:
+    """A `penstock.abc.CacheStore` that takes its time and fails now and then.
+
+    Attributes:
+        kept: All answers that were ever put, in order.
+    """
+
+    def __init__(self, random: Random, *, faults: float) -> None:
+        """`faults` is the share of reads that fail."""
+        self.kept: list[StoredAnswer] = []
+        self.faults = faults
+        self._random = random
+        self._now: dict[bytes, StoredAnswer] = {}
+
+    async def index(self) -> Sequence[StoredAnswer]:
+        """Nothing survived."""
+        return ()
+
+    async def get(self, key: bytes) -> StoredAnswer | None:
+        """Return one entry.
+
+        Raises:
+            StoreError: As often as `faults` says.
+        """
+        await asyncio.sleep(self._random.choice(_SLOW_S))
+        if self._random.random() < self.faults:
+            raise StoreError("a simulated fault")
+        return self._now.get(key)
+
+    def put(self, answer: StoredAnswer) -> None:
+        """Keep `answer`."""
+        self.kept.append(answer)
+        self._now[answer.key] = answer
+
+    def delete(self, keys: Iterable[bytes]) -> None:
+        """Drop `keys`."""
+        for key in keys:
+            self._now.pop(key, None)

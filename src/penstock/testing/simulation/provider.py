@@ -1,0 +1,262 @@
+"""A provider that fails in all the ways real ones do, as a seed says, and keeps a journal of what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import msgspec
+
+from penstock.abc import ModelInfo
+from penstock.core.clock import Clock
+from penstock.core.errors import ProviderError
+from penstock.core.events import Batch, Event
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+from penstock.core.usage import Usage
+from penstock.testing.answers import answer, chunks
+from penstock.wire.upstream_errors import error_from_status
+
+_DELAYS_S = (0.0, 0.0, 0.01, 0.05, 0.2, 1.0, 4.0)
+_WORDS = ("alpha ", "beta ", "gamma ", "delta ", "epsilon ")
+_STATUSES: tuple[tuple[int, dict[str, str]], ...] = (
+    (400, {}),
+    (401, {}),
+    (404, {}),
+    (408, {}),
+    (413, {}),
+    (422, {}),
+    (429, {}),
+    (429, {"retry-after": "1"}),
+    (429, {"retry-after": "40"}),
+    (429, {"retry-after-ms": "20"}),
+    (500, {}),
+    (500, {}),
+    (502, {}),
+    (503, {"retry-after": "2"}),
+    (529, {}),
+)
+_BREAKS: tuple[tuple[str, bool], ...] = (
+    ("upstream_connect", True),
+    ("upstream_dns", False),
+    ("upstream_tls", False),
+    ("upstream_timeout", True),
+    ("upstream_incomplete", True),
+    ("upstream_invalid", False),
+)
+
+
+class Weather(msgspec.Struct, frozen=True):
+    """How often what goes wrong, as shares of the requests.
+
+    Attributes:
+        fails: An error before the first event.
+        hangs: No answer, ever.
+        breaks: A stream that ends with an error.
+        stalls: A stream that stops in the middle and never goes on.
+        odd: An answer that must not be cached: cut off, filtered, empty, calling a tool.
+        slow: What begins late, pauses between events, or takes time to be closed.
+    """
+
+    fails: float = 0.0
+    hangs: float = 0.0
+    breaks: float = 0.0
+    stalls: float = 0.0
+    odd: float = 0.0
+    slow: float = 0.0
+
+
+FAIR = Weather()
+
+
+class Sent(msgspec.Struct, eq=False):
+    """One request a `FaultyProvider` was sent.
+
+    Attributes:
+        serial: Its number among all of a journal, from 0; part of the answer's text.
+        provider: Whom it was sent to.
+        call: The id of the call.
+        tenant: Whose it is.
+        question: The content of the first message.
+        started: Loop time, as the others.
+        hedge: It was marked as a second request beside one that is late.
+        began: When the first event, or the whole answer, was there.
+        ended: When nothing more could come.
+        outcome: ``ok``, ``closed`` (cancelled, or closed before its end) or the code of the error.
+        text: What was said in all.
+        whole: All of it was said and it may be cached.
+        given_up: When the sender cancelled or closed it.
+    """
+
+    serial: int
+    provider: str
+    call: str
+    tenant: str
+    question: str
+    started: float
+    hedge: bool = False
+    began: float | None = None
+    ended: float | None = None
+    outcome: str = ""
+    text: str = ""
+    whole: bool = False
+    given_up: float | None = None
+
+
+class FaultyProvider:
+    """A `penstock.abc.Provider` for simulations.
+
+    Answers say whom they are for: ``tenant|question|serial|some words``.
+
+    Attributes:
+        name: The provider's name.
+        weather: How often what goes wrong; may be changed at any time.
+        journal: All requests, in order; may be shared with other providers.
+    """
+
+    def __init__(self, name: str, clock: Clock, random: Random, weather: Weather, journal: list[Sent]) -> None:
+        self.name = name
+        self.weather = weather
+        self.journal = journal
+        self._clock = clock
+        self._random = random
+
+    async def send(self, request: Request, target: Target) -> Response:
+        """Answer, fail or hang."""
+        question = str(request.payload["messages"][0]["content"])
+        sent = Sent(
+            len(self.journal), self.name, request.call.id, request.tenant, question, self._clock.monotonic(),
+            request.hedge,
+        )  # fmt: skip
+        self.journal.append(sent)
+        try:
+            await self._begin()
+        except ProviderError as error:
+            self._end(sent, error.code)
+            raise
+        except asyncio.CancelledError:
+            await self._give_up(sent)
+            raise
+        return self._answer(sent, request)
+
+    async def models(self) -> list[ModelInfo]:
+        """One model, ``m``."""
+        return [ModelInfo("m")]
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def _begin(self) -> None:
+        weather, random = self.weather, self._random
+        await self._pause()
+        lot = random.random()
+        if lot < weather.hangs:
+            await asyncio.get_running_loop().create_future()
+        if lot < weather.hangs + weather.fails:
+            raise self._error()
+
+    def _answer(self, sent: Sent, request: Request) -> Response:
+        random, weather = self._random, self.weather
+        sent.text = f"{sent.tenant}|{sent.question}|{sent.serial}|" + "".join(
+            random.choices(_WORDS, k=random.randint(1, 5))
+        )
+        reason = random.choice(("length", "content_filter", "tool_calls")) if random.random() < weather.odd else "stop"
+        sent.whole = reason == "stop"
+        sent.began = self._clock.monotonic()
+        usage = Usage(10, 10)
+        if not request.stream:
+            self._end(sent, "ok")
+            body = answer(sent.text, finish_reason=reason, usage=usage)
+            return Response(body=body, usage=usage, finish_reason=reason)
+        events = chunks(sent.text, finish_reason=reason, usage=usage)
+        if random.random() < weather.odd:
+            self._end(sent, "ok")
+            return Response(events=events, usage=usage, finish_reason=reason)
+        break_at = random.randrange(1, len(events)) if random.random() < weather.breaks else -1
+        stall_at = random.randrange(1, len(events)) if random.random() < weather.stalls else -1
+        response = Response(source=self._stream(sent, events, break_at, stall_at))
+        response.observe(_Ending(self, sent))
+        return response
+
+    async def _stream(self, sent: Sent, events: list[Event], break_at: int, stall_at: int) -> AsyncIterator[Batch]:
+        try:
+            for index, event in enumerate(events):
+                if index:
+                    await self._pause()
+                if index == break_at:
+                    sent.whole = False
+                    raise self._broken()
+                if index == stall_at:
+                    sent.whole = False
+                    await asyncio.get_running_loop().create_future()
+                yield [event]
+        except (asyncio.CancelledError, GeneratorExit):
+            sent.whole = False
+            await self._give_up(sent)
+            raise
+        except ProviderError as error:
+            self._end(sent, error.code)
+            raise
+
+    async def _give_up(self, sent: Sent) -> None:
+        """Closing a connection may take time; a second cancellation ends that too."""
+        sent.given_up = self._clock.monotonic()
+        try:
+            if self._random.random() < self.weather.slow:
+                await asyncio.sleep(self._random.choice(_DELAYS_S))
+        finally:
+            self._end(sent, "closed")
+
+    async def _pause(self) -> None:
+        if self._random.random() < self.weather.slow:
+            await asyncio.sleep(self._random.choice(_DELAYS_S))
+        elif self._random.random() < 0.5:
+            await asyncio.sleep(0)
+
+    def _end(self, sent: Sent, outcome: str) -> None:
+        if sent.ended is None:
+            sent.ended = self._clock.monotonic()
+            sent.outcome = outcome
+
+    def _error(self) -> ProviderError:
+        if self._random.random() < 0.3:
+            return self._broken()
+        status, headers = self._random.choice(_STATUSES)
+        return error_from_status(status, headers, message="a simulated fault", provider=self.name)
+
+    def _broken(self) -> ProviderError:
+        code, retryable = self._random.choice(_BREAKS)
+        return ProviderError(f"provider {self.name}: a simulated fault", code=code, retryable=retryable)
+
+
+class _Ending:
+    """Learns how a stream ended, also when it was closed before it was begun."""
+
+    def __init__(self, provider: FaultyProvider, sent: Sent) -> None:
+        self._provider = provider
+        self._sent = sent
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Nothing to learn here."""
+
+    def on_end(self, _response: Response, error: BaseException | None, /) -> None:
+        self._sent.whole = self._sent.whole and error is None
+        self._provider._end(self._sent, "ok" if error is None else "closed")
+
+
+Draw = Callable[[Random], Weather]
+
+
+def stormy(random: Random) -> Weather:
+    """Draw weather with no limit to what goes wrong."""
+    share = random.choice((0.0, 0.1, 0.3, 0.7, 1.0))
+    return Weather(
+        fails=share * random.random(),
+        hangs=random.choice((0.0, 0.0, 0.1, 0.3)),
+        breaks=share * random.random(),
+        stalls=random.choice((0.0, 0.0, 0.1, 0.3)),
+        odd=random.choice((0.0, 0.2)),
+        slow=random.choice((0.0, 0.3, 0.8)),
+    )
