@@ -85,13 +85,15 @@ def running(
     command: Sequence[str],
     url: str,
     *,
-    core: int,
+    core: int | str,
     folder: Path,
     ready: str = "/",
     environment: Mapping[str, str] | None = None,
     wait_s: float = 120.0,
 ) -> Iterator[Server]:
-    """Run `command` pinned to `core` until the block ends; waits until `url` + `ready` answers anything.
+    """Run `command` pinned to `core` (a number, or taskset's list of them) until the block ends.
+
+    Waits until `url` + `ready` answers anything.
 
     Raises:
         RuntimeError: It ended or did not answer in time; the message has the end of its output.

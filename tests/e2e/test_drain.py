@@ -201,26 +201,56 @@ def test_clients_that_connected_before_the_end_are_answered(make_gateway):
     assert gateway.process.wait(timeout=10) == 0
 
 
+ROWS = 20_000
+
+
+def fill(path) -> None:
+    """Make the store as large as one that has been used."""
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("create temp table numbers as with recursive c(n) as "
+                         f"(select 1 union all select n + 1 from c where n < {ROWS}) select n from c")  # fmt: skip
+        names = {
+            table: [row[1] for row in database.execute(f"pragma table_info({table})")] for table in ("calls", "answers")
+        }
+        others = ", ".join(f'"{name}"' for name in names["calls"] if name not in ("id", "request_id"))
+        database.execute(f"insert into calls (id, request_id, {others}) select id + n, request_id || n, {others} "
+                         "from calls, numbers where id = (select min(id) from calls)")  # fmt: skip
+        others = ", ".join(f'"{name}"' for name in names["answers"] if name != "key")
+        database.execute(f"insert into answers (key, {others}) select randomblob(32), {others} "
+                         "from (select * from answers limit 1), numbers")  # fmt: skip
+
+
 def test_a_start_after_kill_9_is_quick_and_has_everything(make_gateway, connect):
     config = CONFIG.replace("TOKENS", "0").replace("GRACE", "1")
+    before = make_gateway(config)
+    connection = connect(before)
+    post(connection, "the first")
+    connection.getresponse().read()
+    assert before.stop() == 0
+    fill(before.folder / "penstock.db")
+    config = config.replace("{folder}", str(before.folder))
     first = make_gateway(config)
-    kept = []
-    connection = connect(first)
+    connection, kept = connect(first), []
     for number in range(50):
         post(connection, f"kept {number}")
         kept.append(json.loads(connection.getresponse().read())["choices"])
-    time.sleep(1)
+    time.sleep(1)  # written at most this late
+    post(connection, "in the midst of it", stream=True)
     first.process.kill()
     first.process.wait()
+
     since = time.monotonic()
-    second = make_gateway(config.replace("{folder}", str(first.folder)))
+    second = make_gateway(config)
     connection = connect(second)
     for number, choices in enumerate(kept):
         post(connection, f"kept {number}")
         reply = connection.getresponse()
         assert json.loads(reply.read())["choices"] == choices
         assert "; hit" in reply.headers["cache-status"]
-        if not number:
-            assert time.monotonic() - since < 10
-    second.stop()
-    assert outcomes(first) == ["ok"] * 100
+        if number == 0:
+            took_s = time.monotonic() - since
+            assert took_s < 15, "a second or so, were the machine idle"
+    assert second.stop() == 0
+    with contextlib.closing(sqlite3.connect(before.folder / "penstock.db")) as database:
+        assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert outcomes(before).count("ok") >= ROWS + 1 + 50 + 50

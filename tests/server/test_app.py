@@ -42,3 +42,26 @@ def test_an_unknown_path_says_where_to_look(shared_gateway, path):
 def test_model_names_may_have_slashes(shared_gateway):
     reply, body = ask(shared_gateway.url, "GET", "/v1/models/sim/some/model")
     assert (reply.status, body["id"], body["owned_by"]) == (200, "sim/some/model", "sim")
+
+
+def test_the_list_of_models_and_each_model_agree_on_the_owner(shared_gateway):
+    _, listed = ask(shared_gateway.url, "GET", "/v1/models")
+    assert listed["data"]
+    for model in listed["data"]:
+        _, alone = ask(shared_gateway.url, "GET", f"/v1/models/{model['id']}")
+        assert (alone["id"], alone["owned_by"]) == (model["id"], model["owned_by"])
+
+
+def test_metrics_show_what_is_under_way(shared_gateway):
+    address = urlsplit(shared_gateway.url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+    connection.request("GET", "/metrics")
+    page = connection.getresponse().read().decode()
+    connection.close()
+    lines = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
+    assert float(lines['penstock_under_way{what="requests"}']) == 0
+    assert float(lines['penstock_under_way{what="coalesced"}']) == 0
+    assert float(lines['penstock_under_way{what="tasks"}']) > 0
+    assert float(lines["penstock_client_connections"]) >= 1
+    assert 0 <= float(lines["penstock_event_loop_lag_seconds"]) < 30
+    assert float(lines["process_open_fds"]) > 3

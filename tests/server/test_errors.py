@@ -92,3 +92,11 @@ def test_clients_are_told_whether_and_when_to_come_back(error, retry_after, shou
     headers = dict(render(error)[1])
     assert headers.get(b"retry-after") == retry_after
     assert headers.get(b"x-should-retry") == should_retry
+
+
+def test_where_the_store_is_stays_in_the_log(caplog):
+    status, _, body = render(StoreError("/var/lib/secret.db: disk I/O error"))
+    assert status == 503
+    assert b"secret" not in body
+    assert json.loads(body)["error"]["code"] == "store_error"
+    assert "/var/lib/secret.db: disk I/O error" in caplog.text

@@ -84,6 +84,9 @@ class Coalesce:
         except BaseException as error:
             flight.fail(error)
             raise
+        finally:
+            # The flight's error refers to this frame: together they would be garbage.
+            del flight
 
     def _hand_over(self, heirs: Sequence[Seat], inner: Handler) -> None:
         """Start a new flight for the one with the most time left, and take the others on board."""

@@ -98,12 +98,14 @@ class Watch:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if self._watcher is None:
+        watcher, self._watcher = self._watcher, None  # it refers to this object: together they would be garbage
+        task, self._task = self._task, None
+        if watcher is None:
             self._watchers.discard(self)
             return False
-        self._watcher.cancel()
-        if self.gone and isinstance(error, asyncio.CancelledError) and self._task is not None:
-            self._task.uncancel()
+        watcher.cancel()
+        if self.gone and isinstance(error, asyncio.CancelledError) and task is not None:
+            task.uncancel()
             return True
         return False
 

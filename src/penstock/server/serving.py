@@ -27,9 +27,10 @@ from penstock.telemetry.lag import LoopLag
 
 _log = logging.getLogger("penstock.server")
 _BACKLOG = 2048
-GARBAGE = (50_000, 20, 20)
+GARBAGE = (2_000, 5, 200)
 """Thresholds of the cyclic collector. Its defaults scan the whole cache every few hundred requests, a third of all time
-spent; at these a collection of the young is rare and one of the old rarer, for some megabytes of garbage waiting."""
+spent; at these a scan of everything is rare. The first two bound the pauses: 40,000 objects of failed requests,
+taken up at once, stopped the event loop for a sixth of a second."""
 _WATCH_S = 1.0
 _SWITCH_S = 0.0005
 """The store's thread gives way to the event loop after this long, not after Python's 5 ms."""
