@@ -1,6 +1,6 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › deadline › fallback › exact_cache › coalesce › failover
+    record › deadline › fallback › exact_cache › coalesce › failover › hedge
     { per target: retry › breaker › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
@@ -27,7 +27,7 @@ from penstock.core.errors import PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.request import Request
 from penstock.core.response import Response
-from penstock.core.route import Target
+from penstock.core.route import HedgeTerms, Target
 from penstock.core.tasks import TaskGroup
 from penstock.core.usage import Usage
 from penstock.layers.attempt import Attempts
@@ -37,12 +37,15 @@ from penstock.layers.deadline import Deadline
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
 from penstock.layers.fallback import Fallback, fallbacks
+from penstock.layers.hedge import Hedge
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
 from penstock.pricing.estimate import estimate_usage
 from penstock.pricing.prices import Pricer
 from penstock.providers import registry
+from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
+from penstock.routing.hedging import Hedging
 from penstock.routing.table import RouteTable, Rule
 from penstock.stores.opening import Stores, open_store
 from penstock.stores.sql.reports import RecentCall as RecentCall
@@ -63,6 +66,7 @@ class Shared:
         tasks: Background work that may be cancelled at the end.
         writes: Background work that is waited for at the end.
         pricer: What tokens cost.
+        hedging: How long answers take to begin, of models that are hedged, and the budgets for it.
     """
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
@@ -73,6 +77,7 @@ class Shared:
         self.tasks = TaskGroup()
         self.writes = TaskGroup()
         self.pricer = Pricer(clock)
+        self.hedging = Hedging()
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -125,6 +130,8 @@ CALL: tuple[tuple[str, Build], ...] = (
     ),
     # A handler over handlers: chooses the target for what is inside.
     ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random)),
+    # Around the targets' stacks: the second request goes to another target, past that one's breaker and limits.
+    ("hedge", lambda parts: _hedge(parts)),
 )
 """Once per call, outermost first."""
 
@@ -147,6 +154,7 @@ class Pipeline:
         self.settings = parts.settings
         self.routes = parts.routes
         self.providers = providers
+        self.checks: list[HealthCheck] = []
         self.running = 0
         self._closing = AsyncExitStack()
         self._idle = asyncio.Event()
@@ -196,6 +204,7 @@ class Pipeline:
             )
             pipeline._closing = opened.pop_all()
         pipeline._show()
+        pipeline._check()
         return pipeline
 
     async def __call__(self, request: Request) -> Response:
@@ -274,6 +283,38 @@ class Pipeline:
             "The exact cache: entries and bytes now, the rest since the start.",
             ("what",),
             lambda: [((name,), value) for name, value in msgspec.structs.asdict(stats()).items()] if stats else [],
+        )
+        if any(model.hedge for model in parts.settings.models):
+            counts = parts.shared.hedging.counts
+            gauge(
+                "penstock_hedging",
+                "Requests that were late, what was done about it, and the tokens spent, since the start.",
+                ("what",),
+                lambda: [((name,), value) for name, value in msgspec.structs.asdict(counts).items()],
+            )
+
+    def _check(self) -> None:
+        """Start the active health checks."""
+        for provider in self.settings.providers:
+            if provider.health is None:
+                continue
+            named = (target for model in self.settings.models for target in model.targets)
+            targets = [Target(each.provider, each.model) for each in named if each.provider == provider.name]
+            check = HealthCheck(
+                provider.name,
+                provider.health,
+                self.providers[provider.name].models,
+                [target for target in targets if target.model != "*"],
+                self.parts.health,
+            )
+            self.checks.append(check)
+            task = self.parts.shared.tasks.spawn(check.run(), name=f"check {provider.name}")
+            self._closing.callback(task.cancel)
+        self.parts.shared.metrics.gauge(
+            "penstock_health_checks",
+            "Active health checks that failed since the last that did not.",
+            ("provider",),
+            lambda: [((check.state.provider,), check.state.failed) for check in self.checks],
         )
 
     def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> Handler:
@@ -355,6 +396,7 @@ def rules(settings: Settings) -> list[Rule]:
             strategy=model.strategy,
             cache_ttl_s=model.cache_ttl_s,
             timeout_s=model.timeout_s,
+            hedge=None if model.hedge is None else HedgeTerms(model.hedge.budget, model.hedge.quantile),
             fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
         )
         for model in settings.models
@@ -391,6 +433,17 @@ def _price(parts: Parts) -> Callable[[str, str, Usage | None], tuple[Decimal | N
         return parts.shared.pricer.cost(kinds[provider], model, usage)
 
     return price
+
+
+def _hedge(parts: Parts) -> Layer | None:
+    if not any(model.hedge for model in parts.settings.models):
+        return None
+    shared = parts.shared
+    return Hedge(shared.hedging, parts.health, _input_tokens, shared.clock, shared.tasks)
+
+
+def _input_tokens(request: Request) -> int:
+    return _estimate(request, 0).input_tokens
 
 
 def _estimate(request: Request, output_chars: int) -> Usage:

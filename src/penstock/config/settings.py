@@ -59,6 +59,15 @@ def _proxy_url(value: str) -> str:
     return value
 
 
+def _terms(value: object) -> object:
+    """``true`` takes the defaults of a section that is off without it."""
+    return {} if value is True else None if value is False else value
+
+
+def _or_boolean(schema: dict[str, Any]) -> None:
+    schema["anyOf"].append({"type": "boolean"})
+
+
 def _store_url(value: str) -> str:
     if value != "memory:" and not (value.startswith("sqlite:///") and len(value) > len("sqlite:///")):
         raise ValueError("expected sqlite:///FILE or memory:, the only stores this version supports")
@@ -162,6 +171,15 @@ class TimeoutSettings(_Section):
     total_s: Seconds = Field(600.0, description="One attempt in all.")
 
 
+class HealthSettings(_Section):
+    """Asking a provider for its models now and then, to learn sooner that it is back."""
+
+    interval_s: Seconds = Field(10.0, description="Between two checks.")
+    always: bool = Field(
+        False, description="Check also while nothing is wrong, to learn of a failure before a client does."
+    )
+
+
 class ProviderSettings(_Section):
     """An account at a provider, or a server of your own."""
 
@@ -181,6 +199,11 @@ class ProviderSettings(_Section):
     ca_file: str | None = Field(None, description="PEM file of certificates to trust instead of the system's.")
     proxy: Annotated[str, AfterValidator(_proxy_url)] | None = Field(
         None, description="Proxy URL; by default the environment's, `none` for no proxy."
+    )
+    health: Annotated[HealthSettings | None, BeforeValidator(_terms)] = Field(
+        None,
+        description="Active health checks; `true` for the defaults, by default none.",
+        json_schema_extra=_or_boolean,
     )
     latency: LatencySettings | None = Field(None, description="For kind simulated only.")
     faults: list[FaultSettings] = Field([], description="For kind simulated only.")
@@ -247,6 +270,17 @@ class CommonFallbackSettings(_Section):
     )
 
 
+class HedgeSettings(_Section):
+    """A second request beside a stream, or embeddings, whose answer is late to begin."""
+
+    budget: float = Field(
+        0.02, gt=0, le=0.5, description="Second requests may cost at most this share of the model's tokens."
+    )
+    quantile: float = Field(
+        0.95, ge=0.5, lt=1, description="Share of the answers that begin before one counts as late."
+    )
+
+
 class ModelSettings(_Section):
     """A model name clients use; `*` inside matches any text, the most specific name wins."""
 
@@ -258,6 +292,12 @@ class ModelSettings(_Section):
     cache_ttl_s: float | None = Field(None, ge=0, description="0 switches caching off for this model.")
     timeout_s: Seconds | None = Field(None, description="Total time for a request; the default is `timeout_s`.")
     fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
+
+    hedge: Annotated[HedgeSettings | None, BeforeValidator(_terms)] = Field(
+        None,
+        description="Ask a second time when an answer is late to begin; `true` for the defaults, by default never.",
+        json_schema_extra=_or_boolean,
+    )
 
 
 class ExactCacheSettings(_Section):

@@ -13,6 +13,9 @@ from penstock.core.usage import Usage
 CacheState = Literal["", "hit", "miss", "stale", "collapsed", "bypass"]
 CostSource = Literal["provider", "estimate", "unknown", "none"]
 
+HEDGE_LOST = "hedge_lost"
+"""Outcome of a try that was given up, or not used, because another one answered first."""
+
 TEMPLATE = "template"
 """What `Call.degraded` says when no model answered but a template did; and the outcome of such a call."""
 _CACHED = ("hit", "stale")
@@ -28,12 +31,13 @@ class Attempt(msgspec.Struct):
         started: `Clock.monotonic` at the start.
         duration_s: Seconds until the attempt ended, its stream included.
         first_token_s: Seconds until the first event or the whole answer.
-        outcome: ``ok``, ``client_closed`` or the code of the error.
+        outcome: ``ok``, ``client_closed``, ``hedge_lost`` (another try answered first) or the code of the error.
         status_code: The upstream's HTTP status, if it gave one.
         usage: Tokens, if known.
         cost_usd: What it cost; None when the price is unknown.
         cost_source: ``provider`` (price × reported usage), ``estimate`` (price × estimated usage), ``unknown`` (no
             price), ``none`` (nothing to pay: no answer, or a simulated provider).
+        hedge: It was made beside another try because that one was late.
     """
 
     provider: str
@@ -46,6 +50,7 @@ class Attempt(msgspec.Struct):
     usage: Usage | None = None
     cost_usd: Decimal | None = None
     cost_source: CostSource = "none"
+    hedge: bool = False
 
 
 class Call(msgspec.Struct):

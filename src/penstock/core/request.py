@@ -61,6 +61,7 @@ class Request(msgspec.Struct, frozen=True):
         fallback: Whether another model, or a template, may answer instead; from `x-penstock-fallback`.
         route: Where it may go; set by the pipeline before the first layer.
         target: Where this attempt goes; set by failover, so absent in the layers outside it.
+        hedge: Made beside another try because that one is late.
         call: The mutable notes of this call, shared by all copies.
     """
 
@@ -82,6 +83,7 @@ class Request(msgspec.Struct, frozen=True):
     fallback: bool = True
     route: Route | None = None
     target: Target | None = None
+    hedge: bool = False
 
     def late(self, now: float) -> bool:
         """Whether an answer that has not begun at `now`, on `Clock.monotonic`, is too late."""

@@ -48,7 +48,7 @@ class Attempts:
         if target is None:
             raise AssertionError("failover chooses a target before it is tried")
         started = self._clock.monotonic()
-        attempt = Attempt(target.provider, target.model, started)
+        attempt = Attempt(target.provider, target.model, started, hedge=request.hedge)
         request.call.attempts.append(attempt)
         limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
         try:

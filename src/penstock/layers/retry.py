@@ -22,6 +22,7 @@ class Retry:
     one, and for no longer than `max_backoff_s`. While another target that was not tried yet is healthy, only a server
     error is tried again, and only once; then it is failover's turn. The waits are drawn evenly between 0 and a bound
     that starts at twice `backoff_s` and doubles ("full jitter", Brooker, "Exponential Backoff And Jitter", AWS, 2015).
+    A hedge is never tried again: it is a second try already.
     No wait reaches beyond the request's deadline, and all retries of the process share one budget.
     """
 
@@ -63,7 +64,7 @@ class Retry:
     def _wait(self, request: Request, failure: ProviderError, tried: int) -> float | None:
         """Seconds to wait before the next try; None for no more tries here."""
         limited = failure.code == RATE_LIMITED
-        if not (failure.retryable or limited) or request.route is None or request.target is None:
+        if request.hedge or not (failure.retryable or limited) or request.route is None or request.target is None:
             return None
         pause = max(failure.retry_after or 0.0, self._health.recovers_in(request.target))
         if (limited or pause) and (len(request.route.targets) > 1 or pause > self._settings.max_backoff_s):

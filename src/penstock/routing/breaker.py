@@ -11,6 +11,7 @@ health, so it leaves the three states as they are.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from penstock.core.errors import ProviderError
@@ -23,6 +24,8 @@ UNKNOWN_WAIT_S = 1.0
 """How long to wait when there is no telling: a rate limit without Retry-After, a probe that is on its way."""
 MAX_COOLDOWN_S = 300.0
 """The longest a target is left alone for a rate limit, so that an absurd Retry-After does not take it out for good."""
+_RECENT_S = 30.0
+"""How long after a pause a target may still be short of capacity."""
 _MAX_STRIKES = 3
 _CLIENTS_FAULT = frozenset({400, 404, 413, 422})
 
@@ -61,7 +64,7 @@ class Circuit:
         self._failures = 0
         self._strikes = 0
         self._until = 0.0
-        self._cool_until = 0.0
+        self._cool_until = -math.inf
         self._probing = False
         self._permit = 0
         self.cause = ""
@@ -124,6 +127,22 @@ class Circuit:
         if permit == self._permit:
             self._probing = False
 
+    @property
+    def opened(self) -> bool:
+        """It has opened, and no answer has closed it yet."""
+        return self._state != "closed"
+
+    def unreachable(self, now: float, cause: str) -> None:
+        """A check, not a request, found that the target cannot be reached: nothing passes for the recovery time."""
+        if self._state == "closed":
+            self._permit += 1
+            self._failures = self._limit
+            self.cause = cause
+        elif self._probing:
+            return  # the probe knows better
+        self._state = "open"
+        self._until = max(self._until, now + self._recovery_s)
+
     def hasten(self, now: float) -> bool:
         """End the recovery time, so that the next request is a probe; False when that would not let one pass."""
         if self._state != "open" or self._cool_until > now:
@@ -137,6 +156,10 @@ class Circuit:
         if self._state == "open":
             return max(wait, self._until - now)
         return max(wait, UNKNOWN_WAIT_S) if self._probing else wait
+
+    def steady(self, now: float) -> bool:
+        """Whether it is closed, and the last pause the target asked for, if any, has been over for some time."""
+        return self._state == "closed" and now - self._cool_until >= _RECENT_S
 
     def state(self, now: float) -> State:
         """How it looks: ``cooling`` for a rate limit, ``half_open`` as soon as the recovery time is over."""

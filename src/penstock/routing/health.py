@@ -67,6 +67,36 @@ class Health:
         circuit = self._circuits.get((target.provider, target.model))
         return 0.0 if circuit is None else circuit.recovers_in(self.clock.monotonic())
 
+    def fit(self, target: Target) -> bool:
+        """Whether `target` may be given work that could be left undone: nothing speaks against it, nor did lately."""
+        circuit = self._circuits.get((target.provider, target.model))
+        return circuit is None or circuit.steady(self.clock.monotonic())
+
+    def troubled(self, provider: str) -> bool:
+        """Whether a target of `provider` is left alone because it failed."""
+        return any(circuit.opened for (name, _), circuit in self._circuits.items() if name == provider)
+
+    def checked(self, provider: str, targets: Iterable[Target], failed: int, cause: str) -> None:
+        """`provider` was checked: it is reachable, or the last `failed` checks failed, now with a code `cause`.
+
+        Args:
+            provider: Its name.
+            targets: Its targets that are known though they may not have been used yet.
+            failed: 0 when it is reachable.
+            cause: Code of the error.
+        """
+        now = self.clock.monotonic()
+        if failed >= self._limits.failures:
+            for target in targets:
+                self.circuit(target)
+        for (name, _), circuit in self._circuits.items():
+            if name != provider:
+                continue
+            if not failed:
+                circuit.hasten(now)
+            elif circuit.opened or failed >= self._limits.failures:
+                circuit.unreachable(now, cause)
+
     def hasten(self, targets: Iterable[Target]) -> Target | None:
         """Of `targets`, none of which may be used, let the one that recovers soonest be probed now.
 

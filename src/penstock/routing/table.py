@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.route import Fallbacks, Route, Target
+from penstock.core.route import Fallbacks, HedgeTerms, Route, Target
 
 _REMEMBERED = 1024
 """Resolved names kept; names come from clients, so the number must be bounded, and"""
@@ -29,6 +29,7 @@ class Rule(msgspec.Struct, frozen=True):
         cache_ttl_s: Seconds answers stay fresh; None for the cache's default.
         timeout_s: Total seconds for a request; None for the default.
         fallbacks: What may be answered with when it fails; None for the defaults.
+        hedge: On what terms late requests are sent a second time; None for never.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Rule(msgspec.Struct, frozen=True):
     cache_ttl_s: float | None = None
     timeout_s: float | None = None
     fallbacks: Fallbacks | None = None
+    hedge: HedgeTerms | None = None
 
 
 class RouteTable:
@@ -104,6 +106,7 @@ class RouteTable:
             cache_ttl_s=rule.cache_ttl_s,
             timeout_s=rule.timeout_s,
             fallbacks=rule.fallbacks,
+            hedge=rule.hedge,
         )
 
     def _unknown(self, model: str) -> InvalidRequest:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from sqlalchemy.engine import Connection
 
-from penstock.core.call import Attempt, Call
+from penstock.core.call import HEDGE_LOST, Attempt, Call
 from penstock.core.errors import StoreError
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
@@ -78,9 +78,7 @@ class SqlLedger:
             for position, attempt in enumerate(call.attempts):
                 tried.append(_attempt_row(row_id, position, attempt, costs[position], call.started))
             cost, source = _total(costs, call.attempts)
-            served = next(
-                (attempt for attempt in reversed(call.attempts) if attempt.outcome == "ok"), call.attempts[-1]
-            )
+            served = _served(call.attempts)
             provider, provider_model = served.provider, served.model
             if served.first_token_s is not None:
                 first_token = int((served.started - call.started + served.first_token_s) * 1e6)
@@ -96,6 +94,16 @@ class SqlLedger:
         """Make ids of milliseconds, node and count: they grow, so rows are appended, and differ between processes."""
         self._last_id = max(self._last_id + 1, first_id(started_at) | self._node)
         return self._last_id
+
+
+def _served(tries: list[Attempt]) -> Attempt:
+    """The try whose answer was given, or what came nearest to one: the last that was not for want of another."""
+    if len(tries) == 1:
+        return tries[0]
+    return next(
+        (each for each in reversed(tries) if each.outcome == "ok"),
+        next((each for each in reversed(tries) if each.outcome != HEDGE_LOST), tries[-1]),
+    )
 
 
 def _attempt_row(call_id: int, position: int, attempt: Attempt, cost: int | None, started: float) -> _Row:
