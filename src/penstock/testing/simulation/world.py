@@ -76,7 +76,6 @@ class World:
         shelf: The cache's store.
         problems: What was found to be wrong while it ran.
         slow: Closing may take time.
-        hedges: Late requests are sent a second time.
         closed: The gateway is shutting down.
         fair: The storm is over.
     """
@@ -95,7 +94,6 @@ class World:
             for each, weather in zip(plan.settings.providers, plan.weathers, strict=True)
         }
         self.slow = any(weather.slow for weather in plan.weathers)
-        self.hedges = plan.settings.models[0].hedge is not None
         self.closed = False
         self.fair = False
         self._random = random
