@@ -24,7 +24,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_SECRET_NAME = re.compile(r"auth|cookie|key|passw|secret|sig|token", re.IGNORECASE)
+SECRET_NAME = re.compile(r"auth|cookie|key|passw|secret|sig|token", re.IGNORECASE)
 _PLACE = re.compile(r"\{(\w+)\}")
 _MASK = "**********"
 
@@ -388,7 +388,7 @@ class Settings(_Section):
         document = self.model_dump(mode="json")
         for provider in document["providers"]:
             for fields in (provider["headers"], provider["query"]):
-                fields.update({name: _MASK for name in fields if _SECRET_NAME.search(name)})
+                fields.update({name: _MASK for name in fields if SECRET_NAME.search(name)})
             if provider["proxy"] and "@" in provider["proxy"]:
                 scheme, _, rest = provider["proxy"].partition("://")
                 provider["proxy"] = f"{scheme}://{_MASK}@{rest.rpartition('@')[2]}"

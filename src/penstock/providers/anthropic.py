@@ -16,6 +16,7 @@ from penstock.core.route import Target
 from penstock.providers.endpoint import Endpoint, media_type, unsupported
 from penstock.providers.live import LiveAnswer
 from penstock.wire import anthropic_messages as wire
+from penstock.wire.upstream_errors import conceal
 
 _MAX_LINE_BYTES = 8 * 1024 * 1024
 _MOST_PAGES = 20
@@ -66,17 +67,18 @@ class AnthropicProvider:
         created = int(_wall())
         try:
             if request.stream and media_type(reply) == _STREAM:
-                live = LiveAnswer(
-                    reply, wire.StreamDecoder(created=created, provider=self.name, max_line_bytes=_MAX_LINE_BYTES)
-                )
+                decoder = wire.StreamDecoder(created=created, provider=self.name, max_line_bytes=_MAX_LINE_BYTES)
+                live = LiveAnswer(reply, decoder, self._endpoint.secrets)
                 await live.start()
                 return Response(source=live)
             data = await self._endpoint.read_json(reply)
             answer, usage, reason = wire.decode_answer(data, created=created, provider=self.name)
             if request.stream:
                 raise self._endpoint.not_streamed()
-        except BaseException:
+        except BaseException as error:
             await reply.aclose()
+            if isinstance(error, ProviderError):
+                conceal(error, self._endpoint.secrets)
             raise
         await reply.aclose()
         return Response(body=answer, usage=usage, finish_reason=reason)

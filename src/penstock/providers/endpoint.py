@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from penstock.abc import Connected, HttpReply, HttpRequest, Transport
 from penstock.config.kinds import CREDENTIALS, Kind
-from penstock.config.settings import ProviderSettings
+from penstock.config.settings import SECRET_NAME, ProviderSettings
 from penstock.core.errors import ProviderError
 
 ParseError = Callable[[int, Mapping[str, str], bytes], ProviderError]
@@ -24,7 +24,7 @@ class Endpoint:
     """The base URL, headers and query of one provider.
 
     Attributes:
-        secrets: The values of keys and headers, which must not be in any message.
+        secrets: The values of keys, headers and secret parameters, which must not be in any message.
     """
 
     __slots__ = ("_base", "_headers", "_missing", "_provider", "_query", "_transport", "secrets")
@@ -63,7 +63,8 @@ class Endpoint:
         # The same for all requests, because the transport checks a tuple it knows only once.
         self._headers = tuple(fields.items())
         self._missing = kind.key_env if CREDENTIALS.isdisjoint(fields) else None
-        known = (key or "", *settings.headers.values())
+        queried = [value for name, value in settings.query.items() if SECRET_NAME.search(name)]
+        known = (key or "", *settings.headers.values(), *queried)
         self.secrets = tuple(secret for secret in known if len(secret) >= _SHORTEST_SECRET)
 
     def post(self, path: str, body: bytes, deadline: float | None, parse_error: ParseError) -> Awaitable[HttpReply]:

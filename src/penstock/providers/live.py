@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from penstock.abc import HttpReply
 from penstock.core.errors import ProviderError
 from penstock.core.events import Batch
+from penstock.wire.upstream_errors import conceal
 
 _TAIL_S = 0.1
 """How long to wait, after the last event, for the end of the body: without it the connection cannot be used again."""
@@ -38,10 +39,14 @@ class LiveAnswer:
     An iterator and not a generator, because closing a generator that was never started does not run its clean-up.
     """
 
-    __slots__ = ("_chunks", "_first", "_reader", "_reply")
+    __slots__ = ("_chunks", "_first", "_reader", "_reply", "_secrets")
 
-    def __init__(self, reply: HttpReply, reader: Reader) -> None:
-        """Read `reply`, which is closed with the answer or when it is complete, with `reader`."""
+    def __init__(self, reply: HttpReply, reader: Reader, secrets: Sequence[str]) -> None:
+        """Read `reply`, which is closed with the answer or when it is complete, with `reader`.
+
+        No error will have any of `secrets` in its message.
+        """
+        self._secrets = secrets
         self._reply = reply
         self._reader = reader
         self._chunks = aiter(reply)
@@ -77,7 +82,11 @@ class LiveAnswer:
             batch = reader.feed(data)
             if batch:
                 return batch
-        reader.finish()
+        try:
+            reader.finish()
+        except ProviderError as error:
+            conceal(error, self._secrets)
+            raise
         await self._release()
         raise StopAsyncIteration
 

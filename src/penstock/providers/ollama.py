@@ -16,6 +16,7 @@ from penstock.core.route import Target
 from penstock.providers.endpoint import Endpoint, ParseError
 from penstock.providers.live import LiveAnswer
 from penstock.wire import ollama_chat as wire
+from penstock.wire.upstream_errors import conceal
 
 _MAX_LINE_BYTES = 8 * 1024 * 1024
 _wall = SystemClock.wall
@@ -67,13 +68,15 @@ class OllamaProvider:
                 decoder = wire.StreamDecoder(
                     id=answer_id, created=created, provider=self.name, max_line_bytes=_MAX_LINE_BYTES
                 )
-                live = LiveAnswer(reply, decoder)
+                live = LiveAnswer(reply, decoder, self._endpoint.secrets)
                 await live.start()
                 return Response(source=live)
             data = await self._endpoint.read_json(reply)
             answer, usage, reason = wire.decode_answer(data, id=answer_id, created=created, provider=self.name)
-        except BaseException:
+        except BaseException as error:
             await reply.aclose()
+            if isinstance(error, ProviderError):
+                conceal(error, self._endpoint.secrets)
             raise
         await reply.aclose()
         return Response(body=answer, usage=usage, finish_reason=reason)
@@ -94,12 +97,15 @@ class OllamaProvider:
     async def _embed(self, request: Request, target: Target) -> Response:
         body = wire.encode_embeddings(request.payload, model=target.model)
         reply = await self._endpoint.post("/api/embed", body, request.deadline, self._parser(target.model))
+        base64 = request.payload.get("encoding_format") == "base64"
         try:
             data = await self._endpoint.read_json(reply)
+            answer, usage = wire.decode_embeddings(data, base64=base64, provider=self.name)
+        except ProviderError as error:
+            conceal(error, self._endpoint.secrets)
+            raise
         finally:
             await reply.aclose()
-        base64 = request.payload.get("encoding_format") == "base64"
-        answer, usage = wire.decode_embeddings(data, base64=base64, provider=self.name)
         return Response(body=answer, usage=usage)
 
     def _parser(self, model: str) -> ParseError:

@@ -17,6 +17,7 @@ from penstock.providers.profiles import DEFAULT, PROFILES
 from penstock.wire.openai_answers import StreamReader, parse_answer, parse_models
 from penstock.wire.openai_chat import encode_request
 from penstock.wire.openai_errors import parse_error
+from penstock.wire.upstream_errors import conceal
 
 _PATHS: dict[Operation, str] = {
     "chat": "/chat/completions",
@@ -60,15 +61,17 @@ class OpenAIProvider:
         reply = await self._endpoint.post(_PATHS[request.operation], body, request.deadline, self._parse_error)
         try:
             if request.stream and media_type(reply) == _STREAM:
-                live = LiveAnswer(reply, StreamReader(self.name))
+                live = LiveAnswer(reply, StreamReader(self.name), self._endpoint.secrets)
                 await live.start()
                 return Response(source=live)
             answer = await self._endpoint.read_json(reply)
             usage, finish_reason = parse_answer(answer, self.name, operation=request.operation)
             if request.stream:
                 raise self._endpoint.not_streamed()
-        except BaseException:
+        except BaseException as error:
             await reply.aclose()
+            if isinstance(error, ProviderError):
+                conceal(error, self._endpoint.secrets)
             raise
         await reply.aclose()
         return Response(body=answer, usage=usage, finish_reason=finish_reason)
@@ -79,7 +82,12 @@ class OpenAIProvider:
         Raises:
             ProviderError: The provider cannot be asked.
         """
-        return parse_models(await self._endpoint.get("/models", self._parse_error), self.name)
+        data = await self._endpoint.get("/models", self._parse_error)
+        try:
+            return parse_models(data, self.name)
+        except ProviderError as error:
+            conceal(error, self._endpoint.secrets)
+            raise
 
     async def aclose(self) -> None:
         """Close connections."""

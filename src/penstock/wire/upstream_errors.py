@@ -120,6 +120,12 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     return _SECRETS.sub(_REDACTED, text)
 
 
+def conceal(error: ProviderError, secrets: Iterable[str]) -> None:
+    """Take `secrets`, and what looks like a key, out of an error's message; an upstream may repeat what it was sent."""
+    error.message = redact(error.message, secrets)
+    error.args = (error.message,)
+
+
 def _verdict(status: int) -> tuple[str, bool]:
     """Penstock's code, and whether the same target may do better at once."""
     if status == 429:
