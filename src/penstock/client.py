@@ -230,7 +230,7 @@ class AsyncClient:
             fetch, done, schedule=schedule, clock=self.shared.clock, timeout_s=timeout_s or settings.timeout_s
         )
 
-    def request(
+    def request(  # noqa: PLR0913 all but three are keywords, one for each of Penstock's own options
         self,
         operation: Operation,
         model: str,
