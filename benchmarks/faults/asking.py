@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _DONE = "[DONE]"
+PATIENCE_S = 15.0
+"""A client gives up after this long; nothing in the matrix takes a third of it."""
 
 
 class Heard(NamedTuple):
@@ -100,19 +102,20 @@ class Asking:
         self._writer.write(f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n".encode() + body)
 
     async def hear(self) -> Heard:
-        """Wait for the whole answer."""
+        """Wait for the whole answer, but not for ever."""
         status, headers, body, complete = 0, dict[str, str](), b"", False
         try:
-            status, headers = await self.head()
-            if "content-length" in headers:
-                body = await self._reader.readexactly(int(headers["content-length"]))
-            else:
-                while piece := await self.chunk():
-                    body += piece
+            async with asyncio.timeout(PATIENCE_S):
+                status, headers = await self.head()
+                if "content-length" in headers:
+                    body = await self._reader.readexactly(int(headers["content-length"]))
+                else:
+                    while piece := await self.chunk():
+                        body += piece
             complete = True
         except asyncio.IncompleteReadError as error:
             body += error.partial
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             pass
         return Heard(
             status, headers, body, complete, time.monotonic() - self._started, asyncio.get_running_loop().time()
