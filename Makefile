@@ -7,7 +7,7 @@ ARGS ?=
 SEEDS ?= 5000
 FIRST ?= 0
 
-.PHONY: help run demo test test-fast check simulate bench faults docs footprint clean
+.PHONY: help run demo test test-fast check simulate bench faults fuzz docs footprint clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## Measure the gateway beside nginx, LiteLLM and Portkey (ne
 
 faults: $(VENV)/.dev ## Play the fault matrix, dead providers and hang-ups; writes docs/reference/faults.md
 	$(BIN)/python -m benchmarks.faults --write $(ARGS)
+
+fuzz: ## Fuzz parsers, protocols and the API (SECONDS=10 for each; needs about 300 MB once)
+	@scripts/fuzz $(PYTHON) $(or $(SECONDS),10)
 
 docs: $(VENV)/.dev ## Serve the documentation on a loopback address
 	$(BIN)/mkdocs serve

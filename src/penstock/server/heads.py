@@ -14,7 +14,7 @@ CHECKED = frozenset({b"host", b"transfer-encoding"})
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"(?:https?://[^/?#@]+)?(/[^?#]*)(?:\?[^#]*)?", re.IGNORECASE)
 # Two readers of such a path may see two different ones: empty and dot segments, also encoded, and what ends strings.
-_AMBIGUOUS = re.compile(rb"//|/\.\.?(?:/|$)|%2e|%5c|\\|%[01][0-9a-f]|%7f", re.IGNORECASE)
+_AMBIGUOUS = re.compile(rb"(?:/|%2f){2}|(?:/|%2f)\.\.?(?:/|%2f|$)|%2e|%5c|\\|%[01][0-9a-f]|%7f", re.IGNORECASE)
 
 
 def check_head(target: bytes, method: bytes, version: str, fields: Fields) -> None:

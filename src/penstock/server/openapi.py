@@ -128,7 +128,7 @@ def _describe(operation: Described) -> dict[str, Any]:
     elif operation.media != "application/json":
         content[operation.media] = {"schema": _TEXT}
     if operation.stream:
-        content["text/event-stream"] = {"schema": _TEXT}
+        content["text/event-stream"] = {}  # a schema would be taken for that of the events
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -136,6 +136,7 @@ def _describe(operation: Described) -> dict[str, Any]:
             "200": {"description": "The answer", "content": content},
             "default": {
                 "description": "An error, in OpenAI's shape",
+                "headers": {"x-request-id": {"required": True, "schema": _TEXT}},
                 "content": {"application/json": {"schema": _reference("Error")}},
             },
         },
