@@ -15,7 +15,7 @@ from penstock.testing import Reply, ScriptedProvider
 
 ROOT = Path(__file__).parents[1]
 ORDER = re.compile(r"^    (record › .*(?:\n    .*)*)$", re.MULTILINE)
-OPT_IN = {"fallback", "hedge"}
+OPT_IN = {"fallback", "hedge", "load"}
 NEAR = {"name": "near", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
 MODELS = [{"name": "fast", "targets": [{"provider": "near", "model": "m"}]}]
 
@@ -204,3 +204,20 @@ async def test_the_metrics_show_targets_store_and_cache(pipeline, shared):
     assert 'penstock_cache{what="entries"} 1.0' in page
     assert 'penstock_store_rows{state="pending"}' in page
     assert 'outcome="ok"' in page
+
+
+async def test_what_was_learned_of_replicas_outlives_a_reload(shared):
+    chosen = [{"provider": name, "model": "m"} for name in ("near", "far")]
+    balanced = settings(
+        providers=[{"name": name, "kind": "simulated"} for name in ("near", "far")],
+        models=[{"name": "fast", "strategy": "balanced", "targets": chosen}],
+    )
+    providers = {name: ScriptedProvider(name) for name in ("near", "far")}
+    first = await Pipeline.open(balanced, shared, providers=providers)
+    assert "load" in layers(first.parts)
+    await first(request())
+    second = await Pipeline.open(balanced, shared, providers=providers, previous=first)
+    assert sorted(each.provider for each in shared.balancer.states()) == ["far", "near"]
+    assert 'penstock_replica_slowness{model="m",provider="far"}' in shared.metrics.exposition()[0].decode()
+    await second.aclose()
+    await first.aclose()

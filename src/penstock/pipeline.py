@@ -1,7 +1,7 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
     record › deadline › fallback › exact_cache › coalesce › failover › hedge
-    { per target: retry › breaker › attempt › provider }
+    { per target: retry › breaker › load › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
 """
@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -38,11 +39,13 @@ from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
+from penstock.layers.load import Load
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
-from penstock.pricing.estimate import estimate_usage
+from penstock.pricing.estimate import estimate_request_tokens, estimate_usage
 from penstock.pricing.prices import Pricer
 from penstock.providers import registry
+from penstock.routing.balancing import REPLICA, Balancer
 from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
 from penstock.routing.hedging import Hedging
@@ -67,6 +70,7 @@ class Shared:
         writes: Background work that is waited for at the end.
         pricer: What tokens cost.
         hedging: How long answers take to begin, of models that are hedged, and the budgets for it.
+        balancer: What is known of the replicas behind models that are balanced.
     """
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
@@ -78,6 +82,7 @@ class Shared:
         self.writes = TaskGroup()
         self.pricer = Pricer(clock)
         self.hedging = Hedging()
+        self.balancer = Balancer(clock, self.random, estimate_request_tokens)
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -129,7 +134,7 @@ CALL: tuple[tuple[str, Build], ...] = (
         lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
     ),
     # A handler over handlers: chooses the target for what is inside.
-    ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random)),
+    ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random, parts.shared.balancer)),
     # Around the targets' stacks: the second request goes to another target, past that one's breaker and limits.
     ("hedge", lambda parts: _hedge(parts)),
 )
@@ -140,6 +145,8 @@ TARGET: tuple[tuple[str, Build], ...] = (
     ("retry", lambda parts: Retry(parts.settings.retry, parts.health, parts.shared.clock, parts.shared.random)),
     # Outside the attempt, so that a call it refuses is not recorded as an attempt: nothing was sent.
     ("breaker", lambda parts: Breaker(parts.health)),
+    # Outside what waits for the target, so that those who wait count; inside the breaker: what it refuses is no load.
+    ("load", lambda parts: Load(parts.shared.balancer) if _balanced(parts.settings) else None),
     # Innermost: one attempt, one row, one price.
     ("attempt", lambda parts: Attempts(_timeouts(parts.settings), _price(parts), _estimate, parts.shared.clock)),
 )
@@ -293,6 +300,10 @@ class Pipeline:
                 lambda: [((name,), value) for name, value in msgspec.structs.asdict(counts).items()],
             )
 
+        if _balanced(parts.settings):
+            for field, text in REPLICA.items():
+                gauge(f"penstock_replica_{field}", text, ("provider", "model"), partial(self._replicas, field))
+
     def _check(self) -> None:
         """Start the active health checks."""
         for provider in self.settings.providers:
@@ -332,6 +343,10 @@ class Pipeline:
             (("background",), len(shared.tasks)),
             (("tasks",), len(asyncio.all_tasks())),
         ]
+
+    def _replicas(self, field: str) -> list[tuple[tuple[str, ...], float]]:
+        states = self.parts.shared.balancer.states()
+        return [((each.provider, each.model), getattr(each, field)) for each in states]
 
     def _connections(self) -> list[tuple[tuple[str, ...], float]]:
         held = [(name, each.connections) for name, each in self.providers.items() if isinstance(each, Connected)]
@@ -420,6 +435,10 @@ def _identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:
         ).digest()
         for provider in providers
     }
+
+
+def _balanced(settings: Settings) -> bool:
+    return any(model.strategy == "balanced" for model in settings.models)
 
 
 def _timeouts(settings: Settings) -> dict[str, float]:

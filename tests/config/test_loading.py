@@ -100,7 +100,8 @@ def test_all_problems_are_named_with_file_line_key_and_what_was_expected(loading
         "penstock.yaml:7: models[0].targets[0].provider: there is no provider named 'naer', did you mean 'near'?",
         "penstock.yaml:7: models[0].targets[0].model: not a string (expected a string; put it in quotes)",
         "penstock.yaml:8: models[1].name: there is another model named 'a' (penstock.yaml:7)",
-        "penstock.yaml:8: models[1].strategy: got 'wieghted', did you mean 'weighted'? (expected ordered, weighted)",
+        "penstock.yaml:8: models[1].strategy: got 'wieghted', did you mean 'weighted'? "
+        "(expected ordered, weighted, balanced)",
         "penstock.yaml:8: models[1].targets: got a list (expected at least one entry)",
         "penstock.yaml:9: cache.exact.enabled: not usable (expected true or false)",
         "penstock.yaml:9: cache.exact.ttl_s: not usable (expected a number)",

@@ -215,7 +215,10 @@ class TargetSettings(_Section):
     provider: str = Field(description="Name of a provider, or a kind that needs no more than its key.")
     model: str = Field("*", min_length=1, description="`*` passes on the name the client used.")
     weight: float = Field(
-        1.0, ge=0, description="Share of the traffic, for `weighted`; 0 takes none unless others fail."
+        1.0,
+        ge=0,
+        description="Share of the traffic, for `weighted`; for `balanced`, how many times longer the first token may "
+        "take there. 0 takes none unless others fail.",
     )
     order: int = Field(0, ge=0, description="Lower ones are tried first.")
     timeout_s: Seconds | None = Field(None, description="One attempt in all; the default is the provider's.")
@@ -286,8 +289,10 @@ class ModelSettings(_Section):
 
     name: str = Field(min_length=1, description="What clients ask for.")
     targets: list[TargetSettings] = Field(min_length=1, description="Where requests may go.")
-    strategy: Literal["ordered", "weighted"] = Field(
-        "ordered", description="`ordered` tries targets as listed (and by `order`); `weighted` spreads by `weight`."
+    strategy: Literal["ordered", "weighted", "balanced"] = Field(
+        "ordered",
+        description="`ordered` tries targets as listed (and by `order`); `weighted` spreads by `weight`; `balanced` "
+        "picks the one whose first token is expected soonest.",
     )
     cache_ttl_s: float | None = Field(None, ge=0, description="0 switches caching off for this model.")
     timeout_s: Seconds | None = Field(None, description="Total time for a request; the default is `timeout_s`.")

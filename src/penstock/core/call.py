@@ -53,6 +53,20 @@ class Attempt(msgspec.Struct):
     hedge: bool = False
 
 
+class Footprint(msgspec.Struct, frozen=True, gc=False):
+    """What a prompt means for a replica that has to compute it.
+
+    Attributes:
+        tokens: Input tokens, estimated.
+        blocks: Checksums of its beginnings, each a block longer than the one before.
+        block_tokens: Input tokens of one block.
+    """
+
+    tokens: int
+    blocks: tuple[int, ...]
+    block_tokens: float
+
+
 class Call(msgspec.Struct):
     """Notes of one call.
 
@@ -69,6 +83,7 @@ class Call(msgspec.Struct):
         degraded: Why the answer is not the best possible one, for `x-penstock-degraded`.
         usage: Tokens of the answer that was served, if known.
         finish_reason: Why the answer ended, if known.
+        footprint: The prompt as balancing sees it, once measured.
     """
 
     id: str
@@ -83,6 +98,7 @@ class Call(msgspec.Struct):
     degraded: list[str] = msgspec.field(default_factory=list)
     usage: Usage | None = None
     finish_reason: str | None = None
+    footprint: Footprint | None = None
 
     @property
     def served(self) -> Attempt | None:

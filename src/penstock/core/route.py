@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Strategy = Literal["ordered", "weighted"]
+Strategy = Literal["ordered", "weighted", "balanced"]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ class Route(msgspec.Struct, frozen=True):
         cache_ttl_s: Seconds an answer stays fresh; None takes the cache's default, 0 switches caching off.
         timeout_s: Seconds a request may take in all, retries and failover included; None takes the default.
         strategy: ``ordered`` tries targets by `order`, then as listed; ``weighted`` draws among those of the same
-            `order` by `weight`.
+            `order` by `weight`; ``balanced`` sends each request where its first token is expected soonest.
         fallbacks: What may be answered with when it fails; None takes the defaults.
         hedge: On what terms late requests are sent a second time; None for never.
     """

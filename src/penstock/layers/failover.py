@@ -13,6 +13,7 @@ from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
+from penstock.routing.balancing import Balancer
 from penstock.routing.breaker import RATE_LIMITED, UNKNOWN_WAIT_S, judge
 from penstock.routing.health import Health
 from penstock.routing.selection import arrange
@@ -32,7 +33,9 @@ class Failover:
     soonest is probed early, by one request at a time: with nothing to lose, waiting would only prolong an outage.
     """
 
-    def __init__(self, health: Health, clock: Clock, random: Random) -> None:
+    def __init__(self, health: Health, clock: Clock, random: Random, balancer: Balancer | None = None) -> None:
+        """`balancer` orders the targets of ``balanced`` routes; without one they are drawn as ``weighted`` ones."""
+        self._balancer = balancer
         self._health = health
         self._clock = clock
         self._random = random
@@ -45,7 +48,10 @@ class Failover:
         route = request.route
         if route is None:
             raise AssertionError("the pipeline resolves the route before a target is chosen")
-        targets = arrange(route, self._random)
+        if route.strategy == "balanced" and self._balancer is not None:
+            targets = self._balancer.arrange(request)
+        else:
+            targets = arrange(route, self._random)
         try:
             return await inner(_replace(request, target=targets[0]))
         except ProviderError as error:

@@ -14,7 +14,7 @@ def arrange(route: Route, random: Random) -> Sequence[Target]:
 
     Lower `order` goes first and, inside one `order`, targets of weight 0 go last. Otherwise ``ordered`` keeps the
     configured order, while ``weighted`` draws: each place goes to one of the remaining targets with a probability in
-    proportion to its weight.
+    proportion to its weight. So does ``balanced`` where there is no balancer, which otherwise chooses by load.
 
     Args:
         route: The name's targets and strategy.

@@ -6,12 +6,11 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Literal
 
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.route import Fallbacks, HedgeTerms, Route, Target
+from penstock.core.route import Fallbacks, HedgeTerms, Route, Strategy, Target
 
 _REMEMBERED = 1024
 """Resolved names kept; names come from clients, so the number must be bounded, and"""
@@ -34,7 +33,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     name: str
     targets: tuple[Target, ...]
-    strategy: Literal["ordered", "weighted"] = "ordered"
+    strategy: Strategy = "ordered"
     cache_ttl_s: float | None = None
     timeout_s: float | None = None
     fallbacks: Fallbacks | None = None
