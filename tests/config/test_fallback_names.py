@@ -26,9 +26,7 @@ def problems(loading, *models, tail=""):
 def test_all_of_it_loads(loading):
     loaded = loading(
         HEAD
-        + model(
-            "small", context_window="[big]", content_policy="[near/x]", errors="[big, 'sim/other']", timeout_s=3
-        )
+        + model("small", context_window="[big]", content_policy="[near/x]", errors="[big, 'sim/other']", timeout_s=3)
         + model("big", errors="[]", templates="[{when: {tag: x}, answer: 'No {question}. {\"json\": 1}'}]")
         + model("gpt-*", errors="[small]")
         + "fallbacks: {timeout_s: 5, templates: [{when: {operation: ask}, answer: Later.}]}\n"
