@@ -1,4 +1,4 @@
-"""Fuzz one target for some time: ``python -m fuzz TARGET [SECONDS]``. A finding is written to the working directory."""
+"""Fuzz one target for some time: ``python -m fuzz TARGET [SECONDS]``. A finding is written to .peers/fuzz."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as corpus:
         for number, seed in enumerate(target.seeds):
             (Path(corpus) / str(number)).write_bytes(seed)
-        options = [f"-max_total_time={seconds}", "-max_len=1024", "-timeout=5", "-verbosity=0", "-print_final_stats=1"]
+        options = [
+            f"-artifact_prefix={Path.cwd()}/.peers/fuzz/",
+            f"-max_total_time={seconds}",
+            "-max_len=1024",
+            "-timeout=5",
+            "-verbosity=0",
+            "-print_final_stats=1",
+        ]
         atheris.Setup([sys.argv[0], *options, corpus], target.check)
         atheris.Fuzz()
 

@@ -18,6 +18,9 @@ FRAMING_SEEDS = (
     b"\x02" + _HEAD + b"content-length: 2\r\ncontent-type: application/json\r\n\r\n{}",
     b"\x05" + _HEAD + b"transfer-encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nx: y\r\n\r\n",
     b"\x01HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 429 Slow\r\nretry-after: 1\r\n\r\ntext",
+    b"\x03HTTP/1.1 500 No\r\ncontent-encoding: odd\r\ncontent-length: 1\r\n\r\na"
+    + _HEAD
+    + b"content-length: 0\r\n\r\n",
     b"\x03" + _HEAD + b"content-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc" + _HEAD,
 )
 

@@ -89,8 +89,8 @@ class AnswerParser:
         del self._parser
 
     def on_message_begin(self) -> None:
-        """Refuse an answer that nobody asked for, lest it be taken for the next request's."""
-        if self.done:
+        """Refuse an answer that nobody asked for, lest it be taken for the next request's, or for a refused one."""
+        if self.done or self._refusal is not None:
             raise HttpParserError("an answer without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
