@@ -20,7 +20,7 @@ from sqlalchemy.sql import dml
 from penstock.core.errors import ConfigError, StoreError
 
 SCHEME = "sqlite:///"
-BUSY_TIMEOUT_S = 5.0
+BUSY_TIMEOUT_S = 12.0
 CHECKED_BYTES = 64 * 1024 * 1024
 """Files up to this size are checked whole at start, in about 0.15 s; damage in larger ones shows when it is read."""
 _WAL_BYTES = 64 * 1024 * 1024
