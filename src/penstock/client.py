@@ -20,7 +20,7 @@ from penstock.config.settings import Settings
 from penstock.core.call import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError, InvalidRequest
-from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Request
+from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
 from penstock.pipeline import Pipeline, Shared
 from penstock.polling.backoff import Backoff, poll
@@ -178,7 +178,8 @@ class AsyncClient:
             model: A configured name, or ``provider/model``.
             stream: Return an async iterator of pieces instead of the whole answer.
             options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
-                (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``tags`` (a sequence of
+                (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``priority`` (``high``,
+                ``normal`` or ``low``), ``tags`` (a sequence of
                 strings), ``tenant``, ``timeout_s``. ``store`` is the gateway's alone.
 
         Raises:
@@ -242,6 +243,7 @@ class AsyncClient:
         tenant: str | None = None,
         timeout_s: float | None = None,
         fallback: bool = True,
+        priority: Priority = "normal",
         **options: Any,
     ) -> Request:
         """Make a request for `handle`; `options` are fields of the body.
@@ -273,6 +275,7 @@ class AsyncClient:
             cache=cache,
             timeout_s=timeout_s,
             fallback=fallback,
+            priority=priority,
         )
 
 

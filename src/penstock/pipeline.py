@@ -1,7 +1,7 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › deadline › fallback › exact_cache › coalesce › failover › hedge
-    { per target: retry › breaker › load › attempt › provider }
+    record › limit › deadline › fallback › exact_cache › coalesce › failover › hedge
+    { per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
 """
@@ -34,11 +34,13 @@ from penstock.core.usage import Usage
 from penstock.layers.attempt import Attempts
 from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
+from penstock.layers.concurrency import Doors, concurrency_of
 from penstock.layers.deadline import Deadline
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
+from penstock.layers.limit import TenantAccounts, limit_of
 from penstock.layers.load import Load
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
@@ -71,6 +73,8 @@ class Shared:
         pricer: What tokens cost.
         hedging: How long answers take to begin, of models that are hedged, and the budgets for it.
         balancer: What is known of the replicas behind models that are balanced.
+        doors: Providers' limits, and who waits for them.
+        tenants: What tenants may use a minute.
     """
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
@@ -83,6 +87,8 @@ class Shared:
         self.pricer = Pricer(clock)
         self.hedging = Hedging()
         self.balancer = Balancer(clock, self.random, estimate_request_tokens)
+        self.doors = Doors(clock)
+        self.tenants = TenantAccounts()
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -122,6 +128,8 @@ Build = Callable[[Parts], Layer | None]
 CALL: tuple[tuple[str, Build], ...] = (
     # Outside the caches, so that hits are counted, and outside the deadline, so that late calls are.
     ("record", lambda parts: Record(parts.shared.stores.ledger, parts.shared.metrics, parts.shared.clock)),
+    # Outside the caches, so that hits count as requests; it never waits, so it need not be inside the deadline.
+    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, _input_tokens, parts.shared.clock)),
     # Everything inside waits; waiting for another's call counts too.
     ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
     # Outside the caches, so that another model's answer is never stored as this one's.
@@ -147,6 +155,8 @@ TARGET: tuple[tuple[str, Build], ...] = (
     ("breaker", lambda parts: Breaker(parts.health)),
     # Outside what waits for the target, so that those who wait count; inside the breaker: what it refuses is no load.
     ("load", lambda parts: Load(parts.shared.balancer) if _balanced(parts.settings) else None),
+    # Inside all that tries again, so that nobody holds a place while it waits, and each try takes its turn.
+    ("concurrency", lambda parts: concurrency_of(parts.settings, parts.shared.doors, parts.health, _input_tokens)),
     # Innermost: one attempt, one row, one price.
     ("attempt", lambda parts: Attempts(_timeouts(parts.settings), _price(parts), _estimate, parts.shared.clock)),
 )
@@ -210,6 +220,8 @@ class Pipeline:
                 Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes), built
             )
             pipeline._closing = opened.pop_all()
+        shared.doors.configure(settings.providers, settings.limits)
+        shared.tenants.configure(settings.limits)
         pipeline._show()
         pipeline._check()
         return pipeline
@@ -291,6 +303,7 @@ class Pipeline:
             ("what",),
             lambda: [((name,), value) for name, value in msgspec.structs.asdict(stats()).items()] if stats else [],
         )
+
         if any(model.hedge for model in parts.settings.models):
             counts = parts.shared.hedging.counts
             gauge(
@@ -300,6 +313,8 @@ class Pipeline:
                 lambda: [((name,), value) for name, value in msgspec.structs.asdict(counts).items()],
             )
 
+        parts.shared.doors.show(gauge)
+        parts.shared.tenants.show(gauge)
         if _balanced(parts.settings):
             for field, text in REPLICA.items():
                 gauge(f"penstock_replica_{field}", text, ("provider", "model"), partial(self._replicas, field))
@@ -425,6 +440,13 @@ def _fallback(parts: Parts) -> Fallback | None:
     return Fallback(fallbacks(None, common), parts.routes.resolve, parts.shared.clock)
 
 
+def _hedge(parts: Parts) -> Layer | None:
+    if not any(model.hedge for model in parts.settings.models):
+        return None
+    shared = parts.shared
+    return Hedge(shared.hedging, parts.health, _input_tokens, shared.clock, shared.tasks)
+
+
 def _identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:
     """Digest what in a provider's configuration changes its answers: not keys, timeouts or limits."""
     return {
@@ -452,13 +474,6 @@ def _price(parts: Parts) -> Callable[[str, str, Usage | None], tuple[Decimal | N
         return parts.shared.pricer.cost(kinds[provider], model, usage)
 
     return price
-
-
-def _hedge(parts: Parts) -> Layer | None:
-    if not any(model.hedge for model in parts.settings.models):
-        return None
-    shared = parts.shared
-    return Hedge(shared.hedging, parts.health, _input_tokens, shared.clock, shared.tasks)
 
 
 def _input_tokens(request: Request) -> int:

@@ -180,6 +180,23 @@ class HealthSettings(_Section):
     )
 
 
+class ProviderLimitSettings(_Section):
+    """How much a provider is given; what is more waits its turn. All tenants share it."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests in any minute; by default not counted.")
+    tokens_per_minute: int | None = Field(
+        None, ge=1, description="Input and output tokens in any minute, predicted ones first; by default not counted."
+    )
+    max_concurrency: int | None = Field(None, ge=1, description="Requests under way at once, streams to their end.")
+    adaptive: bool = Field(
+        False, description="Find out how many requests at once it does best with, up to `max_concurrency`."
+    )
+
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        return self.adaptive or any((self.requests_per_minute, self.tokens_per_minute, self.max_concurrency))
+
+
 class ProviderSettings(_Section):
     """An account at a provider, or a server of your own."""
 
@@ -196,6 +213,7 @@ class ProviderSettings(_Section):
     timeouts: TimeoutSettings = Field(TimeoutSettings(), description="Limits for the phases of one attempt.")
     max_connections: int = Field(256, ge=1, description="More requests than this wait for a connection.")
     max_response_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Larger answers, decoded, are refused.")
+    limits: ProviderLimitSettings = Field(ProviderLimitSettings(), description="How much it is given.")
     ca_file: str | None = Field(None, description="PEM file of certificates to trust instead of the system's.")
     proxy: Annotated[str, AfterValidator(_proxy_url)] | None = Field(
         None, description="Proxy URL; by default the environment's, `none` for no proxy."
@@ -296,13 +314,12 @@ class ModelSettings(_Section):
     )
     cache_ttl_s: float | None = Field(None, ge=0, description="0 switches caching off for this model.")
     timeout_s: Seconds | None = Field(None, description="Total time for a request; the default is `timeout_s`.")
-    fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
-
     hedge: Annotated[HedgeSettings | None, BeforeValidator(_terms)] = Field(
         None,
         description="Ask a second time when an answer is late to begin; `true` for the defaults, by default never.",
         json_schema_extra=_or_boolean,
     )
+    fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
 
 
 class ExactCacheSettings(_Section):
@@ -373,6 +390,26 @@ class PollingSettings(_Section):
         return self
 
 
+class TenantLimitSettings(_Section):
+    """What a tenant may use; what is more is refused."""
+
+    requests_per_minute: int | None = Field(None, ge=1, description="Requests, cached answers included.")
+    tokens_per_minute: int | None = Field(None, ge=1, description="Input and output tokens that go to providers.")
+
+
+class LimitSettings(_Section):
+    """Who waits when providers' limits are reached, and how much each tenant may use."""
+
+    max_queued: int = Field(1000, ge=0, description="Requests that may wait for providers' limits; more are refused.")
+    per_tenant: TenantLimitSettings = Field(TenantLimitSettings(), description="For every tenant that is not named.")
+    tenants: dict[str, TenantLimitSettings] = Field({}, description="For single tenants, by name.")
+
+    @property
+    def for_tenants(self) -> bool:
+        """Whether any tenant has limits."""
+        return any(each != TenantLimitSettings() for each in (self.per_tenant, *self.tenants.values()))
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -385,6 +422,7 @@ class Settings(_Section):
     retry: RetrySettings = Field(RetrySettings(), description="Second tries on the same target.")
     breaker: BreakerSettings = Field(BreakerSettings(), description="Stepping over a target that fails.")
     fallbacks: CommonFallbackSettings = Field(CommonFallbackSettings(), description="Answers when everything failed.")
+    limits: LimitSettings = Field(LimitSettings(), description="Who waits, and how much each tenant may use.")
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
 

@@ -5,6 +5,7 @@
     ├── InvalidRequest     the client's request is wrong; retrying it unchanged cannot help
     ├── Refused            the request is fine, Penstock will not do it now
     │   ├── RateLimited
+    │   │   └── TargetBusy another target can be asked at once
     │   ├── BudgetExceeded
     │   ├── DeadlineExceeded
     │   └── NotCached      `only-if-cached` was asked for and there is no usable entry
@@ -17,6 +18,8 @@ Fields are structured so that nobody parses messages; `penstock.server.errors` i
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from penstock.core.quota import Quota
 
 SHUTTING_DOWN = "shutting_down"
 """Code of what ends because Penstock stops; also the message of such cancellations, for the record."""
@@ -111,9 +114,21 @@ class Refused(PenstockError):
 
 
 class RateLimited(Refused):
-    """Too many requests or tokens for now."""
+    """Too many requests or tokens for now.
+
+    Attributes:
+        quota: What is left of the limit that was reached, if whoever asked has one.
+    """
 
     code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None, quota: Quota | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.quota = quota
+
+
+class TargetBusy(RateLimited):
+    """The request would have to wait for this target and need not for another one."""
 
 
 class BudgetExceeded(Refused):
@@ -146,9 +161,11 @@ class ProviderError(PenstockError):
         retryable: Whether the same request may succeed on the same target.
         elsewhere: Whether the same request may succeed on another target.
         provider: Name of the provider in the configuration.
+        quota: What the upstream says is left of its limits, if that was asked for.
     """
 
     code = "upstream_error"
+    quota: Quota | None = None
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from penstock.core.clock import TIMER_SLACK_S
 from penstock.core.route import Route, Target
 
 Operation = Literal["chat", "completions", "embeddings"]
+Priority = Literal["high", "normal", "low"]
 
 
 class CacheDirectives(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class Request(msgspec.Struct, frozen=True):
         begin_by: When the answer must have begun, on `Clock.monotonic`; set by the fallback layer, which asks elsewhere
             then.
         fallback: Whether another model, or a template, may answer instead; from `x-penstock-fallback`.
+        priority: Its place among the tenant's own requests that wait, from `x-penstock-priority`.
         route: Where it may go; set by the pipeline before the first layer.
         target: Where this attempt goes; set by failover, so absent in the layers outside it.
         hedge: Made beside another try because that one is late.
@@ -81,6 +83,7 @@ class Request(msgspec.Struct, frozen=True):
     deadline: float | None = None
     begin_by: float | None = None
     fallback: bool = True
+    priority: Priority = "normal"
     route: Route | None = None
     target: Target | None = None
     hedge: bool = False

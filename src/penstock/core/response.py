@@ -10,6 +10,7 @@ from typing import Protocol
 from penstock.core.canonical import assemble, split
 from penstock.core.errors import DeadlineExceeded
 from penstock.core.events import Batch, Event
+from penstock.core.quota import Quota
 from penstock.core.usage import Usage
 
 LATE = "the total time allowed for this request is over"
@@ -37,6 +38,7 @@ class Response:
         events: All events, if it came so.
         usage: Token counts, once known.
         finish_reason: Why the (first) choice ended, once known.
+        quota: What the upstream says is left of its limits, if that was asked for.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Response:
         "deadline",
         "events",
         "finish_reason",
+        "quota",
         "usage",
     )
 
@@ -61,12 +64,14 @@ class Response:
         source: AsyncIterator[Batch] | None = None,
         usage: Usage | None = None,
         finish_reason: str | None = None,
+        quota: Quota | None = None,
     ) -> None:
         """Exactly one of `body`, `events` and `source`; an async generator as source is closed with the response."""
         self.body = body
         self.events = events
         self.usage = usage
         self.finish_reason = finish_reason
+        self.quota = quota
         self.deadline: float | None = None
         self._source = source
         self._observers: list[Observer] = []

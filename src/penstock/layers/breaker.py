@@ -105,7 +105,7 @@ class _Watch:
 def _excused(request: Request) -> bool:
     """Whether running into the total deadline says nothing about the target.
 
-    That is so when the client itself allowed little time, or when earlier attempts had used part of it. Otherwise a
-    client could take a target from all others by asking for impossible haste.
+    That is so when the client itself allowed little time, or when earlier attempts or waiting in a queue had used part
+    of it. Otherwise a client could take a target from all others by asking for impossible haste.
     """
-    return request.timeout_s is not None or len(request.call.attempts) > 1
+    return request.timeout_s is not None or len(request.call.attempts) > 1 or request.call.queued_s > 0

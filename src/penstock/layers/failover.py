@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.errors import ProviderError
+from penstock.core.errors import ProviderError, TargetBusy
 from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -57,29 +57,44 @@ class Failover:
         except ProviderError as error:
             if not error.elsewhere:
                 raise
-            return await self._elsewhere(request, inner, targets, {targets[0]: error})
+            return await self._elsewhere(request, inner, targets, {targets[0]: error}, {})
+        except TargetBusy as error:
+            return await self._elsewhere(request, inner, targets, {}, {targets[0]: error})
 
     async def _elsewhere(
-        self, request: Request, inner: Handler, targets: Sequence[Target], failures: dict[Target, ProviderError]
+        self,
+        request: Request,
+        inner: Handler,
+        targets: Sequence[Target],
+        failures: dict[Target, ProviderError],
+        busy: dict[Target, TargetBusy],
     ) -> Response:
         try:
-            for target in self._remaining(request, targets):
+            for target in self._remaining(request, targets, busy):
                 try:
                     return await inner(_replace(request, target=target))
+                except TargetBusy as error:
+                    busy[target] = error
                 except ProviderError as error:
                     if not error.elsewhere:
                         raise
                     failures.pop(target, None)
                     failures[target] = error
+            if not failures:
+                raise next(iter(busy.values()))
             raise sum_up(request.model, failures)
         finally:
-            del failures  # the errors' tracebacks refer to this frame
+            del failures, busy  # the errors' tracebacks refer to this frame
 
-    def _remaining(self, request: Request, targets: Sequence[Target]) -> Iterator[Target]:
+    def _remaining(
+        self, request: Request, targets: Sequence[Target], busy: Mapping[Target, TargetBusy]
+    ) -> Iterator[Target]:
         for target in targets[1:]:
             if not self._time_left(request):
                 return
             yield target
+        # The others, which had room, have failed: now these are worth waiting for.
+        yield from list(busy)
         if not request.call.attempts and self._time_left(request):
             probed = self._health.hasten(targets)
             if probed is not None:

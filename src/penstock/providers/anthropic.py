@@ -70,7 +70,7 @@ class AnthropicProvider:
                 decoder = wire.StreamDecoder(created=created, provider=self.name, max_line_bytes=_MAX_LINE_BYTES)
                 live = LiveAnswer(reply, decoder, self._endpoint.secrets)
                 await live.start()
-                return Response(source=live)
+                return Response(source=live, quota=self._endpoint.quota(reply))
             data = await self._endpoint.read_json(reply)
             answer, usage, reason = wire.decode_answer(data, created=created, provider=self.name)
             if request.stream:
@@ -81,7 +81,7 @@ class AnthropicProvider:
                 conceal(error, self._endpoint.secrets)
             raise
         await reply.aclose()
-        return Response(body=answer, usage=usage, finish_reason=reason)
+        return Response(body=answer, usage=usage, finish_reason=reason, quota=self._endpoint.quota(reply))
 
     async def models(self) -> list[ModelInfo]:
         """List the models of the account, all pages.

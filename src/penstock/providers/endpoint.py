@@ -10,6 +10,8 @@ from penstock.abc import Connected, HttpReply, HttpRequest, Transport
 from penstock.config.kinds import CREDENTIALS, Kind
 from penstock.config.settings import SECRET_NAME, ProviderSettings
 from penstock.core.errors import ProviderError
+from penstock.core.quota import Quota
+from penstock.wire.quota import read_quota
 
 ParseError = Callable[[int, Mapping[str, str], bytes], ProviderError]
 """Makes the error of a failure answer's status, headers and body."""
@@ -27,7 +29,7 @@ class Endpoint:
         secrets: The values of keys, headers and secret parameters, which must not be in any message.
     """
 
-    __slots__ = ("_base", "_headers", "_missing", "_provider", "_query", "_transport", "secrets")
+    __slots__ = ("_base", "_headers", "_limited", "_missing", "_provider", "_query", "_transport", "secrets")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Endpoint:
             headers: What the dialect asks for besides; lower-case names.
         """
         self._provider = settings.name
+        self._limited = bool(settings.limits)
         self._transport = transport
         self._base = urlsplit(settings.base_url or kind.base_url or "").path.rstrip("/")
         self._query = urlencode(settings.query)
@@ -113,6 +116,10 @@ class Endpoint:
             provider=self._provider,
         )
 
+    def quota(self, reply: HttpReply) -> Quota | None:
+        """What `reply` says is left of the provider's limits; not looked at when the settings have none."""
+        return read_quota(reply.headers) if self._limited else None
+
     @property
     def connections(self) -> tuple[int, int]:
         """How many connections are in use and idle, as far as the transport can say."""
@@ -141,7 +148,9 @@ class Endpoint:
             body = await reply.read()
         finally:
             await reply.aclose()
-        raise parse_error(reply.status, reply.headers, body)
+        error = parse_error(reply.status, reply.headers, body)
+        error.quota = self.quota(reply)
+        raise error
 
 
 def media_type(reply: HttpReply) -> str:

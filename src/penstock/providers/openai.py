@@ -63,7 +63,7 @@ class OpenAIProvider:
             if request.stream and media_type(reply) == _STREAM:
                 live = LiveAnswer(reply, StreamReader(self.name), self._endpoint.secrets)
                 await live.start()
-                return Response(source=live)
+                return Response(source=live, quota=self._endpoint.quota(reply))
             answer = await self._endpoint.read_json(reply)
             usage, finish_reason = parse_answer(answer, self.name, operation=request.operation)
             if request.stream:
@@ -74,7 +74,7 @@ class OpenAIProvider:
                 conceal(error, self._endpoint.secrets)
             raise
         await reply.aclose()
-        return Response(body=answer, usage=usage, finish_reason=finish_reason)
+        return Response(body=answer, usage=usage, finish_reason=finish_reason, quota=self._endpoint.quota(reply))
 
     async def models(self) -> list[ModelInfo]:
         """List the models on offer.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from penstock.client import new_id
 from penstock.core.errors import InvalidRequest
+from penstock.core.request import Priority
 
 WANTED = frozenset(
     {
@@ -19,12 +20,14 @@ WANTED = frozenset(
         b"x-penstock-fallback",
         b"x-penstock-metadata",
         b"x-penstock-operation",
+        b"x-penstock-priority",
         b"x-penstock-tags",
         b"x-penstock-tenant",
         b"x-penstock-timeout",
         b"x-request-id",
     }
 )
+_PRIORITIES: dict[bytes, Priority] = {b"high": "high", b"normal": "normal", b"low": "low"}
 _ID_LENGTH = 128
 _TAGS, _TAG_LENGTH = 20, 64
 
@@ -89,6 +92,21 @@ def fallback(headers: Mapping[bytes, bytes]) -> bool:
     if raw.strip().lower() != b"none":
         raise _invalid("x-penstock-fallback", "none, or absent")
     return False
+
+
+def priority(headers: Mapping[bytes, bytes]) -> Priority:
+    """Return `x-penstock-priority`.
+
+    Raises:
+        InvalidRequest: It is none of ``high``, ``normal`` and ``low``.
+    """
+    raw = headers.get(b"x-penstock-priority")
+    if raw is None:
+        return "normal"
+    found = _PRIORITIES.get(raw.strip().lower())
+    if found is None:
+        raise _invalid("x-penstock-priority", "high, normal or low")
+    return found
 
 
 def metadata(headers: Mapping[bytes, bytes]) -> dict[str, str] | None:

@@ -19,6 +19,7 @@ from penstock.core.errors import (
     Refused,
     StoreError,
 )
+from penstock.core.quota import Quota
 
 PASSED_ON = frozenset({400, 404, 409, 413, 422})
 """Statuses of an upstream that speak about the client's request and so are the client's to see."""
@@ -84,9 +85,39 @@ def render(error: PenstockError) -> tuple[int, list[tuple[bytes, bytes]], bytes]
         headers.append((b"retry-after", b"%d" % max(math.ceil(retry_after), 0)))
     elif status >= 500 or status == 429:
         headers.append((b"x-should-retry", b"false"))
+    if isinstance(error, RateLimited) and error.quota is not None:
+        headers += quota_fields(error.quota)
     if status == 413:
         headers.append((b"connection", b"close"))  # the rest of the body is not wanted
     return status, headers, msgspec.json.encode({"error": body_of(error, status)})
+
+
+def quota_fields(quota: Quota) -> list[tuple[bytes, bytes]]:
+    """Return the ``x-ratelimit-…`` headers as OpenAI's clients read them; times are such as ``1m30.5s``."""
+    fields: list[tuple[bytes, bytes]] = []
+    if quota.requests_limit is not None:
+        fields += [
+            (b"x-ratelimit-limit-requests", b"%d" % quota.requests_limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % (quota.requests_remaining or 0)),
+            (b"x-ratelimit-reset-requests", _duration(quota.requests_reset_s or 0.0)),
+        ]
+    if quota.tokens_limit is not None:
+        fields += [
+            (b"x-ratelimit-limit-tokens", b"%d" % quota.tokens_limit),
+            (b"x-ratelimit-remaining-tokens", b"%d" % (quota.tokens_remaining or 0)),
+            (b"x-ratelimit-reset-tokens", _duration(quota.tokens_reset_s or 0.0)),
+        ]
+    return fields
+
+
+def _duration(seconds: float) -> bytes:
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return b"%dms" % milliseconds
+    minutes, rest = divmod(milliseconds, 60_000)
+    text = b"%d.%03d" % divmod(rest, 1000)
+    text = text.rstrip(b"0").rstrip(b".")
+    return b"%dm%bs" % (minutes, text) if minutes else b"%bs" % text
 
 
 INTERNAL = PenstockError("an internal error; it was logged under this request's id", code="internal_error")

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from penstock.core.request import Operation, Request
 from penstock.core.response import Response
 from penstock.server import controls
 from penstock.server.auth import Gate
-from penstock.server.errors import INTERNAL, body_of, status_of
+from penstock.server.errors import INTERNAL, body_of, quota_fields, render, status_of
 from penstock.server.http import (
     ClientGone,
     Headers,
@@ -94,6 +95,8 @@ class ModelRoute:
             self._seen.remember(body, Seen(inbound, source, request.call.key))
         try:
             return _response(request, _run(pipeline(request)), default), None
+        except PenstockError as error:
+            return _refusal(request, error, default), None
         except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
             _log.exception("request %s could not be answered early", request.call.id)
             return None, None
@@ -155,6 +158,7 @@ class ModelRoute:
             cache=read_directives(control.decode("latin-1") if control else None, inbound.cache_field),
             timeout_s=controls.timeout_s(headers),
             fallback=controls.fallback(headers),
+            priority=controls.priority(headers),
         )
         if not inbound.store or self._operation != "chat":
             return Decoded(request, keep=False)
@@ -211,6 +215,14 @@ def _response(request: Request, response: Response, default: Headers) -> bytes:
     return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, body)
 
 
+def _refusal(request: Request, error: PenstockError, default: Headers) -> bytes:
+    """Return a whole HTTP/1.1 response for an error as bytes."""
+    status, fields, body = render(error)
+    fields += [*default, (b"x-request-id", request.call.id.encode()), (b"content-length", b"%d" % len(body))]
+    head = b"".join([b"%b: %b\r\n" % field for field in fields])
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), head, body)
+
+
 def describe(call: Call, *, whole: bool) -> Headers:
     """Return the response headers that say what happened; the cost only when it is final."""
     headers: Headers = [(b"x-request-id", call.id.encode())]
@@ -235,6 +247,8 @@ def describe(call: Call, *, whole: bool) -> Headers:
         headers.append((b"age", b"%d" % call.age_s))
     if call.degraded:
         headers.append((b"x-penstock-degraded", ", ".join(call.degraded).encode()))
+    if call.quota is not None:
+        headers += quota_fields(call.quota)
     own_ms = (time.monotonic() - call.started - upstream_s) * 1000
     headers.append((b"x-penstock-overhead-ms", b"%.3f" % max(own_ms, 0.0)))
     if attempts:

@@ -1,0 +1,57 @@
+"""A token bucket: a rate that is kept on average, and a burst above it."""
+
+from __future__ import annotations
+
+_MINUTE_S = 60.0
+_ROUNDING = 1e-9
+"""Share of the capacity that is forgiven, so that after waiting `wait_s` the amount is there."""
+
+
+class Bucket:
+    """Fills at `per_minute` up to `capacity` and starts full. It has no clock: `now` is seconds on a monotonic one.
+
+    It may be in debt: what was used is charged even if it is more than there was, and more than it holds at all can be
+    taken when it is full.
+
+    Attributes:
+        capacity: The most it holds.
+    """
+
+    __slots__ = ("_at", "_level", "_rate", "capacity")
+
+    def __init__(self, per_minute: float, capacity: float | None = None) -> None:
+        """Holds a minute's worth unless `capacity` says otherwise."""
+        self.capacity = float(per_minute if capacity is None else capacity)
+        self._rate = per_minute / _MINUTE_S
+        self._level = self.capacity
+        self._at: float | None = None
+
+    def level(self, now: float) -> float:
+        """What is in it; negative is debt."""
+        if self._at is not None and now > self._at:
+            level = self._level + (now - self._at) * self._rate
+            self._level = level if level < self.capacity else self.capacity
+        if self._at is None or now > self._at:
+            self._at = now
+        return self._level
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` can be taken, if nobody else takes any; 0 when it can be now."""
+        return self.eta_s(min(amount, self.capacity), now)
+
+    def eta_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` has run in on top of what is there: also more than it holds at once."""
+        missing = amount - self.level(now)
+        return 0.0 if missing <= self.capacity * _ROUNDING else missing / self._rate
+
+    def full_in_s(self, now: float) -> float:
+        """Seconds until it is full, if nothing is taken."""
+        return self.eta_s(self.capacity, now)
+
+    def charge(self, amount: float, now: float) -> None:
+        """Take `amount` whatever there is; give back when it is negative."""
+        self._level = min(self.level(now) - amount, self.capacity)
+
+    def lower(self, most: float, now: float) -> None:
+        """There is no more than `most` in it, somebody who knows says."""
+        self._level = min(self.level(now), most)

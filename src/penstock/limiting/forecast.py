@@ -1,0 +1,63 @@
+"""How many tokens a request will use, from what earlier ones of its model did."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+_UNKNOWN_OUTPUT = 256.0
+"""Output tokens of a model nothing is known of."""
+_NEW = 0.05
+"""Weight of the newest observation once there are some."""
+_CAPS = ("max_completion_tokens", "max_tokens")
+
+
+class Tokens(NamedTuple):
+    """Predicted tokens of one request; `spread` is how many more output tokens are still usual."""
+
+    input: float
+    output: float
+    spread: float = 0.0
+
+
+class Forecast:
+    """Learns a model's mean output, and by how much estimates of its input are off."""
+
+    __slots__ = ("_count", "_output", "_ratio", "_variance")
+
+    def __init__(self) -> None:
+        self._output = _UNKNOWN_OUTPUT
+        self._variance = 0.0
+        self._ratio = 1.0
+        self._count = 0
+
+    def predict(self, payload: dict[str, Any], estimated_input: int, *, generates: bool = True) -> Tokens:
+        """Predict from a body in canonical form whose input is estimated at so many tokens.
+
+        `max_tokens` caps the output of each of the `n` choices; an embedding generates none.
+        """
+        output = spread = 0.0
+        if generates:
+            choices = payload.get("n")
+            number = choices if type(choices) is int and choices > 0 else 1
+            output = self._output * number
+            spread = math.sqrt(self._variance * number)
+            for name in _CAPS:
+                cap = payload.get(name)
+                if type(cap) is int and cap >= 0:
+                    output = min(output, float(cap * number))
+                    spread = min(spread, float(cap * number) - output)
+        return Tokens(estimated_input * self._ratio, output, spread)
+
+    def learn(self, predicted: Tokens, input_tokens: int, output_tokens: int) -> None:
+        """A request used so many."""
+        self._count += 1
+        weight = max(_NEW, 1 / self._count)
+        off = output_tokens - self._output
+        self._output += weight * off
+        if self._count > 1:
+            self._variance += weight * (off * off - self._variance)
+        if predicted.input > 0 and input_tokens > 0:
+            estimated = predicted.input / self._ratio
+            ratio = min(max(input_tokens / estimated, 0.25), 4.0)
+            self._ratio += weight * (ratio - self._ratio)

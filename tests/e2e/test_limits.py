@@ -1,0 +1,97 @@
+"""Limits as the official OpenAI SDK sees them."""
+
+import asyncio
+import time
+import uuid
+
+import httpx
+import msgspec
+import openai
+import pytest
+
+from penstock.testing import UpstreamServer, answer, json_reply
+
+TENANT = """\
+providers: [{{name: sim, kind: simulated, latency: {{first_token_s: 0, tokens_per_s: 0}}}}]
+models: [{{name: "*", targets: [{{provider: sim, model: sim}}]}}]
+limits: {{per_tenant: {{requests_per_minute: 5, tokens_per_minute: 100000}}}}
+store: {{url: "memory:"}}
+"""
+UPSTREAM = """\
+providers: [{{name: up, kind: openai-compatible, base_url: "ORIGIN/v1", limits: {{LIMITS}}}}]
+models: [{{name: fast, targets: [{{provider: up, model: m}}]}}]
+retry: {{attempts: 1}}
+store: {{url: "memory:"}}
+"""
+
+
+def ask():
+    return [{"role": "user", "content": str(uuid.uuid4())}]
+
+
+def upstream_config(upstream, limits):
+    return UPSTREAM.replace("ORIGIN", upstream.origin).replace("LIMITS", limits)
+
+
+def test_the_sdk_reads_what_is_left_and_gets_a_429_that_says_when(make_gateway):
+    gateway = make_gateway(TENANT)
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+        question, left = ask(), []
+        for number in range(5):
+            raw = client.chat.completions.with_raw_response.create(
+                model="m", messages=question if number < 2 else ask(), max_tokens=20
+            )
+            left.append(int(raw.headers["x-ratelimit-remaining-requests"]))
+            assert raw.headers["x-ratelimit-limit-requests"] == "5"
+            assert raw.headers["x-ratelimit-limit-tokens"] == "100000"
+            assert raw.headers["x-ratelimit-reset-requests"].endswith("s")
+        assert left == [4, 3, 2, 1, 0]
+        for messages in (ask(), question):  # the second one is in memory and takes the short way
+            with pytest.raises(openai.RateLimitError) as refused:
+                client.chat.completions.create(model="m", messages=messages, max_tokens=20)
+            assert refused.value.code == "rate_limit_exceeded"
+            assert 1 <= int(refused.value.response.headers["retry-after"]) <= 12
+            assert refused.value.response.headers["x-ratelimit-remaining-requests"] == "0"
+            assert "x-should-retry" not in refused.value.response.headers
+            assert refused.value.response.headers["x-request-id"]
+    page = httpx.get(f"{gateway.url}/metrics").text
+    assert "penstock_tenants_refused 2.0" in page
+
+
+async def test_concurrency_is_kept_and_what_cannot_be_in_time_is_refused_at_once(make_gateway):
+    async with UpstreamServer(slowly) as upstream:
+        gateway = make_gateway(upstream_config(upstream, "max_concurrency: 2"))
+        async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+            await asyncio.gather(*(client.chat.completions.create(model="fast", messages=ask()) for _ in range(4)))
+            slow = [asyncio.ensure_future(client.chat.completions.create(model="fast", messages=ask()))
+                    for _ in range(12)]  # fmt: skip
+            await asyncio.sleep(0.15)
+            start = time.monotonic()
+            with pytest.raises(openai.RateLimitError) as refused:
+                await client.chat.completions.create(
+                    model="fast", messages=ask(), extra_headers={"x-penstock-timeout": "0.6"}
+                )
+            assert time.monotonic() - start < 0.5
+            assert int(refused.value.response.headers["retry-after"]) >= 1
+            async with httpx.AsyncClient() as plain:
+                page = (await plain.get(f"{gateway.url}/metrics")).text
+            assert 'penstock_limit_in_use{provider="up"} 2.0' in page
+            assert 'penstock_limit_limit{provider="up"} 2.0' in page
+            assert 'penstock_limit_refused{provider="up"} 1.0' in page
+            await asyncio.gather(*slow)
+            async with httpx.AsyncClient() as plain:
+                page = (await plain.get(f"{gateway.url}/metrics")).text
+            assert 'penstock_limit_in_use{provider="up"} 0.0' in page
+            assert 'penstock_limit_queued{provider="up"} 0.0' in page
+
+
+def slowly(_request):
+    return msgspec.structs.replace(json_reply(answer("Hello.")), delay_s=0.3)
+
+
+def test_a_priority_that_is_none_is_the_clients_fault(make_gateway):
+    gateway = make_gateway(TENANT)
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
+        client.chat.completions.create(model="m", messages=ask(), extra_headers={"x-penstock-priority": "HIGH"})
+        with pytest.raises(openai.BadRequestError, match="x-penstock-priority"):
+            client.chat.completions.create(model="m", messages=ask(), extra_headers={"x-penstock-priority": "now"})

@@ -1,0 +1,141 @@
+import asyncio
+
+import pytest
+
+from penstock.config.settings import LimitSettings, TenantLimitSettings
+from penstock.core.call import Attempt, Call
+from penstock.core.errors import NotCached, ProviderError, RateLimited
+from penstock.core.events import Event
+from penstock.core.request import CacheDirectives, Request
+from penstock.core.response import Response
+from penstock.core.usage import Usage
+from penstock.layers.limit import Limit, TenantAccounts
+from penstock.testing import FakeClock
+
+
+class Bench:
+    def __init__(self, *, cached=True, **limits):
+        self.clock = FakeClock()
+        self.tenants = TenantAccounts()
+        self.tenants.configure(LimitSettings(per_tenant=TenantLimitSettings(**limits)))
+        self.limit = Limit(self.tenants, lambda request: 100, self.clock, cached=cached)
+        self.asked = []
+
+    async def run(self, inner=None, *, tenant="a", **fields):
+        request = Request("chat", "m", {"max_tokens": 100}, Call("req"), tenant=tenant, **fields)
+
+        async def answer(request):
+            self.asked.append(request)
+            if inner is not None:
+                return await inner(request)
+            return self.used(request, 60, 40)
+
+        return request, await self.limit(request, answer)
+
+    def used(self, request, given, made):
+        request.call.attempts.append(Attempt("p", "m", 0.0, outcome="ok", usage=Usage(given, made)))
+        return Response(body=b"{}", usage=Usage(given, made))
+
+    def left(self, tenant="a"):
+        return self.tenants.account(tenant).quota(self.clock.monotonic())
+
+
+async def hit(request):
+    return Response(body=b"{}")
+
+
+async def test_requests_over_the_limit_are_refused_until_there_are_new_ones():
+    bench = Bench(requests_per_minute=60)
+    for _ in range(60):
+        await bench.run()
+    with pytest.raises(RateLimited) as refused:
+        await bench.run()
+    assert refused.value.retry_after == 1.0
+    assert refused.value.quota.requests_remaining == 0
+    assert len(bench.asked) == 60
+    await bench.run(tenant="b")
+    bench.clock.advance(1.0)
+    await bench.run()
+    assert bench.tenants.refused == 1
+
+
+async def test_tokens_are_reserved_and_settled():
+    bench = Bench(tokens_per_minute=1000)
+    during = []
+
+    async def answer(request):
+        during.append(bench.left().tokens_remaining)
+        return bench.used(request, 60, 40)
+
+    request, _ = await bench.run(answer)
+    assert during == [800]
+    assert request.call.quota.tokens_remaining == 800
+    assert bench.left().tokens_remaining == 900
+
+
+async def test_a_streams_tokens_are_settled_at_its_end():
+    bench = Bench(tokens_per_minute=1000)
+
+    async def source():
+        yield [Event(b"{}", finish_reason="stop")]
+
+    async def answer(request):
+        bench.used(request, 10, 10)
+        return Response(source=source())
+
+    _, response = await bench.run(answer, stream=True)
+    assert bench.left().tokens_remaining == 800
+    await response.read()
+    assert bench.left().tokens_remaining == 980
+
+
+@pytest.mark.parametrize("error", [ProviderError("down"), asyncio.CancelledError()])
+async def test_what_was_not_used_is_given_back_after_a_failure(error):
+    bench = Bench(tokens_per_minute=1000)
+
+    async def fail(request):
+        raise error
+
+    with pytest.raises(type(error)):
+        await bench.run(fail)
+    assert bench.left().tokens_remaining == 1000
+
+
+async def test_hits_cost_no_tokens_and_are_given_to_whoever_has_none():
+    bench = Bench(tokens_per_minute=1000)
+    await bench.run(hit)
+    assert bench.left().tokens_remaining == 1000
+    await bench.run(lambda request: asyncio.sleep(0, bench.used(request, 900, 90)))
+    _, response = await bench.run(hit)
+    assert response.body == b"{}"
+    assert bench.asked[-1].cache.only_if_cached
+
+
+async def test_who_has_no_tokens_is_refused_when_there_is_no_hit():
+    bench = Bench(tokens_per_minute=1000)
+    await bench.run(lambda request: asyncio.sleep(0, bench.used(request, 900, 90)))
+
+    async def miss(request):
+        raise NotCached("no")
+
+    with pytest.raises(RateLimited) as refused:
+        await bench.run(miss)
+    assert refused.value.quota.tokens_remaining == 10
+    asked = len(bench.asked)
+    with pytest.raises(RateLimited):
+        await bench.run(cache=CacheDirectives(no_cache=True))
+    assert len(bench.asked) == asked
+
+
+async def test_without_a_cache_nobody_is_sent_to_look_there():
+    bench = Bench(tokens_per_minute=100, cached=False)
+    await bench.run()
+    with pytest.raises(RateLimited):
+        await bench.run()
+    assert len(bench.asked) == 1
+
+
+async def test_tenants_without_limits_pass():
+    bench = Bench()
+    request, _ = await bench.run()
+    assert request.call.quota is None

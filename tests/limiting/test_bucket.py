@@ -1,0 +1,64 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.limiting.bucket import Bucket
+
+STEPS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 40)), max_size=60)
+
+
+def test_it_starts_full_and_fills_at_its_rate():
+    bucket = Bucket(60)
+    assert bucket.wait_s(60, 5.0) == 0
+    bucket.charge(60, 5.0)
+    assert bucket.level(5.0) == 0
+    assert bucket.wait_s(10, 5.0) == 10
+    assert bucket.level(15.0) == 10
+    assert bucket.full_in_s(15.0) == 50
+    assert bucket.level(1000.0) == 60
+
+
+def test_more_than_it_holds_goes_when_it_is_full_and_is_paid_off():
+    bucket = Bucket(60, capacity=10)
+    assert bucket.wait_s(25, 0.0) == 0
+    bucket.charge(25, 0.0)
+    assert bucket.wait_s(25, 0.0) == 25
+    assert bucket.wait_s(1, 0.0) == 16
+    assert bucket.eta_s(70, 0.0) == 85
+
+
+def test_giving_back_never_fills_it_beyond_its_capacity():
+    bucket = Bucket(60)
+    bucket.charge(10, 0.0)
+    bucket.charge(-30, 0.0)
+    assert bucket.level(0.0) == 60
+    bucket.lower(7, 0.0)
+    assert bucket.level(0.0) == 7
+    bucket.lower(50, 0.0)
+    assert bucket.level(0.0) == 7
+
+
+def test_a_clock_that_stands_still_or_errs_backwards_gives_nothing():
+    bucket = Bucket(60)
+    bucket.charge(60, 100.0)
+    assert bucket.level(90.0) == 0
+    assert bucket.level(100.0) == 0
+
+
+@given(STEPS)
+def test_what_passes_is_at_most_the_burst_and_the_rate(steps):
+    bucket, now, taken = Bucket(60, capacity=40), 0.0, 0
+    for pause, amount in steps:
+        now += pause
+        if not bucket.wait_s(amount, now):
+            bucket.charge(amount, now)
+            taken += amount
+        assert taken <= 40 + now + 1e-6
+
+
+@given(STEPS)
+def test_after_the_wait_it_is_there(steps):
+    bucket, now = Bucket(60, capacity=40), 0.0
+    for pause, amount in steps:
+        now += pause + bucket.wait_s(amount, now + pause)
+        assert bucket.wait_s(amount, now) < 1e-6
+        bucket.charge(amount, now)

@@ -1,0 +1,90 @@
+"""What is learned of a model: how long its answers take and how many tokens they use."""
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.limiting.forecast import Forecast, Tokens
+from penstock.limiting.latency import LatencyModel
+
+
+def seconds(asked, made):
+    return 0.3 + asked / 5000 + made * 0.012
+
+
+def test_latency_is_learned_from_tokens_and_the_rest_is_congestion():
+    random, model = Random(1), LatencyModel()
+    for _ in range(500):
+        asked, made = random.randint(10, 5000), random.randint(1, 1000)
+        model.learn(asked, made, seconds(asked, made) * random.lognormvariate(0, 0.2))
+    model.pin()
+    for asked, made in ((200, 50), (4000, 20), (100, 900)):
+        assert abs(model.residual(asked, made, seconds(asked, made))) < 0.15
+        assert model.residual(asked, made, 3 * seconds(asked, made)) == pytest.approx(math.log(3), abs=0.15)
+
+
+def test_two_times_are_judged_by_the_same_measure():
+    model = LatencyModel()
+    for _ in range(100):
+        model.learn(100, 100, 1.0)
+    model.pin()
+    before = model.residual(100, 100, 2.0)
+    for _ in range(100):
+        model.learn(100, 100, 2.0)
+    assert model.residual(100, 100, 2.0) == pytest.approx(before, abs=0.1)
+    model.pin()
+    assert model.residual(100, 100, 2.0) < before - 0.1
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**5), st.floats(0, 10**4)), max_size=50))
+def test_nonsense_is_survived(observations):
+    model = LatencyModel()
+    for asked, made, took in observations:
+        model.learn(asked, made, took)
+        model.pin()
+        assert math.isfinite(model.residual(asked, made, took))
+
+
+def test_many_observations_do_not_wear_it_out():
+    random, model = Random(1), LatencyModel()
+    for number in range(50_000):
+        made = random.randint(1, 500) if number < 100 else 100
+        model.learn(200, made, seconds(200, made) * random.lognormvariate(0, 0.2))
+    model.pin()
+    assert abs(model.residual(200, 100, seconds(200, 100))) < 0.1
+
+
+def test_output_is_predicted_from_history_and_capped():
+    forecast = Forecast()
+    assert forecast.predict({}, 10).output == 256
+    for _ in range(200):
+        forecast.learn(Tokens(10, 256), 10, 40)
+    assert forecast.predict({}, 10).output == pytest.approx(40, rel=0.05)
+    assert forecast.predict({"max_tokens": 5}, 10).output == 5
+    assert forecast.predict({"max_tokens": 50, "max_completion_tokens": 7}, 10).output == 7
+    assert forecast.predict({"n": 3}, 10).output == pytest.approx(120, rel=0.05)
+    assert forecast.predict({"n": 3, "max_tokens": 5}, 10).output == 15
+    assert forecast.predict({"n": "3", "max_tokens": "x"}, 10).output == pytest.approx(40, rel=0.05)
+    assert forecast.predict({}, 10, generates=False).output == 0
+
+
+def test_estimates_of_the_input_are_corrected():
+    forecast = Forecast()
+    for _ in range(200):
+        predicted = forecast.predict({}, 100)
+        forecast.learn(predicted, 130, 10)
+    assert forecast.predict({}, 1000).input == pytest.approx(1300, rel=0.02)
+
+
+def test_what_varies_is_kept_in_reserve():
+    random, forecast = Random(1), Forecast()
+    for _ in range(500):
+        forecast.learn(Tokens(10, 256), 10, random.choice((50, 150)))
+    usual = forecast.predict({}, 10)
+    assert usual.output == pytest.approx(100, abs=25)
+    assert usual.spread == pytest.approx(50, abs=15)
+    capped = forecast.predict({"max_tokens": 110}, 10)
+    assert capped.output + capped.spread <= 110
