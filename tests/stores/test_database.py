@@ -17,8 +17,9 @@ from penstock.core.clock import SystemClock
 from penstock.core.errors import ConfigError, StoreError
 from penstock.stores.opening import open_store
 from penstock.stores.sql import sqlite
+from penstock.stores.sql.account_tables import metadata
 from penstock.stores.sql.database import MIGRATIONS, Database
-from penstock.stores.sql.tables import HEAD, metadata
+from penstock.stores.sql.tables import HEAD
 
 
 def ask(path, sql):

@@ -41,6 +41,9 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         stream=True,
         tags=("a", "ü"),
         metadata={"user": "7"},
+        key_id="key_1",
+        key=bytes(range(32)),
+        answer_bytes=512,
     )
     (call,) = await rows()
     ident = call.pop("id")
@@ -50,7 +53,8 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         "cache": "miss", "finish_reason": "stop", "input_tokens": 100, "output_tokens": 200, "cached_tokens": 0,
         "cache_write_tokens": 0, "reasoning_tokens": 10, "usage_source": "provider", "cost_pusd": 135_000_000,
         "cost_source": "provider", "saved_pusd": None, "first_token_us": 375_000, "duration_us": 500_000,
-        "attempts": 2, "tags": '["a","ü"]', "metadata": '{"user":"7"}',
+        "attempts": 2, "tags": '["a","ü"]', "metadata": '{"user":"7"}', "key_id": "key_1",
+        "cache_key": bytes(range(16)), "answer_bytes": 512,
     }  # fmt: skip
     first, second = await rows("attempts")
     assert (first["call_id"], first["position"], first["outcome"], first["cost_pusd"]) == (

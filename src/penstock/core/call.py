@@ -84,6 +84,7 @@ class Call(msgspec.Struct):
         degraded: Why the answer is not the best possible one, for `x-penstock-degraded`.
         usage: Tokens of the answer that was served, if known.
         finish_reason: Why the answer ended, if known.
+        answer_bytes: Size of the answer as the exact cache would hold it, if known.
         queued_s: Seconds it waited for providers' limits.
         quota: What the tenant may still use, if it has limits.
         footprint: The prompt as balancing sees it, once measured.
@@ -101,6 +102,7 @@ class Call(msgspec.Struct):
     degraded: list[str] = msgspec.field(default_factory=list)
     usage: Usage | None = None
     finish_reason: str | None = None
+    answer_bytes: int | None = None
     queued_s: float = 0.0
     quota: Quota | None = None
     footprint: Footprint | None = None

@@ -51,7 +51,8 @@ class Request(msgspec.Struct, frozen=True):
         include_usage: The client wants the usage chunk in the stream (`stream_options.include_usage`).
         stream_options: The client's other stream options, passed on.
         dialect: The wire dialect the client spoke, e.g. ``openai_chat``.
-        tenant: Who it is for. Nothing is shared between tenants.
+        tenant: Who it is for, a team of an organisation. Nothing is shared between tenants.
+        key_id: Which of the tenant's API keys asked; empty without one.
         tags: Labels for the record, from `x-penstock-tags`.
         metadata: Key-value pairs for the record, from `x-penstock-metadata`.
         cache: The client's caching directives.
@@ -76,6 +77,7 @@ class Request(msgspec.Struct, frozen=True):
     stream_options: dict[str, Any] | None = None
     dialect: str = "openai_chat"
     tenant: str = "default"
+    key_id: str = ""
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] | None = None
     cache: CacheDirectives = NO_DIRECTIVES

@@ -19,11 +19,12 @@ from penstock.stores.sql.tables import attempts, calls, first_id
 
 _encode = msgspec.json.Encoder().encode
 _NO_USAGE = (None, None, None, None, None, None)
+_KEY_BYTES = 16
 _CHUNK = 100
 """Rows made and inserted at a time, so that the interpreter is never held for long."""
 
-_Item = tuple[Call, str, str, str, bool, tuple[str, ...], Mapping[str, str] | None, float, str]
-"""Call, tenant, operation, model, stream, tags, metadata, duration, outcome: all but the body, which may be large."""
+_Item = tuple[Call, str, str, str, str, bool, tuple[str, ...], Mapping[str, str] | None, float, str]
+"""Call, tenant, key, operation, model, stream, tags, metadata, duration, outcome: all but the body, often large."""
 _Row = tuple[object, ...]
 
 
@@ -41,8 +42,8 @@ class SqlLedger:
     def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
         """Queue the rows of one finished call. Never waits, never raises."""
         item: _Item = (
-            call, request.tenant, request.operation, request.model, request.stream, request.tags, request.metadata,
-            duration_s, outcome,
+            call, request.tenant, request.key_id, request.operation, request.model, request.stream, request.tags,
+            request.metadata, duration_s, outcome,
         )  # fmt: skip
         self._put(self, item)
 
@@ -68,7 +69,7 @@ class SqlLedger:
         """Nobody waits; the writer counts what is lost."""
 
     def _add(self, item: _Item, answered: list[_Row], tried: list[_Row]) -> None:
-        call, tenant, operation, model, stream, tags, metadata, duration_s, outcome = item
+        call, tenant, key_id, operation, model, stream, tags, metadata, duration_s, outcome = item
         row_id = self._next_id(call.started_at)
         provider = provider_model = first_token = None
         cost: int | None = 0
@@ -88,6 +89,7 @@ class SqlLedger:
             outcome, call.cache, call.finish_reason, *_usage(call.usage), cost, source,
             None if saved is None else to_picodollars(saved), first_token, int(duration_s * 1e6), len(call.attempts),
             _encode(tags).decode() if tags else None, _encode(metadata).decode() if metadata else None,
+            key_id or None, None if call.key is None else call.key[:_KEY_BYTES], call.answer_bytes,
         ))  # fmt: skip
 
     def _next_id(self, started_at: float) -> int:

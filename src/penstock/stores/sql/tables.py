@@ -16,12 +16,14 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest revision in `penstock.stores.migrations`; a database that is there needs no migration tool to be imported."""
 
 metadata = MetaData()
@@ -68,9 +70,15 @@ calls = Table(
     Column("attempts", Integer, nullable=False),
     Column("tags", JSON),
     Column("metadata", JSON),
+    Column("key_id", Text),
+    Column("cache_key", LargeBinary(16)),
+    Column("answer_bytes", BigInteger),
     Index("calls_tenant", "tenant", "id"),
 )
-"""One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it."""
+"""One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it.
+
+``cache_key`` is the beginning of the exact cache's key, which tells whether two calls asked the same.
+"""
 
 attempts = Table(
     "attempts",
@@ -122,3 +130,55 @@ completions = Table(
     Index("completions_order", "tenant", "created", "id"),
 )
 """Completions asked for with ``store: true``; ``body`` is without the metadata."""
+
+usage_groups = Table(
+    "usage_groups",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("operation", String(32), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("cache", String(16), nullable=False),
+    Column("outcome", Text, nullable=False),
+    UniqueConstraint("tenant", "key_id", "model", "provider", "operation", "name", "tags", "cache", "outcome"),
+)
+"""What calls of a roll-up have in common; empty text where there is none.
+
+``name`` is what the client calls its operation (``x-penstock-operation``), ``tags`` a JSON array.
+"""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("span_s", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("group_id", Id, ForeignKey("usage_groups.id"), primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("input_tokens", "output_tokens", "cached_tokens")),
+    Column("cost_pusd", BigInteger, nullable=False),
+    Column("saved_pusd", BigInteger, nullable=False),
+    Column("priced", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("duration_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Sums of calls by hour (``span_s`` 3600) and, when the hours are old, by day (86400); ``start`` in epoch seconds."""
+
+usage_latencies = Table(
+    "usage_latencies",
+    metadata,
+    Column("span_s", Integer, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("group_id", Id, ForeignKey("usage_groups.id"), primary_key=True),
+    Column("kind", SmallInteger, primary_key=True),
+    Column("bucket", SmallInteger, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How many calls took how long, in logarithmic buckets; kind 0 is the duration, 1 the time to the first token."""
