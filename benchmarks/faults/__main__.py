@@ -1,4 +1,4 @@
-"""The fault matrix, a dead provider and clients that hang up: tables, and a last line of JSON."""
+"""The fault matrix, a dead provider, clients that hang up and kill -9: tables, and a last line of JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.faults import aborts, dead, running
+from benchmarks.faults import aborts, dead, restart, running
 from benchmarks.faults.reporting import page, summary
 from benchmarks.faults.running import Result
 from benchmarks.outcome import ROOT, finish
 
 CLOSED_MS = 250
 """The 99th percentile of the time until an upstream is hung up on may be this long."""
+RESTART_S = 2
+"""A gateway that was killed is ready again in this time, on a busy machine too."""
 PAGE = ROOT / "docs" / "reference" / "faults.md"
 
 
@@ -26,16 +28,19 @@ def main() -> int:
     parser.add_argument("--matrix", action="store_true", help="only the matrix")
     parser.add_argument("--dead", action="store_true", help="only 20,000 requests with one of two providers dead")
     parser.add_argument("--aborts", action="store_true", help="only 1,000 clients that hang up")
+    parser.add_argument("--restart", action="store_true", help="only starts after kill -9, with 50,000 answers at rest")
     parser.add_argument("--json", action="store_true", help="print no tables")
     parser.add_argument("--write", action="store_true", help="write all of it to docs/reference/faults.md")
     arguments = parser.parse_args()
     started = time.monotonic()
-    every = arguments.write or not (arguments.matrix or arguments.dead or arguments.aborts)
+    every = arguments.write or not (arguments.matrix or arguments.dead or arguments.aborts or arguments.restart)
     report = Report()
     if arguments.dead or every:
         report.dead()
     if arguments.aborts or every:
         report.aborts()
+    if arguments.restart or every:
+        report.restart()
     if arguments.matrix or every:
         result = report.matrix()
         if not arguments.json:
@@ -100,6 +105,23 @@ class Report:
         if p99 > CLOSED_MS:
             self.problems.append(f"LATE upstreams were closed after {p99} ms")
         self.problems += [f"LEAK {remark}" for remark in aborted.remarks]
+
+    def restart(self) -> None:
+        """Kill, and start again."""
+        found = restart.run()
+        self.count += found.starts
+        self.figures |= {
+            "restart_s": round(found.seconds, 2),
+            "restart_loaded_s": round(found.loaded_s, 2),
+            "restart_cpu_s": round(found.cpu_s, 2),
+        }
+        self.remarks.append(
+            f"After `kill -9`, with {restart.ROWS:,} answers and as many rows of the ledger in a log that was not "
+            f"written back:\nready again within {found.seconds:.1f} s of the start of the process (median), "
+            f"{found.loaded_s:.1f} s at worst with every core\nbusy with something else."
+        )
+        if found.loaded_s > RESTART_S:
+            self.problems.append(f"LATE a killed gateway was ready again after {found.loaded_s:.2f} s")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,8 @@ class _Server:
         self._lag = LoopLag()
 
     async def run(self) -> None:
+        # What is made at the start is kept to the end: looking for garbage in it only makes the start longer.
+        gc.disable()
         # Opened before uvicorn starts, so that a failing start is an exception here and not a line in a log.
         await self._client.open()
         settings = self._loaded.settings.server
@@ -146,9 +148,9 @@ class _Server:
         self._client.shared.tasks.spawn(asyncio.to_thread(import_module, "prometheus_client"), name="load the metrics")
         self._show(server)
         sys.setswitchinterval(_SWITCH_S)
-        gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE)
+        gc.enable()
         self._lag.start()
         try:
             await server.serve(sockets=[self._listening])
