@@ -681,3 +681,22 @@ async def test_who_is_cancelled_at_the_deadline_may_get_a_stale_answer():
     impatient.cancel()
     with pytest.raises(asyncio.CancelledError):
         await impatient
+
+
+async def test_a_store_that_hangs_does_not_keep_those_waiting_whose_time_is_over():
+    class Hanging(Store):
+        async def get(self, key):
+            await asyncio.Event().wait()
+
+    bench = Bench(Hanging(), ttl_s=100, stale_if_error_s=600, max_memory_bytes=0)
+    await bench.ask()
+    bench.clock.advance(110)
+    bench.upstream.gate = asyncio.Event()
+    task = asyncio.create_task(bench.cache(make_request(deadline=bench.clock.monotonic() + 5), bench.upstream))
+    await bench.clock.run(5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    bench.upstream.error, bench.upstream.gate = ProviderError("down", status_code=503), None
+    with pytest.raises(ProviderError, match="down"):
+        await bench.ask()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Literal
 
@@ -39,6 +40,7 @@ class Attempt(msgspec.Struct):
         cost_source: ``provider`` (price × reported usage), ``estimate`` (price × estimated usage), ``unknown`` (no
             price), ``none`` (nothing to pay: no answer, or a simulated provider).
         hedge: It was made beside another try because that one was late.
+        running: Its end is not noted yet; whoever notes it calls `end`.
     """
 
     provider: str
@@ -52,6 +54,20 @@ class Attempt(msgspec.Struct):
     cost_usd: Decimal | None = None
     cost_source: CostSource = "none"
     hedge: bool = False
+    running: bool = False
+    _then: list[Callable[[], None]] | None = None
+
+    def end(self) -> None:
+        """All is noted."""
+        self.running = False
+        if self._then is not None:
+            waiting, self._then = self._then, None
+            for then in waiting:
+                then()
+
+    def when_ended(self, then: Callable[[], None]) -> None:
+        """Call `then` at the end of a try that is `running`."""
+        self._then = [*(self._then or ()), then]
 
 
 class Footprint(msgspec.Struct, frozen=True, gc=False):
@@ -106,6 +122,14 @@ class Call(msgspec.Struct):
     queued_s: float = 0.0
     quota: Quota | None = None
     footprint: Footprint | None = None
+
+    @property
+    def running(self) -> Attempt | None:
+        """The first attempt whose end is not noted yet. One that was given up may take its time to be closed."""
+        for attempt in self.attempts:
+            if attempt.running:
+                return attempt
+        return None
 
     @property
     def served(self) -> Attempt | None:

@@ -48,7 +48,7 @@ class Attempts:
         if target is None:
             raise AssertionError("failover chooses a target before it is tried")
         started = self._clock.monotonic()
-        attempt = Attempt(target.provider, target.model, started, hedge=request.hedge)
+        attempt = Attempt(target.provider, target.model, started, hedge=request.hedge, running=True)
         request.call.attempts.append(attempt)
         limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
         try:
@@ -76,7 +76,8 @@ class Attempts:
         chars: int | None = None,
     ) -> None:
         """Complete the notes of an answer that has ended; `chars` of text came, or as many as the whole answer has."""
-        attempt.outcome = "ok" if error is None else _outcome(error)
+        given_up = attempt.outcome  # before it was closed
+        attempt.outcome = given_up or ("ok" if error is None else _outcome(error))
         if isinstance(error, ProviderError):
             error.provider = attempt.provider
         usage = response.usage
@@ -84,19 +85,23 @@ class Attempts:
             embeds = request.operation == "embeddings"
             usage = self._estimate(request, 0 if embeds else _chars(response) if chars is None else chars)
         self._charge(attempt, usage)
-        request.call.usage = usage
-        request.call.finish_reason = response.finish_reason
+        if not given_up:
+            request.call.usage = usage
+            request.call.finish_reason = response.finish_reason
+        attempt.end()
 
     def _unanswered(self, request: Request, attempt: Attempt, error: BaseException) -> None:
         attempt.duration_s = self._clock.monotonic() - attempt.started
-        attempt.outcome = _outcome(error)
+        outcome = _outcome(error)
         if isinstance(error, ProviderError):
             attempt.status_code = error.status_code
             error.provider = attempt.provider
         elif isinstance(error, asyncio.CancelledError):
             if request.late(self._clock.monotonic()):
-                attempt.outcome = _TIMEOUT
+                outcome = _TIMEOUT
             self._charge(attempt, self._estimate(request, 0))
+        attempt.outcome = attempt.outcome or outcome
+        attempt.end()
 
     def _charge(self, attempt: Attempt, usage: Usage) -> None:
         attempt.duration_s = self._clock.monotonic() - attempt.started

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -30,6 +31,8 @@ from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
 
 _NAME = "Penstock-Exact"
+_GRACE_S = 0.1
+"""How long the store may take to find a stale answer when the request's time may be over."""
 
 Known = tuple[bytes | None, Batch | None]
 """An answer's body and events, at least one of them."""
@@ -183,6 +186,14 @@ class ExactCache:
         self._entries.hold(entry, body, events)
         return body, events
 
+    async def _load_soon(self, entry: Entry) -> Known | None:
+        """As `_load`, but give up after `_GRACE_S`: the request's time may be over, and nothing else ends this wait."""
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                return await self._load(entry)
+        except TimeoutError:
+            return None
+
     def _drop(self, entry: Entry) -> None:
         if self._entries.find(entry.key) is entry:
             self._entries.remove(entry.key)
@@ -222,7 +233,7 @@ class ExactCache:
             return None
         known: Known | None = (entry.body, entry.events)
         if entry.held is None:
-            known = await self._load(entry)
+            known = await self._load_soon(entry)
         if known is None:
             return None
         request.call.degraded.append("stale-if-error")
@@ -254,9 +265,15 @@ class ExactCache:
             outcome = error.code
         finally:
             self._renewing.discard(entry.key)
-            if self._ledger is not None:
-                duration_s = self._clock.monotonic() - request.call.started
-                self._ledger.record(request, request.call, duration_s=duration_s, outcome=outcome)
+            self._record(request, self._clock.monotonic() - request.call.started, outcome)
+
+    def _record(self, request: Request, duration_s: float, outcome: str) -> None:
+        """As `penstock.layers.record.Record` does, when all attempts have ended."""
+        running = request.call.running
+        if running is not None:
+            running.when_ended(partial(self._record, request, duration_s, outcome))
+        elif self._ledger is not None:
+            self._ledger.record(request, request.call, duration_s=duration_s, outcome=outcome)
 
     async def _fetch(self, request: Request, inner: Handler, entry: Entry) -> None:
         response = await inner(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from penstock.abc import Ledger
 from penstock.core.call import TEMPLATE
@@ -37,8 +38,15 @@ class Record:
     def finish(self, request: Request, how: str) -> None:
         """Record one call that has ended."""
         self._metrics.active -= 1
+        self._write(request, self._clock.monotonic() - request.call.started, how)
+
+    def _write(self, request: Request, duration_s: float, how: str) -> None:
+        """Write the call down, when all of its attempts have ended: nobody may have waited for one to be closed."""
         call = request.call
-        duration_s = self._clock.monotonic() - call.started
+        running = call.running
+        if running is not None:
+            running.when_ended(partial(self._write, request, duration_s, how))
+            return
         self._metrics.finished(request, call, duration_s, how)
         self._ledger.record(request, call, duration_s=duration_s, outcome=how)
 

@@ -47,7 +47,7 @@ class Book:
         """Keep one finished call."""
         if duration_s < 0:
             raise AssertionError(f"{call.id} took {duration_s} s")
-        self.rows.append(Row(request, call, outcome, sum(not each.outcome for each in call.attempts)))
+        self.rows.append(Row(request, call, outcome, sum(each.running for each in call.attempts)))
 
     async def flush(self) -> None:
         """Nothing is ever waiting."""

@@ -40,8 +40,7 @@ def _once(world: World) -> Iterator[str]:
         if asked is not None and asked.result in ("cancelled", "left") and row.outcome == "internal_error":
             yield f"{row.call.id} was {asked.result}, but recorded as {row.outcome}"
         yield from (f"{row.call.id}: an attempt without an end" for each in row.attempts if not each.outcome)
-        # A second cancellation cuts short the wait for what the first one ends.
-        if row.open_attempts and not world.slow and not (asked is not None and asked.result == "cancelled"):
+        if row.open_attempts:
             yield f"{row.call.id} was recorded before {row.open_attempts} of its attempts had ended"
     attempts = Counter(each.provider for row in world.book.rows for each in row.attempts)
     sent = Counter(each.provider for each in world.journal)
