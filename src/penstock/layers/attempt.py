@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.core.call import Attempt, CostSource
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError, ProviderError
+from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
 from penstock.core.request import Request
@@ -96,6 +96,8 @@ class Attempts:
         if isinstance(error, ProviderError):
             attempt.status_code = error.status_code
             error.provider = attempt.provider
+        elif isinstance(error, InvalidRequest):  # the provider has no words for it, so nothing was sent
+            request.call.attempts.remove(attempt)
         elif isinstance(error, asyncio.CancelledError):
             if request.late(self._clock.monotonic()):
                 outcome = _TIMEOUT

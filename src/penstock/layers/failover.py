@@ -8,7 +8,7 @@ from random import Random
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.errors import ProviderError, TargetBusy
+from penstock.core.errors import InvalidRequest, ProviderError, TargetBusy
 from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -43,7 +43,8 @@ class Failover:
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer from the first target that can, or raise what `sum_up` makes of their errors.
 
-        An error that no other target could avoid, such as a malformed request, is raised at once and unchanged.
+        An error that no other target could avoid, such as a malformed request, is raised at once and unchanged. What
+        one provider has no words for another may have; if none of them has, the first one's objection is raised.
         """
         route = request.route
         if route is None:
@@ -58,6 +59,8 @@ class Failover:
             if not error.elsewhere:
                 raise
             return await self._elsewhere(request, inner, targets, {targets[0]: error}, {})
+        except InvalidRequest as error:
+            return await self._elsewhere(request, inner, targets, {}, {}, error)
         except TargetBusy as error:
             return await self._elsewhere(request, inner, targets, {}, {targets[0]: error})
 
@@ -68,6 +71,7 @@ class Failover:
         targets: Sequence[Target],
         failures: dict[Target, ProviderError],
         busy: dict[Target, TargetBusy],
+        objection: InvalidRequest | None = None,
     ) -> Response:
         try:
             for target in self._remaining(request, targets, busy):
@@ -75,16 +79,20 @@ class Failover:
                     return await inner(_replace(request, target=target))
                 except TargetBusy as error:
                     busy[target] = error
+                except InvalidRequest as error:
+                    objection = objection or error
                 except ProviderError as error:
                     if not error.elsewhere:
                         raise
                     failures.pop(target, None)
                     failures[target] = error
-            if not failures:
-                raise next(iter(busy.values()))
-            raise sum_up(request.model, failures)
+            if failures:
+                raise sum_up(request.model, failures)
+            if objection is not None and not busy:
+                raise objection
+            raise next(iter(busy.values()))
         finally:
-            del failures, busy  # the errors' tracebacks refer to this frame
+            del failures, busy, objection  # the errors' tracebacks refer to this frame
 
     def _remaining(
         self, request: Request, targets: Sequence[Target], busy: Mapping[Target, TargetBusy]
