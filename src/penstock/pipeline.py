@@ -24,17 +24,18 @@ from penstock.abc import Connected, ModelInfo, Provider
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.errors import PenstockError, ProviderError
+from penstock.core.errors import ConfigError, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import HedgeTerms, Target
 from penstock.core.tasks import TaskGroup
 from penstock.core.usage import Usage
+from penstock.insight.suggesting import Suggestions, suggest
 from penstock.layers.attempt import Attempts
 from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
-from penstock.layers.concurrency import Doors, concurrency_of
+from penstock.layers.concurrency import ProviderDoors, concurrency_of
 from penstock.layers.deadline import Deadline
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
@@ -52,7 +53,7 @@ from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
 from penstock.routing.hedging import Hedging
 from penstock.routing.table import RouteTable, Rule
-from penstock.stores.opening import Stores, open_store
+from penstock.stores.opening import MEMORY, Stores, open_store
 from penstock.stores.sql.reports import RecentCall as RecentCall
 from penstock.stores.sql.reports import UsageLine as UsageLine
 from penstock.stores.sql.reports import UsageReport as UsageReport
@@ -87,7 +88,7 @@ class Shared:
         self.pricer = Pricer(clock)
         self.hedging = Hedging()
         self.balancer = Balancer(clock, self.random, estimate_request_tokens)
-        self.doors = Doors(clock)
+        self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
         self._closing = AsyncExitStack()
 
@@ -412,6 +413,32 @@ class _Leave:
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self._pipeline._leave()
+
+
+def suggestions(
+    settings: Settings, *, days: float, most: int = 200_000, said: Callable[[str], None] = lambda _: None
+) -> Suggestions:
+    """Replay the newest calls of the ledger under other settings.
+
+    Args:
+        settings: What is in force; names the store.
+        days: How far back to look.
+        most: How many calls to look at.
+        said: Told of each replay before it begins.
+
+    Raises:
+        ConfigError: There is no ledger that could be read.
+        StoreError: It cannot be read.
+    """
+    if settings.store.url == MEMORY:
+        raise ConfigError("store.url is memory:, which keeps no record; set it to sqlite:///FILE", key="store.url")
+    from penstock.stores.sql.facts import read_facts  # noqa: PLC0415 - SQLAlchemy, which not every store needs
+
+    said("reading the ledger")
+    facts = read_facts(settings.store.url, days=days, most=most)
+    kinds = {provider.name: provider.kind for provider in settings.providers}
+    pricer = Pricer()
+    return suggest(facts, settings, lambda name, model, usage: pricer.cost(kinds[name], model, usage), said)
 
 
 def rules(settings: Settings) -> list[Rule]:

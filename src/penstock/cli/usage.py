@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from penstock.cli.output import config_option, emit, json_option, show_table
+from penstock.cli.suggest import suggest
 from penstock.config.loader import load
 from penstock.pipeline import RecentCall, UsageLine, usage_report
 
@@ -24,12 +25,17 @@ RECENT = ("time", "request", "tenant", "model", "provider", "outcome", "cache", 
               help="Split by model, tenant, provider, cache, tag and outcome, or by some of them.")  # fmt: skip
 @click.option("--recent", default=0, metavar="N", type=click.IntRange(min=0), help="Also list the N newest calls.")
 @json_option
-def usage(config: str | None, store: str | None, days: float, by: str, recent: int, as_json: bool) -> None:
+@click.pass_context
+def usage(
+    ctx: click.Context, config: str | None, store: str | None, days: float, by: str, recent: int, as_json: bool
+) -> None:
     """Show what was asked, answered, saved and spent.
 
     A server may be running meanwhile. Costs are published prices times tokens, exactly; what has no published price is
     counted as "price unknown" and is not in the sum.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     url = store or load(config, probe=False).settings.store.url
     names = tuple(name for name in (part.strip() for part in by.split(",")) if name)
     report = usage_report(url, days=days, by=names, recent=recent)
@@ -93,3 +99,6 @@ def _time(seconds: float | None) -> str | None:
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+usage.add_command(suggest)

@@ -1,0 +1,76 @@
+"""Calls of the ledger, for replaying them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.errors import ConfigError
+from penstock.insight.facts import Fact
+from penstock.stores.sql import queries, sqlite
+from penstock.stores.sql.tables import calls, first_id
+
+_COLUMNS = (
+    calls.c.started_at, calls.c.tenant, calls.c.operation, calls.c.model, calls.c.provider, calls.c.provider_model,
+    calls.c.stream, calls.c.outcome, calls.c.cache, calls.c.finish_reason, calls.c.input_tokens, calls.c.output_tokens,
+    calls.c.cached_tokens, calls.c.cost_pusd, calls.c.cost_source, calls.c.saved_pusd, calls.c.duration_us,
+    calls.c.attempts, calls.c.cache_key, calls.c.answer_bytes, calls.c.tags, calls.c.metadata,
+)  # fmt: skip
+
+
+def read_facts(
+    url: str, *, days: float, most: int, tenant: str | None = None, clock: Clock | None = None
+) -> list[Fact]:
+    """Return the newest calls of the last `days`, at most so many, oldest first.
+
+    Args:
+        url: The store's URL.
+        days: How far back to look.
+        most: How many to return.
+        clock: Says when now is; by default the machine's.
+
+    Raises:
+        ConfigError: The URL cannot be used, or there is no such file yet.
+        StoreError: The file cannot be read.
+    """
+    since = (clock or SystemClock()).wall() - days * 86_400
+    statement = select(*_COLUMNS).where(calls.c.id >= first_id(since)).order_by(calls.c.id.desc()).limit(most)
+    path = sqlite.file_of(url)
+    if not os.path.exists(path):
+        raise ConfigError(f"there is no {path} yet; it is made by the first `penstock serve`", key="store.url")
+    with queries.reading(path) as connection:
+        found = [_fact(row) for row in connection.execution_options(yield_per=5_000).execute(statement)]
+    found.reverse()
+    return found
+
+
+def _fact(row: Sequence[Any]) -> Fact:
+    (at, tenant, operation, model, provider, provider_model, stream, outcome, cache, finish_reason, given, made, cached,
+     cost, source, saved, duration, attempts, key, size, tags, metadata) = row  # fmt: skip
+    return Fact(
+        at=at / 1e6,
+        tenant=tenant,
+        operation=operation,
+        model=model,
+        provider=provider or "",
+        provider_model=provider_model or "",
+        stream=stream,
+        outcome=outcome,
+        cache=cache,
+        finish_reason=finish_reason,
+        input_tokens=given or 0,
+        output_tokens=made or 0,
+        cached_tokens=cached or 0,
+        cost_pusd=None if source == "unknown" else cost,
+        saved_pusd=saved,
+        seconds=duration / 1e6,
+        attempts=attempts,
+        key=key or b"",
+        answer_bytes=size or 0,
+        tags=tuple(tags or ()),
+        name=(metadata or {}).get("operation", ""),
+    )
