@@ -22,9 +22,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def read_facts(
-    url: str, *, days: float, most: int, tenant: str | None = None, clock: Clock | None = None
-) -> list[Fact]:
+def read_facts(url: str, *, days: float, most: int, clock: Clock | None = None) -> list[Fact]:
     """Return the newest calls of the last `days`, at most so many, oldest first.
 
     Args:
