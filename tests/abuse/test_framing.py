@@ -184,6 +184,23 @@ def test_http_1_0(abused):
         assert wire.closed()
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("fields", [b"", b"connection: keep-alive\r\n"])
+def test_a_stream_for_http_1_0_ends_with_the_connection(abused, fields, known):
+    """It knows no chunks (RFC 9112 sections 6.1 and 7.1)."""
+    newer = abused.question(f"an old client {fields} {known}", stream=True)
+    expected = abused.ask(newer)[2] if known else None
+    with abused.wire() as wire:
+        wire.send(newer.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n" + fields))
+        head, _, body = wire.file.read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close" in head
+    assert b"transfer-encoding" not in head
+    assert body.startswith(b"data: {")
+    assert body.endswith(b"}\n\ndata: [DONE]\n\n")
+    assert expected in (None, body)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from penstock.testing import UpstreamServer, chunks, sse_reply
+from penstock.testing import UpstreamServer, chunks, faults, json_reply, sse_reply
 
 CONFIG = """\
 providers: [{{name: sim, kind: simulated, latency: {{first_token_s: 0.05, tokens_per_s: TOKENS}}}}]
@@ -104,6 +104,28 @@ store: {{url: "memory:"}}
         assert b"shutting_down" in rest
         assert b"[DONE]" not in rest
         assert await asyncio.to_thread(gateway.process.wait, 10) == 0
+
+
+async def test_other_routes_that_are_cut_off_say_so_in_the_same_shape(make_gateway, connect):
+    config = """\
+providers: [{{name: up, kind: openai-compatible, base_url: "ORIGIN/v1"}}]
+models: [{{name: fast, targets: [{{provider: up, model: m}}]}}]
+server: {{drain_s: 0.3}}
+store: {{url: "memory:"}}
+"""
+    async with UpstreamServer(faults.slow_head(json_reply({}), 10.0)) as upstream:
+        gateway = make_gateway(config.replace("ORIGIN", upstream.origin))
+        connection = connect(gateway)
+        connection.request("GET", "/v1/models", headers={"x-request-id": "req-listing"})
+        await upstream.wait_until(lambda: bool(upstream.invoice))
+        terminate(gateway)
+        reply = await asyncio.to_thread(connection.getresponse)
+        error = json.loads(reply.read())["error"]
+        assert (reply.status, error["code"], error["type"]) == (503, "shutting_down", "server_error")
+        assert reply.headers["x-request-id"] == "req-listing"
+        assert reply.headers["content-type"] == "application/json"
+        assert await asyncio.to_thread(gateway.process.wait, 10) == 0
+    assert "Traceback" not in (gateway.folder / "gateway.log").read_text()
 
 
 def test_idle_connections_are_closed_and_no_others_accepted(make_gateway, connect):

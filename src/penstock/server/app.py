@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from starlette.applications import Starlette
@@ -15,8 +16,8 @@ from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.server import controls
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, render
-from penstock.server.http import ClientGone, Receive, Scope, Send
-from penstock.server.lifecycle import Lifecycle
+from penstock.server.http import ClientGone, Message, Receive, Scope, Send, send_error
+from penstock.server.lifecycle import Lifecycle, shutting_down
 from penstock.server.openai import ModelRoute
 from penstock.server.ops import Operations
 from penstock.server.stored import Keeper, StoredCompletions
@@ -59,9 +60,25 @@ class Gateway:
             if route is not None and scope["method"] == "POST":
                 await route(scope, receive, send)
             else:
-                await self._cold(scope, receive, send)
+                await self._seldom(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
+
+    async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by Starlette, which knows nothing of the end of the grace."""
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._cold(scope, receive, noted)
+        except asyncio.CancelledError:
+            if started or not self.lifecycle.ending:
+                raise
+            await send_error(send, shutting_down(), controls.request_id(controls.pick(scope["headers"])))
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -1,7 +1,8 @@
-"""A request's cycle on a hot route: uvicorn's, with a send that writes the head together with the first of the body."""
+"""Requests' cycles: uvicorn's, with other ways to send a response."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -10,7 +11,10 @@ _CLOSE = (b"connection", b"close")
 
 
 class LeanCycle(RequestResponseCycle):
-    """For responses that this project makes itself: their header fields need no checking, and come lower-case."""
+    """On a hot route: the head is written together with the first of the body.
+
+    For responses that this project makes itself: their header fields need no checking, and come lower-case.
+    """
 
     _start: Any = None
 
@@ -55,3 +59,23 @@ class LeanCycle(RequestResponseCycle):
         if self.chunked_encoding:
             fields.append((b"transfer-encoding", b"chunked"))
         return b"%b%b\r\n" % (STATUS_LINE[start["status"]], b"".join([b"%b: %b\r\n" % field for field in fields]))
+
+
+def until_close(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
+    """Return a `send` for a client of HTTP/1.0, which knows no chunks (RFC 9112 sections 6.1 and 7.1).
+
+    A body whose length is not known ends with the connection, so `cycle` must not be one to keep it.
+    """
+    sized = True
+
+    async def send(message: Any) -> None:  # noqa: ANN401 as above
+        nonlocal sized
+        if message["type"] == "http.response.start":
+            sized = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if not sized:
+                cycle.chunked_encoding = False
+        elif not sized:
+            cycle.expected_content_length = len(message.get("body", b""))
+        await RequestResponseCycle.send(cycle, message)
+
+    return send

@@ -61,6 +61,7 @@ class EarlyProtocol(GuardedProtocol):
         parser = self.parser
         return (
             not waiting
+            and not self._old
             and not self.expect_100_continue
             and parser.get_method() == b"POST"
             and bool(parser.should_keep_alive())

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from penstock.config.settings import ServerSettings
 from penstock.core.errors import InvalidRequest, PenstockError, Refused
 from penstock.server import controls
+from penstock.server.cycle import until_close
 from penstock.server.errors import INTERNAL, render
 from penstock.server.heads import CHECKED, Fields, check_head, invalid
 from penstock.server.watchman import Watchman
@@ -63,6 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _pieces = 0
     _accepted = False
     _checked: object = None
+    _old = False
+    """The request is of HTTP/1.0."""
     _exit: _Exit
     _refusal: PenstockError | None = None
     _fault: PenstockError | None = None
@@ -140,8 +143,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._accepted = True
         cycle: Any = self.cycle
         cycle.transport = self._exit
-        if self.parser.should_upgrade():
+        if self._old or self.parser.should_upgrade():
             cycle.keep_alive = False
+        if self._old:
+            cycle.send = until_close(cycle)
 
     def on_body(self, body: bytes) -> None:
         """Hand it on; if it was answered already, drop it."""
@@ -279,11 +284,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _check(self, fields: Fields) -> None:
         parser = self.parser
+        version = parser.get_http_version()
         try:
-            check_head(self.url, parser.get_method(), parser.get_http_version(), fields)
+            check_head(self.url, parser.get_method(), version, fields)
         except InvalidRequest as error:
             raise self._noted(error) from None
-        self._checked = (self.url, fields) if len(fields) == 1 else None
+        self._old = version == "1.0"
+        self._checked = (self.url, fields) if len(fields) == 1 and not self._old else None
 
 
 class _Exit:
