@@ -109,3 +109,24 @@ async def test_memory_forgets_the_oldest_beyond_its_limit(monkeypatch):
     for number in range(3):
         await store.create("a", completion(number), [])
     assert [each["id"] for each in (await store.list("a", **ALL))[0]] == ["chatcmpl-1", "chatcmpl-2"]
+
+
+async def test_memory_forgets_the_oldest_beyond_its_bytes(monkeypatch):
+    monkeypatch.setattr(memory, "COMPLETION_BYTES", 1000)
+    store = memory.MemoryCompletionStore()
+
+    async def kept():
+        return [row["id"] for row in (await store.list("a", **ALL))[0]]
+
+    question = [{"role": "user", "content": "x" * 300}]
+    for number in range(4):
+        await store.create("a", completion(number), question)
+    assert await kept() == ["chatcmpl-2", "chatcmpl-3"]
+    await store.create("a", completion(5), [{"role": "user", "content": "x" * 1000}])
+    assert await kept() == ["chatcmpl-2", "chatcmpl-3"], "one that never fits takes no other's place"
+    for _ in range(5):
+        await store.create("a", completion(3), question)
+    assert await kept() == ["chatcmpl-2", "chatcmpl-3"], "one that is replaced takes its place once"
+    await store.delete("a", "chatcmpl-2")
+    await store.create("a", completion(6), question)
+    assert await kept() == ["chatcmpl-3", "chatcmpl-6"]

@@ -56,6 +56,22 @@ def test_requests_attempts_tokens_and_costs_are_counted():
     assert value(found, "penstock_saved_usd_total") == 0.25
 
 
+def test_retries_are_told_from_failover_and_hedges():
+    metrics = Metrics()
+    elsewhere = Attempt("q", "gpt", 0.0, outcome="ok")
+    for attempts in (
+        [attempt(), attempt(), attempt()],
+        [attempt(), elsewhere],
+        [attempt(), attempt(model="other")],
+        [attempt(), attempt(hedge=True)],
+        [attempt(), elsewhere, elsewhere],
+    ):
+        finish(metrics, request(attempts=attempts))
+    found = samples(metrics)
+    assert value(found, "penstock_retries_total", provider="p") == 2
+    assert value(found, "penstock_retries_total", provider="q") == 1
+
+
 def test_times_fall_into_buckets():
     metrics = Metrics()
     for seconds in (0.0005, 0.001, 0.3, 1000.0):

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from penstock.abc import StoredAnswer
 from penstock.core.call import Call
 from penstock.core.errors import InvalidRequest
@@ -13,6 +15,8 @@ from penstock.core.request import Request
 
 RECENT = 1000
 COMPLETIONS = 1000
+COMPLETION_BYTES = 64 * 1024 * 1024
+"""Most bytes of stored completions and the messages they answered, as JSON without the metadata, which has limits."""
 
 
 class MemoryCacheStore:
@@ -68,39 +72,56 @@ class MemoryLedger:
 
 
 class _Kept(NamedTuple):
-    body: dict[str, Any]
-    messages: list[dict[str, Any]]
+    """One completion; what may be large is JSON, whose size is known."""
+
+    position: tuple[int, str]
+    model: object
+    metadata: dict[str, str]
+    body: bytes
+    messages: bytes
 
     @property
-    def position(self) -> tuple[int, str]:
-        return int(self.body.get("created") or 0), self.body["id"]
+    def size(self) -> int:
+        return len(self.body) + len(self.messages)
+
+    def read(self) -> dict[str, Any]:
+        return {**msgspec.json.decode(self.body), "metadata": dict(self.metadata)}
 
 
 class MemoryCompletionStore:
-    """Keeps the `COMPLETIONS` stored last, of all tenants together."""
+    """Keeps the completions stored last, `COMPLETIONS` and `COMPLETION_BYTES` of all tenants together."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._size = 0
 
     async def create(self, tenant: str, completion: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> None:
         """Keep `completion` and the messages it answered; replaces one of the same id."""
         ident = completion["id"]
-        numbered = [{**message, "id": f"{ident}-{index}"} for index, message in enumerate(messages)]
-        body = {**completion, "metadata": dict(completion.get("metadata") or {})}
-        self._kept.pop((tenant, ident), None)
-        self._kept[tenant, ident] = _Kept(body, numbered)
-        if len(self._kept) > COMPLETIONS:
-            del self._kept[next(iter(self._kept))]
+        kept = _Kept(
+            position=(int(completion.get("created") or 0), ident),
+            model=completion.get("model"),
+            metadata=dict(completion.get("metadata") or {}),
+            body=msgspec.json.encode({name: value for name, value in completion.items() if name != "metadata"}),
+            messages=msgspec.json.encode([{**each, "id": f"{ident}-{index}"} for index, each in enumerate(messages)]),
+        )
+        self._drop((tenant, ident))
+        if kept.size > COMPLETION_BYTES:
+            return
+        while self._kept and (len(self._kept) >= COMPLETIONS or self._size + kept.size > COMPLETION_BYTES):
+            self._drop(next(iter(self._kept)))
+        self._kept[tenant, ident] = kept
+        self._size += kept.size
 
     async def retrieve(self, tenant: str, completion_id: str) -> dict[str, Any] | None:
         """Return the completion, or None."""
         kept = self._kept.get((tenant, completion_id))
-        return None if kept is None else dict(kept.body)
+        return None if kept is None else kept.read()
 
     async def messages(self, tenant: str, completion_id: str) -> list[dict[str, Any]] | None:
         """Return the messages it answered, each with an ``id``, oldest first; None when there is no such completion."""
         kept = self._kept.get((tenant, completion_id))
-        return None if kept is None else [dict(message) for message in kept.messages]
+        return None if kept is None else msgspec.json.decode(kept.messages)
 
     async def list(
         self, tenant: str, *, after: str | None, limit: int, order: str, model: str | None, metadata: Mapping[str, str]
@@ -114,9 +135,7 @@ class MemoryCompletionStore:
         found = [
             kept
             for (owner, _), kept in self._kept.items()
-            if owner == tenant
-            and (model is None or kept.body.get("model") == model)
-            and metadata.items() <= kept.body["metadata"].items()
+            if owner == tenant and (model is None or kept.model == model) and metadata.items() <= kept.metadata.items()
         ]
         if after is not None:
             last = self._kept.get((tenant, after))
@@ -125,16 +144,22 @@ class MemoryCompletionStore:
             edge = last.position
             found = [kept for kept in found if (kept.position < edge if down else kept.position > edge)]
         found.sort(key=lambda kept: kept.position, reverse=down)
-        return [dict(kept.body) for kept in found[:limit]], len(found) > limit
+        return [kept.read() for kept in found[:limit]], len(found) > limit
 
     async def update(self, tenant: str, completion_id: str, metadata: Mapping[str, str]) -> dict[str, Any] | None:
         """Replace the metadata; return the completion, or None."""
         kept = self._kept.get((tenant, completion_id))
         if kept is None:
             return None
-        kept.body["metadata"] = dict(metadata)
-        return dict(kept.body)
+        kept = self._kept[tenant, completion_id] = kept._replace(metadata=dict(metadata))
+        return kept.read()
 
     async def delete(self, tenant: str, completion_id: str) -> bool:
         """Remove it; False when there is none."""
-        return self._kept.pop((tenant, completion_id), None) is not None
+        return self._drop((tenant, completion_id))
+
+    def _drop(self, key: tuple[str, str]) -> bool:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._size -= kept.size
+        return kept is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from penstock.core.call import Call
+from penstock.core.call import Attempt, Call
 from penstock.core.request import Request
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Metrics:
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._first_tokens: dict[tuple[str, str], Histogram] = {}
         self._attempts: dict[tuple[str, str], int] = {}
+        self._retries: dict[tuple[str], int] = {}
         self._tokens: dict[tuple[str, str, str], int] = {}
         self._costs: dict[str, Decimal] = {}
         self._saved = Decimal(0)
@@ -87,6 +88,17 @@ class Metrics:
             if attempt.usage is not None:
                 self._count_tokens(attempt.provider, "input", attempt.usage.source, attempt.usage.input_tokens)
                 self._count_tokens(attempt.provider, "output", attempt.usage.source, attempt.usage.output_tokens)
+
+        if len(call.attempts) > 1:
+            self._count_retries(call.attempts)
+
+    def _count_retries(self, attempts: list[Attempt]) -> None:
+        tried = set()
+        for attempt in attempts:
+            target = attempt.provider, attempt.model
+            if target in tried and not attempt.hedge:
+                self._retries[attempt.provider,] = self._retries.get((attempt.provider,), 0) + 1
+            tried.add(target)
 
     def _attempted(
         self, provider: str, model: str, outcome: str, first_token_s: float | None, cost: Decimal | None
@@ -146,6 +158,8 @@ class Metrics:
             self._first_tokens,
         )
         yield counter("penstock_attempts", "Upstream attempts.", ["provider", "outcome"], self._attempts.items())
+        yield counter("penstock_retries", "Attempts on a target that had failed for the same request.", ["provider"],
+                      self._retries.items())  # fmt: skip
         yield counter("penstock_tokens", "Tokens, by how they are known.", ["provider", "direction", "source"],
                       self._tokens.items())  # fmt: skip
         cost = CounterMetricFamily("penstock_cost_usd", "Cost of attempts whose price is known.", labels=["provider"])
