@@ -78,6 +78,8 @@ def open_store(url: str, clock: Clock) -> Stores:
     from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
     from penstock.stores.sql.ledger import SqlLedger  # noqa: PLC0415 - see above
+    from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
-    return Stores(SqlCacheStore(database), SqlLedger(database), SqlCompletionStore(database), database)
+    ledger = SqlLedger(database, [Rollup(database.engine)])
+    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), database)

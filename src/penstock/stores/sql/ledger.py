@@ -16,9 +16,11 @@ from penstock.core.usage import Usage
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.sqlite import Insert
 from penstock.stores.sql.tables import attempts, calls, first_id
+from penstock.stores.sql.tally import CallRow, Tally
 
 _encode = msgspec.json.Encoder().encode
-_NO_USAGE = (None, None, None, None, None, None)
+_Tokens = tuple[int | None, int | None, int | None, int | None, int | None, str | None]
+_NO_USAGE: _Tokens = (None, None, None, None, None, None)
 _KEY_BYTES = 16
 _CHUNK = 100
 """Rows made and inserted at a time, so that the interpreter is never held for long."""
@@ -29,10 +31,14 @@ _Row = tuple[object, ...]
 
 
 class SqlLedger:
-    """`penstock.abc.Ledger` in a database; a duplicate `Call.id` is another row, never a lost one."""
+    """`penstock.abc.Ledger` in a database; a duplicate `Call.id` is another row, never a lost one.
 
-    def __init__(self, database: Database) -> None:
+    What is in `tallies` is told of each row in the transaction that inserts it.
+    """
+
+    def __init__(self, database: Database, tallies: Sequence[Tally] = ()) -> None:
         self._database = database
+        self._tallies = tallies
         self._put = database.writer.put
         self._calls = Insert(calls, database.engine, rows=_CHUNK)
         self._attempts = Insert(attempts, database.engine, rows=_CHUNK)
@@ -57,18 +63,22 @@ class SqlLedger:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread."""
+        written: list[CallRow] = []
         for start in range(0, len(items), _CHUNK):
-            answered: list[_Row] = []
+            answered: list[CallRow] = []
             tried: list[_Row] = []
             for item in items[start : start + _CHUNK]:
                 self._add(item, answered, tried)
             self._calls.run(connection, answered)
             self._attempts.run(connection, tried)
+            written += answered
+        for tally in self._tallies:
+            tally.tally(connection, written)
 
     def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
         """Nobody waits; the writer counts what is lost."""
 
-    def _add(self, item: _Item, answered: list[_Row], tried: list[_Row]) -> None:
+    def _add(self, item: _Item, answered: list[CallRow], tried: list[_Row]) -> None:
         call, tenant, key_id, operation, model, stream, tags, metadata, duration_s, outcome = item
         row_id = self._next_id(call.started_at)
         provider = provider_model = first_token = None
@@ -84,7 +94,7 @@ class SqlLedger:
             if served.first_token_s is not None:
                 first_token = int((served.started - call.started + served.first_token_s) * 1e6)
         saved = call.saved_usd
-        answered.append((
+        answered.append(CallRow(
             row_id, call.id, int(call.started_at * 1e6), tenant, operation, model, provider, provider_model, stream,
             outcome, call.cache, call.finish_reason, *_usage(call.usage), cost, source,
             None if saved is None else to_picodollars(saved), first_token, int(duration_s * 1e6), len(call.attempts),
@@ -117,7 +127,7 @@ def _attempt_row(call_id: int, position: int, attempt: Attempt, cost: int | None
     )  # fmt: skip
 
 
-def _usage(usage: Usage | None) -> _Row:
+def _usage(usage: Usage | None) -> _Tokens:
     if usage is None:
         return _NO_USAGE
     return (

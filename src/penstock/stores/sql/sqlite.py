@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Column, Table, TableValuedAlias, create_engine, event, func, insert
 from sqlalchemy.dialects import sqlite
@@ -149,6 +151,18 @@ def replacing(table: Table) -> dml.Insert:
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)
 
 
+def adding(table: Table) -> dml.Insert:
+    """Make an INSERT that adds its values to those of the row of the same primary key."""
+    statement = sqlite.insert(table)
+    sums = {column.name: column + statement.excluded[column.name] for column in table.columns if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
+
+
+def if_new(table: Table, names: Sequence[str]) -> dml.Insert:
+    """Make an INSERT of the columns `names` that does nothing when it would repeat what must be unique."""
+    return sqlite.insert(table).values(dict.fromkeys(names)).on_conflict_do_nothing()
+
+
 class Insert:
     """An INSERT compiled once, for one row and for `rows` at a time.
 
@@ -156,14 +170,16 @@ class Insert:
     rows are cheaper, and disturb the threads that serve requests less, than a statement a row.
     """
 
-    def __init__(self, table: Table, engine: Engine, *, replace: bool = False, rows: int = 100) -> None:
+    def __init__(
+        self, table: Table, engine: Engine, *, replace: bool = False, add: bool = False, rows: int = 100
+    ) -> None:
         self._rows = rows
-        statement = replacing(table) if replace else insert(table)
+        statement = adding(table) if add else replacing(table) if replace else insert(table)
         one = dict.fromkeys(column.name for column in table.columns)
         self._one = str(statement.values(one).compile(engine))
         self._many = str(statement.values([one] * rows).compile(engine))
 
-    def run(self, connection: Connection, rows: list[tuple[object, ...]]) -> None:
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert `rows`, whose values are the driver's own, in the order of the table's columns."""
         start, size = 0, self._rows
         while len(rows) - start >= size:
@@ -171,4 +187,4 @@ class Insert:
             connection.exec_driver_sql(self._many, values)
             start += size
         if start < len(rows):
-            connection.exec_driver_sql(self._one, rows[start:])
+            connection.exec_driver_sql(self._one, list(rows[start:]))

@@ -161,6 +161,7 @@ usage = Table(
     Column("attempts", BigInteger, nullable=False),
     *(Column(name, BigInteger, nullable=False) for name in ("input_tokens", "output_tokens", "cached_tokens")),
     Column("cost_pusd", BigInteger, nullable=False),
+    Column("estimated_pusd", BigInteger, nullable=False),
     Column("saved_pusd", BigInteger, nullable=False),
     Column("priced", BigInteger, nullable=False),
     Column("estimated", BigInteger, nullable=False),
@@ -168,12 +169,15 @@ usage = Table(
     Column("duration_us", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""Sums of calls by hour (``span_s`` 3600) and, when the hours are old, by day (86400); ``start`` in epoch seconds."""
+"""Sums of calls by hour (``span_s`` 3600) and, when the hours are old, by day (86400); ``start`` in epoch seconds.
+
+``priced``, ``estimated`` and ``unpriced`` count calls by how their cost was obtained; ``estimated_pusd`` is the part of
+the cost that was estimated.
+"""
 
 usage_latencies = Table(
     "usage_latencies",
     metadata,
-    Column("span_s", Integer, primary_key=True),
     Column("start", BigInteger, primary_key=True),
     Column("group_id", Id, ForeignKey("usage_groups.id"), primary_key=True),
     Column("kind", SmallInteger, primary_key=True),
@@ -181,4 +185,25 @@ usage_latencies = Table(
     Column("calls", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""How many calls took how long, in logarithmic buckets; kind 0 is the duration, 1 the time to the first token."""
+"""How many calls of an hour took how long, in logarithmic buckets.
+
+Kind 0 is the duration, 1 the time to the first token.
+"""
+
+usage_histograms = Table(
+    "usage_histograms",
+    metadata,
+    Column("start", BigInteger, primary_key=True),
+    Column("group_id", Id, ForeignKey("usage_groups.id"), primary_key=True),
+    Column("kind", SmallInteger, primary_key=True),
+    Column("counts", LargeBinary, nullable=False),
+)
+"""The same by day, once the hours are old: all buckets in one value (`penstock.reporting.histogram`)."""
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+"""How far upkeep has come, and which of the things done at a time were done last, for all processes together."""

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 _NEW = ("statistics_resets", "alert_events", "budget_leases", "budget_periods", "budgets", "api_keys", "teams",
-        "usage_latencies", "usage", "usage_groups")  # fmt: skip
+        "marks", "usage_histograms", "usage_latencies", "usage", "usage_groups")  # fmt: skip
 
 
 def upgrade() -> None:
@@ -67,10 +67,11 @@ def _usage() -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.UniqueConstraint("tenant", "key_id", "model", "provider", "operation", "name", "tags", "cache", "outcome"),
     )
-    sums = ("calls", "attempts", "input_tokens", "output_tokens", "cached_tokens", "cost_pusd", "saved_pusd", "priced",
-            "estimated", "unpriced", "duration_us")  # fmt: skip
+    sums = ("calls", "attempts", "input_tokens", "output_tokens", "cached_tokens", "cost_pusd", "estimated_pusd",
+            "saved_pusd", "priced", "estimated", "unpriced", "duration_us")  # fmt: skip
     op.create_table(
         "usage",
+        sa.Column("span_s", sa.Integer, primary_key=True),
         *_slot(),
         *(sa.Column(name, sa.BigInteger, nullable=False) for name in sums),
         sqlite_with_rowid=False,
@@ -83,11 +84,24 @@ def _usage() -> None:
         sa.Column("calls", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "usage_histograms",
+        *_slot(),
+        sa.Column("kind", sa.SmallInteger, primary_key=True),
+        sa.Column("counts", sa.LargeBinary, nullable=False),
+    )
+    marks = op.create_table(
+        "marks",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.BigInteger, nullable=False),
+    )
+    first, last = op.get_bind().execute(sa.text("SELECT min(id), max(id) FROM calls")).one()
+    if last is not None:  # calls that no roll-up counts yet; upkeep adds them in small steps
+        op.bulk_insert(marks, [{"name": "unsummed_from", "value": first}, {"name": "unsummed_until", "value": last}])
 
 
 def _slot() -> tuple[sa.Column[int], ...]:
     return (
-        sa.Column("span_s", sa.Integer, primary_key=True),
         sa.Column("start", sa.BigInteger, primary_key=True),
         sa.Column("group_id", _id(), sa.ForeignKey("usage_groups.id"), primary_key=True),
     )

@@ -1,0 +1,125 @@
+"""Roll-ups: sums of calls by hour and by what they have in common, added up in the transaction of the calls' rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import and_, bindparam, select
+from sqlalchemy.engine import Connection, Engine
+
+from penstock.reporting.histogram import GROWTH
+from penstock.stores.sql import sqlite
+from penstock.stores.sql.tables import usage, usage_groups, usage_latencies
+from penstock.stores.sql.tally import CallRow
+
+HOUR_S = 3600
+DAY_S = 86_400
+DURATION, FIRST_TOKEN = 0, 1
+OTHER = "(other)"
+"""Stands for models, names and tags that a process met after `_MOST_GROUPS` others; clients choose them freely."""
+
+_MOST_GROUPS = 20_000
+_HOUR_US = HOUR_S * 1_000_000
+_PER_LOG = 1 / math.log(GROWTH)
+_ROWS = 50
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+
+Group = tuple[str, str, str, str, str, str, str, str, str]
+"""The columns of ``usage_groups``: tenant, key, model, provider, operation, name, tags, cache, outcome."""
+
+
+class Rollup:
+    """`penstock.stores.sql.tally.Tally` for the tables that reports read.
+
+    Takes a few microseconds a call: rows are added up in memory first, and one statement adds a batch's sums.
+    """
+
+    def __init__(self, engine: Engine, *, most_groups: int = _MOST_GROUPS) -> None:
+        """Nothing is read yet.
+
+        Args:
+            engine: Tells how SQL is spelled.
+            most_groups: How many groups are kept apart; calls of further ones are summed up under `OTHER`.
+        """
+        self._usage = sqlite.Insert(usage, engine, add=True, rows=_ROWS)
+        self._latencies = sqlite.Insert(usage_latencies, engine, add=True, rows=_ROWS)
+        columns = [column for column in usage_groups.columns if column.name != "id"]
+        wanted = and_(*(column == bindparam(column.name) for column in columns))
+        self._find = str(select(usage_groups.c.id).where(wanted).compile(engine))
+        self._make = str(sqlite.if_new(usage_groups, [column.name for column in columns]).compile(engine))
+        self._most_groups = most_groups
+        self._ids: dict[Group, int] = {}
+
+    def tally(self, connection: Connection, rows: Sequence[CallRow], /) -> None:
+        """Add `rows` to the sums of their hours."""
+        sums: dict[tuple[int, Group], tuple[list[int], dict[int, int]]] = {}
+        log = math.log
+        for row in rows:
+            group = (
+                row.tenant, row.key_id or "", row.model, row.provider or "", row.operation,
+                _name(row.metadata) if row.metadata else "", row.tags or "", row.cache, row.outcome,
+            )  # fmt: skip
+            slot = (row.started_at // _HOUR_US * HOUR_S, group)
+            held = sums.get(slot)
+            if held is None:
+                held = sums[slot] = ([0] * 12, {})
+            totals, times = held
+            cost, source = row.cost_pusd or 0, row.cost_source
+            totals[0] += 1
+            totals[1] += row.attempts
+            totals[2] += row.input_tokens or 0
+            totals[3] += row.output_tokens or 0
+            totals[4] += row.cached_tokens or 0
+            totals[5] += cost
+            totals[7] += row.saved_pusd or 0
+            if source == "provider":
+                totals[8] += 1
+            elif source == "estimate":
+                totals[6] += cost
+                totals[9] += 1
+            elif source == "unknown":
+                totals[10] += 1
+            taken, first = row.duration_us, row.first_token_us
+            totals[11] += taken
+            time = int(log(taken) * _PER_LOG) * 2 if taken > 1 else 0
+            times[time] = times.get(time, 0) + 1
+            if first is not None:
+                time = int(log(first) * _PER_LOG) * 2 + 1 if first > 1 else 1
+                times[time] = times.get(time, 0) + 1
+        self._add(connection, sums)
+
+    def _add(self, connection: Connection, sums: dict[tuple[int, Group], tuple[list[int], dict[int, int]]]) -> None:
+        hours: list[tuple[Any, ...]] = []
+        latencies: list[tuple[Any, ...]] = []
+        ids: dict[Group, int] = {}
+        for (start, group), (totals, times) in sums.items():
+            ident = ids.get(group) or self._ids.get(group)
+            if ident is None:
+                ident = ids[group] = self._identify(connection, group)
+            hours.append((HOUR_S, start, ident, *totals))
+            latencies.extend([(start, ident, time & 1, time >> 1, count) for time, count in times.items()])
+        hours.sort()
+        latencies.sort()
+        self._usage.run(connection, hours)
+        self._latencies.run(connection, latencies)
+
+    def _identify(self, connection: Connection, group: Group) -> int:
+        """Find or make a group. Only what was found is remembered: a transaction that makes one may yet be undone."""
+        if len(self._ids) >= self._most_groups:
+            tenant, key_id, _, provider, operation, _, _, cache, outcome = group
+            group = (tenant, key_id, OTHER, provider, operation, OTHER, f'["{OTHER}"]', cache, outcome)
+            if group in self._ids:
+                return self._ids[group]
+        found = connection.exec_driver_sql(self._find, group).scalar()
+        if found is not None:
+            self._ids[group] = found
+            return int(found)
+        connection.exec_driver_sql(self._make, group)
+        return int(connection.exec_driver_sql(self._find, group).scalar_one())
+
+
+def _name(metadata: str) -> str:
+    return _decode(metadata).get("operation", "") if '"operation"' in metadata else ""
