@@ -36,7 +36,6 @@ class Flight:
 
     Attributes:
         request: What is asked, with notes of its own.
-        leader: For whom it was started; None when all have left.
         seats: Who waits for it, in the order in which they came.
         handed_over: It repeats a flight that failed.
         ended: Nothing more will be said.
@@ -51,13 +50,11 @@ class Flight:
         "_batches",
         "_dropped",
         "_key",
-        "_payer",
         "_room",
         "_table",
         "ended",
         "error",
         "handed_over",
-        "leader",
         "request",
         "said_bytes",
         "seats",
@@ -69,8 +66,9 @@ class Flight:
         call = leader.request.call
         notes = Call(id=call.id, started=call.started, started_at=call.started_at, key=key, attempts=call.attempts)
         self.request = msgspec.structs.replace(leader.request, call=notes)
-        self.leader: Seat | None = leader
-        self._payer: Seat | None = leader
+        # Who leads and who pays is noted on the seats: a flight that knew them when they have left would, with them, be
+        # garbage that only the collector finds.
+        leader.leads = leader.pays = True
         self.seats: dict[Seat, None] = {}
         self.handed_over = handed_over
         self.ended = False
@@ -98,10 +96,6 @@ class Flight:
         costs = [attempt.cost_usd for attempt in self.request.call.attempts if attempt.cost_usd is not None]
         return sum(costs, Decimal(0)) if costs else None
 
-    def pays(self, seat: Seat) -> bool:
-        """The attempts are on the notes of `seat`."""
-        return seat is self._payer
-
     def admit(self, seat: Seat) -> None:
         """Take `seat` on board."""
         seat.flight = self
@@ -117,16 +111,16 @@ class Flight:
         if self.ended:
             if not self.seats:
                 self.retire()  # whoever left before the end of what was said has not done so
-                self.leader = self._payer = None  # a seat knows its flight: left alone, the two wait for the collector
             return None
         if not self.seats:
             self.retire()
             if self.task is not None:
                 self.task.cancel()
             return self.task
-        if seat is self._payer:
-            self._payer = next(iter(self.seats))
-            own, attempts = self._payer.request.call, self.request.call.attempts
+        if seat.pays:
+            seat.pays, payer = False, next(iter(self.seats))
+            payer.pays = True
+            own, attempts = payer.request.call, self.request.call.attempts
             attempts[:0] = own.attempts
             own.attempts = attempts
             seat.request.call.attempts = []
@@ -170,6 +164,7 @@ class Flight:
         """Nothing more will be said; everybody on board gets `error` but those `spared`, who are let off."""
         for seat in spared:
             del self.seats[seat]
+            seat.leads = seat.pays = False
         self.error = error
         self.retire()
         self._end()

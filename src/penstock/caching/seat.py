@@ -28,9 +28,11 @@ class Seat:
         flight: Where it sits.
         position: Batches it has heard.
         heard_bytes: How much that is, of all that was said.
+        leads: The flight was started for it.
+        pays: The flight's attempts are on the notes of its call.
     """
 
-    __slots__ = ("_error", "_waiter", "flight", "gathers", "heard_bytes", "position", "request")
+    __slots__ = ("_error", "_waiter", "flight", "gathers", "heard_bytes", "leads", "pays", "position", "request")
 
     flight: Flight
 
@@ -39,6 +41,7 @@ class Seat:
         self.gathers = not request.stream
         self.position = 0
         self.heard_bytes = 0
+        self.leads = self.pays = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -72,7 +75,7 @@ class Seat:
         while True:
             flight = self.flight
             if self._error is not None:
-                raise self._error
+                raise copy.copy(self._error)  # as below
             batches = flight.since(self.position)
             if batches:
                 self.position += len(batches)
@@ -123,7 +126,7 @@ class Seat:
         """Heard everything. In the same step of the event loop the answer is stored outside, so no one joins late."""
         flight = self.flight
         self._take_notes()
-        if not flight.pays(self):
+        if not self.pays:
             self.request.call.saved_usd = flight.cost_usd
         flight.retire()
         flight.leave(self)
@@ -131,7 +134,7 @@ class Seat:
     def _take_notes(self) -> None:
         """Copy what the layers inside noted. Done when the answer begins, for its headers, and when it ends."""
         call, notes = self.request.call, self.flight.request.call
-        if not self.flight.pays(self):
+        if not self.pays:
             call.cache = "collapsed"
         call.usage = notes.usage
         call.finish_reason = notes.finish_reason

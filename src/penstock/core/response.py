@@ -116,11 +116,11 @@ class Response:
             self._finish(None)
             raise
         except BaseException as error:
-            cause = self._cause(error)
-            await self._close(source, cause)
-            if cause is error:
+            if not self._is_late(error):
+                await self._close(source, error)
                 raise
-            raise cause from None
+            await self._close(source, DeadlineExceeded(LATE))
+            raise DeadlineExceeded(LATE) from None
         self._task = None
         for event in batch:
             if event.usage is not None:
@@ -179,12 +179,12 @@ class Response:
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
         return current_task()
 
-    def _cause(self, error: BaseException) -> BaseException:
+    def _is_late(self, error: BaseException) -> bool:
         """Tell the timer's cancellation from anybody else's, and take it back."""
         task, self._task = self._task, None
-        if self._expired and task is not None and task.uncancel() == 0 and isinstance(error, asyncio.CancelledError):
-            return DeadlineExceeded(LATE)
-        return error
+        if not self._expired or task is None or task.uncancel() > 0:
+            return False
+        return isinstance(error, asyncio.CancelledError)
 
     def _finish(self, error: BaseException | None) -> None:
         if self._ended:

@@ -90,7 +90,7 @@ class Coalesce:
 
     def _hand_over(self, heirs: Sequence[Seat], inner: Handler) -> None:
         """Start a new flight for the one with the most time left, and take the others on board."""
-        successor = self._launch(max(heirs, key=_deadline), inner, handed_over=True)
+        successor = self._launch(max(heirs, key=lambda seat: _deadline(seat.request)), inner, handed_over=True)
         for seat in heirs:
             successor.admit(seat)
 
@@ -99,13 +99,12 @@ class Coalesce:
         if not flight.silent:
             return []
         if isinstance(error, DeadlineExceeded):
-            own = _deadline(flight.leader) if flight.leader is not None else 0.0
-            over = max(own, self._clock.monotonic())
-            return [seat for seat in flight.seats if _deadline(seat) > over]
+            over = max(_deadline(flight.request), self._clock.monotonic())
+            return [seat for seat in flight.seats if _deadline(seat.request) > over]
         if not isinstance(error, ProviderError) or not (error.retryable or error.elsewhere) or flight.handed_over:
             return []
-        return [seat for seat in flight.seats if seat is not flight.leader]
+        return [seat for seat in flight.seats if not seat.leads]
 
 
-def _deadline(seat: Seat) -> float:
-    return float("inf") if seat.request.deadline is None else seat.request.deadline
+def _deadline(request: Request) -> float:
+    return float("inf") if request.deadline is None else request.deadline

@@ -148,9 +148,11 @@ class Endpoint:
             body = await reply.read()
         finally:
             await reply.aclose()
-        error = parse_error(reply.status, reply.headers, body)
+        raise self._failure(reply, parse_error(reply.status, reply.headers, body))
+
+    def _failure(self, reply: HttpReply, error: ProviderError) -> ProviderError:
         error.quota = self.quota(reply)
-        raise error
+        return error
 
 
 def media_type(reply: HttpReply) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ class Exchange:
         head_done: The head of the final response has arrived.
         ended: Nothing more will come; the connection is no longer held.
         error: Why it ended, unless it is complete.
-        stale: A connection used before was closed before it answered anything: the request may be sent again.
         patient: Wake the reader at the end only.
         decoder: Undoes the content coding, if there is one.
         buffered: Bytes waiting for the reader.
@@ -42,7 +42,6 @@ class Exchange:
         "headers",
         "patient",
         "received",
-        "stale",
         "status",
     )
 
@@ -54,7 +53,6 @@ class Exchange:
         self.head_done = False
         self.ended = False
         self.error: ProviderError | None = None
-        self.stale = False
         self.patient = False
         self.decoder: Decoder | None = None
         self.buffered = 0
@@ -76,8 +74,7 @@ class Exchange:
             if self._connection is not None:
                 self._connection.resume()
             await self.wait()
-        if self.error is not None:
-            raise self.error
+        self.check()
         return self._take()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -95,7 +92,7 @@ class Exchange:
             return await self._next_decoded(self.decoder)
         while not self._chunks:
             if self.ended:
-                self._check()
+                self.check()
                 raise StopAsyncIteration
             await self.wait()
         return self._take()
@@ -143,6 +140,15 @@ class Exchange:
         self._connection = None
         self.wake()
 
+    def check(self) -> None:
+        """Raise `error`, if there is one.
+
+        Raises:
+            ProviderError: A copy, since what is raised refers to the frames it passes, and some of them to this object.
+        """
+        if self.error is not None:
+            raise copy.copy(self.error)
+
     def _take(self) -> bytes:
         chunks = self._chunks
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -151,10 +157,6 @@ class Exchange:
         if self._connection is not None:
             self._connection.resume()
         return data
-
-    def _check(self) -> None:
-        if self.error is not None:
-            raise self.error
 
     async def _next_decoded(self, decoder: Decoder) -> bytes:
         try:
@@ -165,13 +167,13 @@ class Exchange:
                     if piece := decoder.decode(self._take()):
                         return piece
                 elif self.ended:
-                    self._check()
+                    self.check()
                     decoder.finish()
                     raise StopAsyncIteration
                 else:
                     await self.wait()
         except ProviderError as error:
             self.close()
-            self.ended, self.error = True, error
+            self.ended, self.error = True, copy.copy(error)
             self._chunks.clear()
             raise

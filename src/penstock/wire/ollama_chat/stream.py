@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import msgspec
@@ -83,12 +84,12 @@ class StreamDecoder:
             ProviderError: What was wrong with it, or ``upstream_incomplete``: it gave no finish reason.
         """
         if self._failure is not None:
-            raise self._failure
+            raise copy.copy(self._failure)
         if not self._finished:
             raise unfinished(self._provider)
 
     def _fail(self, error: ProviderError) -> None:
-        self._failure = error
+        self._failure = copy.copy(error)  # without the traceback, which refers to this object
         self.ended = True
 
     def _take(self, line: bytes, events: Batch) -> None:
