@@ -24,6 +24,7 @@ class Exchange:
         head_done: The head of the final response has arrived.
         ended: Nothing more will come; the connection is no longer held.
         error: Why it ended, unless it is complete.
+        stale: A connection used before was closed before it answered anything: the request may be sent again.
         patient: Wake the reader at the end only.
         decoder: Undoes the content coding, if there is one.
         buffered: Bytes waiting for the reader.
@@ -42,6 +43,7 @@ class Exchange:
         "headers",
         "patient",
         "received",
+        "stale",
         "status",
     )
 
@@ -53,6 +55,7 @@ class Exchange:
         self.head_done = False
         self.ended = False
         self.error: ProviderError | None = None
+        self.stale = False
         self.patient = False
         self.decoder: Decoder | None = None
         self.buffered = 0

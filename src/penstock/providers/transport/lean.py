@@ -34,9 +34,10 @@ class LeanTransport:
         return self._pool.connections
 
     async def send(self, request: HttpRequest) -> HttpReply:
-        """Send `request`, once, and wait for the answer's headers.
+        """Send `request` and wait for the answer's headers.
 
-        When a connection that was used before turns out to be closed and not a byte was answered, the error is `stale`.
+        When a connection that was used before turns out to be closed and not a byte was answered, the request is sent
+        once more on a new one (see `docs/adr/0003-transport.md` for RFC 9112 section 9.3.1).
 
         Raises:
             ProviderError: As `abc.Transport.send` says.
@@ -50,8 +51,17 @@ class LeanTransport:
                 raise timed_out(self._place, "before the request was sent")
         pool = self._pool
         connection = pool.take() or await pool.acquire(until)
-        exchange = connection.start(request.method, head, request.body, until)
-        await exchange.wait()
+        while True:
+            exchange = connection.start(request.method, head, request.body, until)
+            try:
+                await exchange.wait()
+            except BaseException:
+                if exchange.stale:
+                    pool.free()
+                raise
+            if not exchange.stale:
+                break
+            connection = await pool.connect(until)
         if not exchange.head_done:
             exchange.check()
         return exchange
