@@ -151,6 +151,15 @@ def test_penstocks_own_names_win_over_others(loading):
     assert (loaded.settings.level, loaded.settings.store.url) == ("ultra", "memory:")
 
 
+def test_the_admin_key_has_a_short_name_too(loading):
+    loaded = loading(SIM, {"PENSTOCK_ADMIN_KEY": "sk-0123456789abcdef\n"})
+    assert loaded.settings.server.admin_key.get_secret_value() == "sk-0123456789abcdef"
+    assert loaded.sources["server.admin_key"] == "environment PENSTOCK_ADMIN_KEY"
+    assert "0123" not in str(loaded.settings.document())
+    with pytest.raises(ConfigError, match="admin_key"):
+        loading(SIM, {"PENSTOCK_ADMIN_KEY": "short"})
+
+
 def test_database_url_counts_when_it_is_sqlite(loading):
     loaded = loading(SIM, {"DATABASE_URL": "sqlite:///app.db"})
     assert (loaded.settings.store.url, loaded.sources["store.url"]) == ("sqlite:///app.db", "environment DATABASE_URL")

@@ -25,7 +25,7 @@ def gate():
     ],
 )
 def test_the_key_says_whose_request_it_is(gate, headers, tenant):
-    assert gate.tenant(headers) == tenant
+    assert gate.admit(headers).tenant == tenant
 
 
 @pytest.mark.parametrize(
@@ -47,27 +47,27 @@ def test_the_key_says_whose_request_it_is(gate, headers, tenant):
 )
 def test_without_a_known_key_nothing_is_served(gate, headers, code):
     with pytest.raises(InvalidRequest) as caught:
-        gate.tenant(headers)
+        gate.admit(headers)
     assert (caught.value.status_code, caught.value.code) == (401, code)
     assert "sk-wrong" not in caught.value.message
 
 
 def test_without_keys_the_client_may_name_a_tenant():
     gate = Gate(ServerSettings())
-    assert gate.tenant({}) == "default"
-    assert gate.tenant({BEARER: b"Bearer any"}) == "default"
-    assert gate.tenant({b"x-penstock-tenant": b" team-a "}) == "team-a"
+    assert gate.admit({}).tenant == "default"
+    assert gate.admit({BEARER: b"Bearer any"}).tenant == "default"
+    assert gate.admit({b"x-penstock-tenant": b" team-a "}).tenant == "team-a"
 
 
 @pytest.mark.parametrize("name", [b" ", b"x" * 201, b"a\x01b", b"\x7f"])
 def test_a_tenants_name_must_be_printable(name):
     with pytest.raises(InvalidRequest) as caught:
-        Gate(ServerSettings()).tenant({b"x-penstock-tenant": name})
+        Gate(ServerSettings()).admit({b"x-penstock-tenant": name})
     assert (caught.value.status_code, caught.value.param) == (400, "x-penstock-tenant")
 
 
 def test_a_reload_takes_keys_away_and_gives_new_ones(gate):
     gate.configure(ServerSettings(keys=[KeySettings(key="sk-new", tenant="c")]))
-    assert gate.tenant({BEARER: b"Bearer sk-new"}) == "c"
+    assert gate.admit({BEARER: b"Bearer sk-new"}).tenant == "c"
     with pytest.raises(InvalidRequest):
-        gate.tenant({BEARER: b"Bearer sk-first"})
+        gate.admit({BEARER: b"Bearer sk-first"})

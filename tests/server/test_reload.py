@@ -29,9 +29,9 @@ async def test_keys_cannot_be_reloaded_away_from_an_address_others_reach(tmp_pat
         path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "keys: []"))
         await server._reload()
         with pytest.raises(InvalidRequest):
-            server._gateway.gate.tenant({})
+            server._gateway.gate.admit({})
         path.write_text(CONFIG.replace("sk-first", "sk-second"))
         await server._reload()
-        assert server._gateway.gate.tenant({b"authorization": b"Bearer sk-second"}) == "default"
+        assert server._gateway.gate.admit({b"authorization": b"Bearer sk-second"}).tenant == "default"
         with pytest.raises(InvalidRequest):
-            server._gateway.gate.tenant({b"authorization": b"Bearer sk-first"})
+            server._gateway.gate.admit({b"authorization": b"Bearer sk-first"})

@@ -112,8 +112,8 @@ def check_accelerators() -> list[Finding]:
 def check_address(server: ServerSettings) -> Finding:
     """Whether the gateway could listen where it is told to."""
     name, shown = "address", f"{server.host}:{server.port}"
-    if not server.keys and not _is_loopback(server.host):
-        mend = "set server.keys, or server.host: 127.0.0.1"
+    if not server.keys and server.admin_key is None and not _is_loopback(server.host):
+        mend = "set PENSTOCK_ADMIN_KEY or server.keys, or server.host: 127.0.0.1"
         return Finding(name, "fail", f"{shown} can be reached from elsewhere and there are no keys", mend)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

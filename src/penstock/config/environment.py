@@ -18,8 +18,9 @@ from penstock.core.errors import ConfigError
 FILE = "PENSTOCK_CONFIG"
 LEVEL = "AI_OPTIMIZATION_LEVEL"
 DATABASE = "DATABASE_URL"
+ADMIN_KEY = "PENSTOCK_ADMIN_KEY"
 
-_OTHERS = {FILE, *(row.url_env for row in ROWS if row.url_env)}
+_OTHERS = {FILE, ADMIN_KEY, *(row.url_env for row in ROWS if row.url_env)}
 
 
 def settings_from(environ: Mapping[str, str], problems: Problems) -> Node:
@@ -30,6 +31,8 @@ def settings_from(environ: Mapping[str, str], problems: Problems) -> Node:
     database = environ.get(DATABASE, "")
     if database.startswith("sqlite:///"):
         tree.put(("store", "url"), Node(database, Origin(f"environment {DATABASE}")))
+    if admin_key := environ.get(ADMIN_KEY):
+        tree.put(("server", "admin_key"), Node(admin_key, Origin(f"environment {ADMIN_KEY}")))
     for name, variable in variables().items():  # sections come before their fields, so fields win
         if text := environ.get(name):
             origin = Origin(f"environment {name}")

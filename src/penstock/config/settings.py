@@ -122,7 +122,10 @@ class ServerSettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(4141, ge=0, le=65535, description="0 takes a free port.")
-    keys: list[KeySettings] = Field([], description="Without keys only loopback addresses are served.")
+    keys: list[KeySettings] = Field([], description="Keys for calling models; `penstock keys` makes others.")
+    admin_key: Key | None = Field(
+        None, min_length=16, description="What may do everything; also from PENSTOCK_ADMIN_KEY."
+    )
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Larger request bodies are refused with 413.")
     max_connections: int = Field(10_000, ge=1, description="More connections than this are answered with 503.")
     header_timeout_s: Seconds = Field(10.0, description="A request's head must arrive within this, else 408.")
@@ -134,8 +137,10 @@ class ServerSettings(_Section):
     @model_validator(mode="after")
     def _each_key_once(self) -> Self:
         keys = [each.key.get_secret_value() for each in self.keys]
+        if self.admin_key is not None:
+            keys.append(self.admin_key.get_secret_value())
         if len(set(keys)) < len(keys):
-            raise ValueError("expected each key once; two entries of server.keys have the same")
+            raise ValueError("expected each key once; two of server.keys and server.admin_key are the same")
         return self
 
 

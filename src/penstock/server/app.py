@@ -13,6 +13,7 @@ from starlette.routing import Match, Route
 
 from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.core.request import Operation
 from penstock.server import controls
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, render
@@ -20,7 +21,15 @@ from penstock.server.http import ClientGone, Message, Receive, Scope, Send, send
 from penstock.server.lifecycle import Lifecycle, shutting_down
 from penstock.server.openai import ModelRoute
 from penstock.server.ops import Operations
+from penstock.server.permissions import admit, guarded
 from penstock.server.stored import Keeper, StoredCompletions
+
+HOT: dict[str, Operation] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
+"""Paths of the hot routes."""
 
 _log = logging.getLogger("penstock.server")
 
@@ -33,15 +42,15 @@ class Gateway:
         self.gate = gate = Gate(client.loaded.settings.server)
         keeper = Keeper(client)
         self.lifecycle = Lifecycle()
-        self.operations = Operations(client, gate, self.lifecycle)
-        self.hot: dict[str, ModelRoute] = {
-            "/v1/chat/completions": ModelRoute("chat", client, gate, keeper, self.lifecycle),
-            "/v1/completions": ModelRoute("completions", client, gate, keeper, self.lifecycle),
-            "/v1/embeddings": ModelRoute("embeddings", client, gate, keeper, self.lifecycle),
+        self.operations = Operations(client, self.lifecycle)
+        self.hot = {
+            path: ModelRoute(operation, client, admit(gate, path), keeper, self.lifecycle)
+            for path, operation in HOT.items()
         }
         # The hot ones never get there, but their paths do, with other methods.
         hot = [Route(path, route, methods=["POST"]) for path, route in self.hot.items()]
-        self.routes = [*StoredCompletions(client, gate).routes, *self.operations.routes, *hot]
+        cold = [*StoredCompletions(client).routes, *self.operations.routes]
+        self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(
             routes=self.routes,
             exception_handlers={

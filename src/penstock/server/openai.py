@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from penstock.access.principal import Principal
 from penstock.caching.directives import read_directives
 from penstock.client import AsyncClient
 from penstock.core.call import Attempt, Call
@@ -18,7 +19,7 @@ from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
 from penstock.server import controls
-from penstock.server.auth import Gate
+from penstock.server.auth import Admit, check_model
 from penstock.server.errors import INTERNAL, body_of, quota_fields, render, status_of
 from penstock.server.http import (
     ClientGone,
@@ -58,11 +59,11 @@ class ModelRoute:
     """One hot route, as plain ASGI."""
 
     def __init__(
-        self, operation: Operation, client: AsyncClient, gate: Gate, keeper: Keeper, lifecycle: Lifecycle
+        self, operation: Operation, client: AsyncClient, admit: Admit, keeper: Keeper, lifecycle: Lifecycle
     ) -> None:
         self._operation = operation
         self._client = client
-        self._gate = gate
+        self._admit = admit
         self._keeper = keeper
         self._lifecycle = lifecycle
         self._watchers = Watchers()
@@ -82,7 +83,7 @@ class ModelRoute:
         try:
             pipeline = self._client.pipeline
             inbound = seen.inbound if seen is not None else decode_request(self._operation, body)
-            request, keep = self._read(headers, inbound, controls.request_id(headers), self._gate.tenant(headers))
+            request, keep = self._read(headers, inbound, controls.request_id(headers), self._admit(headers))
             request = pipeline.route(request)
         except PenstockError:
             return None, None
@@ -107,11 +108,11 @@ class ModelRoute:
         decoded = scope.get("penstock")
         request_id = controls.request_id(headers) if decoded is None else decoded.request.call.id
         try:
-            tenant = self._gate.tenant(headers)
+            principal = self._admit(headers)
             body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
             if decoded is None:
                 inbound = await self._decode(body)
-                decoded = self._read(headers, inbound, request_id, tenant)
+                decoded = self._read(headers, inbound, request_id, principal)
             request, keep = decoded
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
@@ -140,9 +141,11 @@ class ModelRoute:
         # In a thread, so that others' requests get their turn between one pass over the body and the next.
         return await asyncio.to_thread(decode_request, self._operation, body)
 
-    def _read(self, headers: dict[bytes, bytes], inbound: Inbound, request_id: str, tenant: str) -> Decoded:
+    def _read(self, headers: dict[bytes, bytes], inbound: Inbound, request_id: str, principal: Principal) -> Decoded:
         if inbound.stream and self._operation == "embeddings":
             raise InvalidRequest("Embeddings cannot be streamed.", param="stream", code="invalid_value")
+        if principal.models:
+            check_model(principal, inbound.model)
         control = headers.get(b"cache-control")
         request = Request(
             operation=self._operation,
@@ -152,7 +155,8 @@ class ModelRoute:
             stream=inbound.stream,
             include_usage=inbound.include_usage,
             stream_options=inbound.stream_options,
-            tenant=tenant,
+            tenant=principal.tenant,
+            key_id=principal.key_id,
             tags=controls.tags(headers),
             metadata=controls.metadata(headers),
             cache=read_directives(control.decode("latin-1") if control else None, inbound.cache_field),

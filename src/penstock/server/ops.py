@@ -11,10 +11,11 @@ import penstock
 from penstock.client import AsyncClient
 from penstock.core.errors import Refused
 from penstock.server import controls
-from penstock.server.auth import Gate
+from penstock.server.auth import check_model
 from penstock.server.errors import render
 from penstock.server.lifecycle import Lifecycle
 from penstock.server.openapi import document
+from penstock.server.permissions import principal_of
 
 _NOT_READY = Refused("Penstock is starting or stopping; ask another instance.", code="not_ready", retry_after=1)
 
@@ -22,9 +23,8 @@ _NOT_READY = Refused("Penstock is starting or stopping; ask another instance.", 
 class Operations:
     """Health, metrics and listings."""
 
-    def __init__(self, client: AsyncClient, gate: Gate, lifecycle: Lifecycle) -> None:
+    def __init__(self, client: AsyncClient, lifecycle: Lifecycle) -> None:
         self._client = client
-        self._gate = gate
         self._lifecycle = lifecycle
 
     @property
@@ -79,7 +79,6 @@ class Operations:
 
     async def metrics(self, request: HttpRequest) -> HttpResponse:
         """OpenMetrics for Prometheus."""
-        self._gate.tenant(controls.pick(request.scope["headers"]))
         page, content_type = self._client.shared.metrics.exposition()
         return HttpResponse(page, headers={"content-type": content_type})
 
@@ -88,15 +87,16 @@ class Operations:
         return _json(document())
 
     async def models(self, request: HttpRequest) -> HttpResponse:
-        """List the models, as OpenAI does."""
-        self._gate.tenant(controls.pick(request.scope["headers"]))
-        listed = [_model(info.id, info.created, info.owned_by) for info in await self._client.models()]
+        """List the models whoever asks may use, as OpenAI does."""
+        may_ask = principal_of(request).may_ask
+        offered = await self._client.models()
+        listed = [_model(info.id, info.created, info.owned_by) for info in offered if may_ask(info.id)]
         return _json({"object": "list", "data": listed})
 
     async def model(self, request: HttpRequest) -> HttpResponse:
         """Describe one model: any name that requests may use."""
-        self._gate.tenant(controls.pick(request.scope["headers"]))
         name = request.path_params["model"]
+        check_model(principal_of(request), name)
         pipeline = self._client.pipeline
         route = pipeline.routes.resolve(name)
         owner = "penstock" if name in pipeline.routes.names else route.targets[0].provider

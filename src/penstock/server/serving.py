@@ -84,10 +84,10 @@ def listen(settings: ServerSettings) -> socket.socket:
 
 
 def _require_keys(settings: ServerSettings, host: str) -> None:
-    if not settings.keys and not _loopback(host):
+    if not settings.keys and settings.admin_key is None and not _loopback(host):
         raise ConfigError(
             f"refusing to listen on {host} without keys: everyone who reaches the address could spend your money. "
-            "Set server.keys, or listen on 127.0.0.1",
+            "Set PENSTOCK_ADMIN_KEY or server.keys, or listen on 127.0.0.1",
             key="server.host",
         )
 

@@ -18,8 +18,8 @@ from penstock.core.events import Batch
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.server import controls
-from penstock.server.auth import Gate
 from penstock.server.http import read_body
+from penstock.server.permissions import principal_of
 from penstock.wire.json_body import decode_object
 
 _PAIRS, _NAME, _VALUE = 16, 64, 512
@@ -82,9 +82,8 @@ class _Watch:
 class StoredCompletions:
     """The cold routes under `/v1/chat/completions`."""
 
-    def __init__(self, client: AsyncClient, gate: Gate) -> None:
+    def __init__(self, client: AsyncClient) -> None:
         self._client = client
-        self._gate = gate
 
     @property
     def routes(self) -> list[Route]:
@@ -158,7 +157,7 @@ class StoredCompletions:
         return self._client.shared.stores.completions
 
     def _tenant(self, request: HttpRequest) -> str:
-        return self._gate.tenant(controls.pick(request.scope["headers"]))
+        return principal_of(request).tenant
 
 
 def check_metadata(raw: object) -> dict[str, str]:

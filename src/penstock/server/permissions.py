@@ -1,0 +1,80 @@
+"""THE table of who may call what, for every route there is; what it does not name is denied."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from penstock.access.principal import Principal, Role
+from penstock.core.errors import InvalidRequest
+from penstock.server import controls
+from penstock.server.auth import Admit, Gate
+
+PUBLIC = None
+"""Without a key."""
+
+VIEWER, USER, ADMIN, ROOT = Role.VIEWER, Role.USER, Role.ADMIN, Role.ROOT
+
+LEAST: dict[tuple[str, str], Role | None] = {
+    ("POST", "/v1/chat/completions"): USER,
+    ("GET", "/v1/chat/completions"): USER,
+    ("GET", "/v1/chat/completions/{completion_id}"): USER,
+    ("POST", "/v1/chat/completions/{completion_id}"): USER,
+    ("DELETE", "/v1/chat/completions/{completion_id}"): USER,
+    ("GET", "/v1/chat/completions/{completion_id}/messages"): USER,
+    ("POST", "/v1/completions"): USER,
+    ("POST", "/v1/embeddings"): USER,
+    ("GET", "/v1/models"): VIEWER,
+    ("GET", "/v1/models/{model:path}"): VIEWER,
+    ("GET", "/metrics"): VIEWER,
+    ("GET", "/health/live"): PUBLIC,
+    ("GET", "/health/ready"): PUBLIC,
+    ("GET", "/openapi.json"): PUBLIC,
+}
+"""The least role by method and path; a GET's is its HEAD's too."""
+
+Endpoint = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+def guarded(routes: Sequence[Route], gate: Gate) -> list[Route]:
+    """Return `routes` so that each asks `gate` before anything else."""
+    return [Route(route.path, _guard(route, gate), methods=list(route.methods or ())) for route in routes]
+
+
+def admit(gate: Gate, path: str) -> Admit:
+    """Return how the hot route at `path` asks `gate`."""
+    return partial(gate.admit, least=least_of("POST", path) or VIEWER)
+
+
+def principal_of(request: HttpRequest) -> Principal:
+    """Return who asks; on routes that need a role."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+def least_of(method: str, path: str) -> Role | None:
+    """Return the least role for a route; `PUBLIC` for none.
+
+    Raises:
+        InvalidRequest: The table does not have it (403).
+    """
+    try:
+        return LEAST["GET" if method == "HEAD" else method, path]
+    except KeyError:
+        raise InvalidRequest("Nobody may do this.", code="forbidden", status_code=403) from None
+
+
+def _guard(route: Route, gate: Gate) -> Endpoint:
+    endpoint: Endpoint = route.endpoint
+
+    async def guard(request: HttpRequest) -> HttpResponse:
+        least = least_of(request.method, route.path)
+        if least is not PUBLIC:
+            request.state.principal = gate.admit(controls.pick(request.scope["headers"]), least)
+        return await endpoint(request)
+
+    return guard
