@@ -42,6 +42,7 @@ UPSTREAMS: dict[str, tuple[Curve, int]] = {
 }
 """The speed of each, and about where the best static limit is looked for."""
 SEEDS = (101, 102)
+MINUTES_SEEDS = (9, 201, 202)
 _SWEEP = (0.7, 0.85, 1.0, 1.15, 1.35)
 
 
@@ -70,15 +71,27 @@ def overload(factor: float, seconds: float) -> tuple[dict[str, float], int]:
         shares = []
         for seed in SEEDS:
             arrivals = jobs(Random(seed), factor * peak(curve) / mean_alone_s(), seconds, timeout_s=30.0)
-            sweep = sorted({max(1, round(around * share)) for share in _SWEEP})
-            static = [goodput(run(Limits(max_concurrency=limit), curve, arrivals)[0]) for limit in sweep]
+            static = sweep(curve, around, arrivals)
             adaptive = goodput(run(Limits(adaptive=True), curve, arrivals)[0])
-            n += len(arrivals) * (len(sweep) + 1)
-            shares.append(adaptive / max(static))
+            n += len(arrivals) * (len(static) + 1)
+            shares.append(adaptive / max(static.values()))
         found[name] = sum(shares) / len(shares)
         each = ", ".join(f"{share:.3f}" for share in shares)
         say(f"{factor:>4g}x {name:<12} {found[name]:.3f} of the best static limit ({each})")
     return found, n
+
+
+def sweep(curve: Curve, around: int, arrivals: Sequence[Job]) -> dict[int, int]:
+    """Goodput by static limit; looks farther while the best one is at an end."""
+    limits = sorted({max(1, round(around * share)) for share in _SWEEP})
+    found: dict[int, int] = {}
+    while limits:
+        found |= {limit: goodput(run(Limits(max_concurrency=limit), curve, arrivals)[0]) for limit in limits}
+        best = max(found, key=lambda limit: found[limit])
+        farther = [max(1, round(best * 0.85))] if best == min(found) else []
+        farther += [round(best * 1.15) + 1] if best == max(found) else []
+        limits = [limit for limit in farther if limit not in found]
+    return found
 
 
 def neighbour(seconds: float) -> tuple[float, int]:
@@ -105,8 +118,13 @@ def minutes(seconds: float) -> tuple[int, float, int]:
 
     Providers count the input when a request arrives and the output when it is known, in three ways.
     """
+    parts = [_minutes(seed, seconds) for seed in MINUTES_SEEDS]
+    return sum(part[0] for part in parts), min(part[1] for part in parts), sum(part[2] for part in parts)
+
+
+def _minutes(seed: int, seconds: float) -> tuple[int, float, int]:
     requests, tokens = 300, 90_000
-    random = Random(9)
+    random = Random(seed)
     arrivals = jobs(random, 15.0, seconds, timeout_s=60.0)
     _, simulation = run(Limits(requests_per_minute=requests, tokens_per_minute=tokens), lambda _: 1.0, arrivals)
     events: list[tuple[float, int, float]] = []
@@ -121,7 +139,7 @@ def minutes(seconds: float) -> tuple[int, float, int]:
         len(within) * share / requests,
         sum(job.input_tokens + job.output_tokens for _, job in within) * share / tokens,
     )
-    say(f"limits a minute: refused {counts} of {len(simulation.sent)} each, {used:.3f} of the limit used")
+    say(f"limits a minute, seed {seed}: refused {counts} of {len(simulation.sent)}, {used:.3f} of the limit used")
     return sum(counts.values()), used, len(arrivals)
 
 

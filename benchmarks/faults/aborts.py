@@ -16,7 +16,8 @@ from penstock.testing import UpstreamReply, UpstreamRequest, UpstreamServer, sse
 ABORTS = 1000
 _CONNECTIONS = 16
 _AT_A_TIME = 24
-"""More than there are connections, so that some leave while they wait for one."""
+_ADMITTED = 20
+"""Fewer than come at a time, and more than there are connections: some leave while they wait for either."""
 _LONGEST_S = 0.3
 _ENOUGH_S = 5.0
 
@@ -73,6 +74,8 @@ async def run(count: int = ABORTS, seed: int = 1) -> Aborted:
         client = served.client
         remarks += ["a request in the pipeline"] * client.pipeline.running
         remarks += ["an active call"] * client.shared.metrics.active
+        for gate_state in client.shared.doors.states():
+            remarks += ["a place at a provider"] * gate_state.in_use + ["a place in its queue"] * gate_state.queued
     remarks += await left_over(before)
     return Aborted(count, closed, len(remarks), remarks)
 
@@ -102,7 +105,7 @@ def _slow_json() -> UpstreamReply:
 def _config(upstream: UpstreamServer) -> dict[str, object]:
     provider = {"name": "slow", "kind": "openai", "base_url": f"{upstream.origin}/v1", "api_key": KEY}
     return {
-        "providers": [{**provider, "max_connections": _CONNECTIONS}],
+        "providers": [{**provider, "max_connections": _CONNECTIONS, "limits": {"max_concurrency": _ADMITTED}}],
         "models": [{"name": "*", "targets": [{"provider": "slow", "model": "*"}]}],
         "store": {"url": "memory:"},
     }

@@ -1,6 +1,7 @@
 """One account against the ways in which providers count."""
 
 from collections import deque
+from heapq import heappop, heappush
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +67,47 @@ def test_no_way_of_counting_sees_more_than_the_limits(provider, arrivals):
         assert upstream.accepts(now, tokens)
 
 
+@pytest.mark.parametrize("provider", [Sliding, Fixed])
+@settings(deadline=None)
+@given(arrivals=st.lists(st.tuples(st.floats(0, 20), st.integers(1, 200), st.integers(0, 200), st.floats(0, 90))))
+def test_output_may_count_when_it_is_predicted_or_when_it_is_made(provider, arrivals):
+    """No request that is admitted, and predicted rightly, finds the tokens gone."""
+    account, counts_early, counts_late, now = Account(None, 1000), provider(10**6, 1000), provider(10**6, 1000), 7.0
+    running = []  # end, order, charge, input, output
+
+    def end_until(moment):
+        while running and running[0][0] <= moment:
+            at, _, charge, asked, made = heappop(running)
+            account.settle(charge, asked, made, at)
+            counts_late.accepts(at, made)
+
+    for number, (pause, asked, made, seconds) in enumerate(arrivals):
+        now += pause
+        end_until(now)
+        while wait := account.wait_s(asked + made, now):
+            now += wait + 1e-6
+            end_until(now)
+        heappush(running, (now + seconds, number, account.charge(asked + made, now), asked, made))
+        assert counts_early.accepts(now, asked + made)
+        assert counts_late.accepts(now, asked)
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 1000), (1000, 100)])
+def test_other_limits_forget_nothing(before, after):
+    account = Account(None, before)
+    charge = account.charge(90, 0.0)
+    account.resize(10, after, 0.0)
+    assert account.wait_s(after - 100, 59.0) == 0
+    assert account.wait_s(after - 50, 59.0) > 0
+    account.settle(charge, 0, 0, 59.0)
+    assert account.wait_s(after - 50, 60.0) == 0
+    for _ in range(10):
+        account.charge(0, 60.0)
+    assert account.wait_s(0, 60.0) > 0
+    account.resize(None, None, 60.0)
+    assert account.wait_s(10**9, 60.0) == 0
+
+
 def test_the_limit_is_used():
     account, now, made = Account(600, None), 0.0, 0
     while now < 600:
@@ -94,9 +136,9 @@ def test_predicted_tokens_are_settled():
     account = Account(None, 1000)
     charge = account.charge(900, 0.0)
     assert account.wait_s(400, 0.0) > 10
-    account.settle(charge, 100, 5.0)
+    account.settle(charge, 60, 40, 5.0)
     assert account.wait_s(400, 10.0) == 0
-    account.settle(charge, 1000, 12.0)
+    account.settle(account.charge(100, 12.0), 500, 400, 12.0)
     assert account.wait_s(100, 12.0) > 10
 
 
@@ -123,7 +165,7 @@ def test_the_providers_own_count_is_heeded():
 def test_without_limits_nothing_waits():
     account = Account(None, None)
     charge = account.charge(10**9, 0.0)
-    account.settle(charge, 5, 0.0)
+    account.settle(charge, 5, 5, 0.0)
     account.heed(charge, Quota(requests_remaining=0, tokens_remaining=0), 0.0)
     assert account.wait_s(10**9, 0.0) == account.eta_s(100, 10**9, 0.0) == 0
 

@@ -84,7 +84,7 @@ def test_unused_limits_are_not_learned_from():
 
 
 def test_refusals_lower_it_at_once_and_only_once_for_what_was_under_way():
-    limit = AdaptiveLimit(1000)
+    limit = AdaptiveLimit(1000, start=8)
     for _ in range(6):
         limit.overloaded()
     assert limit.limit == 6

@@ -136,6 +136,35 @@ def test_what_the_provider_says_is_left_is_heeded():
     assert made.enter(ticket(), 0.2)
 
 
+def test_other_limits_keep_what_is_under_way_and_what_was_used():
+    made = gate(max_concurrency=3, requests_per_minute=10)
+    running = [ticket() for _ in range(3)]
+    for each in running:
+        made.enter(each, 0.0)
+    made.put_in_force(Limits(max_concurrency=2, requests_per_minute=4), 0.0)
+    made.answered(running[0], (1, 1), 1.0)
+    assert not made.enter(ticket(), 1.0)
+    made.answered(running[1], (1, 1), 1.0)
+    assert made.enter(ticket(), 1.0)
+    made.answered(running[2], (1, 1), 1.0)
+    assert not made.enter(ticket(), 1.0)  # four in this minute
+    made.put_in_force(Limits(max_concurrency=2), 1.0)
+    assert made.enter(ticket(), 1.0)
+
+
+def test_what_an_adaptive_limit_has_learnt_survives_another_ceiling():
+    made = gate(adaptive=True)
+    made.enter(first := ticket(), 0.0)
+    made.overloaded(first, 0.0, 0.0)
+    learnt = made.limit
+    made.put_in_force(Limits(adaptive=True, max_concurrency=100), 0.0)
+    assert made.limit == learnt
+    made.put_in_force(Limits(adaptive=True, max_concurrency=2), 0.0)
+    assert made.limit == 2
+    made.put_in_force(Limits(max_concurrency=9), 0.0)
+    assert made.limit == 9
+
+
 def test_predictions_follow_what_was_used():
     made = gate(max_concurrency=5)
     for _ in range(100):

@@ -24,8 +24,13 @@ class _Budget:
     def __init__(self, per_minute: int) -> None:
         self.limit = per_minute
         self.taken = 0.0
-        self._bucket = Bucket(per_minute, min(per_minute, max(_SMALL_BURST, per_minute / _BURST)))
+        self._bucket = Bucket(per_minute, _burst(per_minute))
         self._window = Window(per_minute)
+
+    def resize(self, per_minute: int, now: float) -> None:
+        self.limit = per_minute
+        self._bucket.resize(per_minute, _burst(per_minute), now)
+        self._window.resize(per_minute)
 
     def wait_s(self, amount: float, now: float) -> float:
         wait = self._bucket.wait_s(amount, now)
@@ -40,27 +45,25 @@ class _Budget:
         self._bucket.charge(amount, now)
         return self._window.add(amount, now)
 
-    def amend(self, entry: Entry, more: float, now: float) -> None:
-        self.taken += more
-        self._bucket.charge(more, now)
+    def settle(self, entry: Entry, more: float, late: float, now: float) -> None:
+        self.taken += more + late
+        self._bucket.charge(more + late, now)
         self._window.amend(entry, more, now)
+        self._window.add(late, now)
 
     def heed(self, remaining: float, now: float) -> None:
         self._bucket.lower(remaining, now)
 
 
 class Charge:
-    """What one request was charged, for `Account.settle` and `Account.heed`.
+    """What one request was charged, for `Account.settle` and `Account.heed`."""
 
-    Attributes:
-        tokens: Predicted, later as used.
-    """
-
-    __slots__ = ("_requests_taken", "_tokens_entry", "_tokens_taken", "tokens")
+    __slots__ = ("_budget", "_requests_taken", "_tokens", "_tokens_entry", "_tokens_taken")
 
     def __init__(self, tokens: float) -> None:
-        self.tokens = tokens
-        self._tokens_entry: Entry | None = None
+        self._tokens = tokens
+        self._budget: _Budget | None = None
+        self._tokens_entry: Entry = []
         self._requests_taken = 0.0
         self._tokens_taken = 0.0
 
@@ -72,8 +75,13 @@ class Account:
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         """None is no limit."""
-        self._requests = None if requests_per_minute is None else _Budget(requests_per_minute)
-        self._tokens = None if tokens_per_minute is None else _Budget(tokens_per_minute)
+        self._requests = _resized(None, requests_per_minute, 0.0)
+        self._tokens = _resized(None, tokens_per_minute, 0.0)
+
+    def resize(self, requests_per_minute: int | None, tokens_per_minute: int | None, now: float) -> None:
+        """Put other limits in force; what was used counts on."""
+        self._requests = _resized(self._requests, requests_per_minute, now)
+        self._tokens = _resized(self._tokens, tokens_per_minute, now)
 
     def wait_s(self, tokens: float, now: float) -> float:
         """Seconds until a request of so many tokens may be made, if no other is; 0 when it may now."""
@@ -92,15 +100,19 @@ class Account:
             self._requests.charge(1, now)
             charge._requests_taken = self._requests.taken
         if self._tokens is not None:
+            charge._budget = self._tokens
             charge._tokens_entry = self._tokens.charge(tokens, now)
             charge._tokens_taken = self._tokens.taken
         return charge
 
-    def settle(self, charge: Charge, tokens: float, now: float) -> None:
-        """It used so many tokens."""
-        if self._tokens is not None and charge._tokens_entry is not None:
-            self._tokens.amend(charge._tokens_entry, tokens - charge.tokens, now)
-        charge.tokens = tokens
+    def settle(self, charge: Charge, input_tokens: float, output_tokens: float, now: float) -> None:
+        """It has ended and used so many tokens.
+
+        Some providers count output when they predict it and some when they have made it, so it counts from the start to
+        a minute after the end.
+        """
+        if charge._budget is not None:
+            charge._budget.settle(charge._tokens_entry, input_tokens - charge._tokens, output_tokens, now)
 
     def heed(self, charge: Charge, quota: Quota, now: float) -> None:
         """The provider said what remained after the request of `charge`.
@@ -113,3 +125,16 @@ class Account:
         if self._tokens is not None and quota.tokens_remaining is not None:
             since = max(self._tokens.taken - charge._tokens_taken, 0.0)
             self._tokens.heed(quota.tokens_remaining - since, now)
+
+
+def _burst(per_minute: int) -> float:
+    return min(per_minute, max(_SMALL_BURST, per_minute / _BURST))
+
+
+def _resized(budget: _Budget | None, per_minute: int | None, now: float) -> _Budget | None:
+    if per_minute is None:
+        return None
+    if budget is None:
+        return _Budget(per_minute)
+    budget.resize(per_minute, now)
+    return budget

@@ -5,9 +5,9 @@ do for one at a time. R is the residual latency, observed ÷ predicted from toke
 for congestion. The limit climbs ln L − mean ln R: raised while that brings more work done, lowered while it costs none.
 
 One comparison is a *base*, a stretch of requests that all started at the present limit while it was fully used, and a
-*trial* at a limit a step above or below, judged by the same model of latency. Whatever was under way when the limit
-changed is waited for first. A better trial is the new base, and further ones go the same way with longer steps; a worse
-one turns the direction round and shortens them; when neither direction is better, trials become rare. A refusal for
+*trial* at a limit a step above or below, judged by the same model of latency. A better trial is the new base, and
+further ones go the same way with longer steps; one that is clearly worse is given up early, and the other direction is
+tried; when neither is better, steps become shorter and at last rare. A refusal for
 overload lowers the limit at once (AIMD), and what has been learnt starts anew from there.
 """
 
@@ -18,12 +18,12 @@ from typing import Literal
 
 from penstock.limiting.latency import LatencyModel
 
-START = 8
+START = 6
 """The limit to begin with."""
-_FIRST_STEP = math.log(1.6)
+_FIRST_STEP = math.log(1.65)
 """Steps until the first one that was too long;"""
 _LONGEST_STEP = math.log(1.25)
-_SHORTEST_STEP = math.log(1.06)
+_SHORTEST_STEP = math.log(1.07)
 """and afterwards."""
 _DECREASE = 0.75
 """What remains of the limit when the upstream says that it is too much."""
@@ -31,14 +31,19 @@ _SATURATED = 0.9
 """A request tells something about the limit if at least this share of it was in use when it started."""
 _ENOUGH = 0.8
 """Share of a stretch that must have ended; the rest may be streams without end."""
-_FEWEST, _MOST_SAMPLES = 40, 320
+_FIRST, _FEWEST, _MOST_SAMPLES = 16, 40, 160
+"""Requests of a stretch: during the first steps, afterwards, and at most."""
 _CONFIDENCE = 3.5
 """Standard deviations of a stretch's mean that one step is to be wide."""
 _WORTH_UP = 0.15
 """A step up must bring this share of itself in work done;"""
 _WORTH_DOWN = 0.08
 """one down may cost this share."""
-_LONGEST_REST = 16
+_LONGEST_REST = 32
+_LOOK = 8
+"""After so many requests each, a trial may be given up early,"""
+_CLEARLY = 1.5
+"""if it is so many standard errors below what it must bring."""
 _SHIFT = 0.15
 """How far a rest's score may be from the base's before it: more means that the upstream has changed."""
 _NONE = 0
@@ -81,6 +86,13 @@ class AdaptiveLimit:
         self._base_samples: list[Sample] = []
         self._measure()
 
+    def bound(self, most: int) -> None:
+        """Never more than `most` from now on."""
+        self._most = most
+        self._base = min(self._base, most)
+        if self.limit > most:
+            self._go(self._base, "base")
+
     def start(self, in_use: int) -> int:
         """A request starts, with so many in use, itself included; returns its mark for `finish`."""
         if self._wanted <= 0 or self._settling > 0 or in_use < self.limit * _SATURATED:
@@ -96,7 +108,7 @@ class AdaptiveLimit:
             self._returned += 1
             if sample is not None:
                 self._samples.append(sample)
-            if self._returned >= self._window * _ENOUGH:
+            if self._returned >= self._window * _ENOUGH or (self._returned % _LOOK == 0 and self._hopeless()):
                 self._conclude()
 
     def overloaded(self) -> None:
@@ -109,12 +121,12 @@ class AdaptiveLimit:
         self._step = _SHORTEST_STEP
         self._direction = 1
         self._rest = self._pause = 1
+        self._settling = self.limit
         self._go(self._base, "base")
 
     def _go(self, limit: int, phase: Literal["base", "trial"]) -> None:
-        """Start a stretch at `limit`, after as many ends as it takes for what started before to be gone."""
+        """Start a stretch at `limit`; what started before it is not of it."""
         self._phase = phase
-        self._settling = self.limit
         self.limit = limit
         self._measure()
 
@@ -122,13 +134,14 @@ class AdaptiveLimit:
         self._epoch += 1
         stride = max(self._step, 1 / self.limit)
         window = math.ceil((_CONFIDENCE * self._spread / stride) ** 2)
-        self._window = self._wanted = max(_FEWEST, min(window, _MOST_SAMPLES))
+        fewest = _FIRST if self._step == _FIRST_STEP else _FEWEST
+        self._window = self._wanted = max(fewest, min(window, _MOST_SAMPLES))
         self._returned = 0
         self._samples = []
 
     def _conclude(self) -> None:
         self._refused = False
-        if len(self._samples) < _FEWEST / 2:
+        if len(self._samples) < _LOOK:
             self._measure()
         elif self._phase == "trial":
             self._judge()
@@ -170,26 +183,38 @@ class AdaptiveLimit:
         self._phase = "base"
         self._measure()
 
-    def _judge(self) -> None:
-        gain = self._gain()
+    def _hopeless(self) -> bool:
+        """Whether a trial is so much worse already that the rest of it can be spared."""
+        if self._phase != "trial" or len(self._samples) < _LOOK:
+            return False
+        error = self._spread * math.sqrt(1 / len(self._samples) + 1 / len(self._base_samples))
+        return self._gain() + _CLEARLY * error < self._worth()
+
+    def _worth(self) -> float:
+        """The gain from which on a trial is better than the base."""
         stride = math.log(self.limit / self._base)
-        if gain > stride * (_WORTH_UP if stride > 0 else _WORTH_DOWN):
+        return stride * (_WORTH_UP if stride > 0 else _WORTH_DOWN)
+
+    def _judge(self) -> None:
+        if self._gain() > self._worth():
             self._base, self._base_samples = self.limit, self._samples
             self._turned = 0
-            self._pause = 1
+            self._pause = max(self._pause // 2, 1)
             self._run += 1
             self._try()
             return
         self._run = 0
         self._direction = -self._direction
         self._turned += 1
-        if self._turned >= 2:
-            self._turned = 0
-            if self._step == _SHORTEST_STEP:
-                self._rest = self._pause
-                self._pause = min(self._pause * 2, _LONGEST_REST)
-            self._step = max(self._step / 2, _SHORTEST_STEP)
         self._step = min(self._step, _LONGEST_STEP)
+        if self._turned < 2:
+            self._try()
+            return
+        self._turned = 0
+        if self._step == _SHORTEST_STEP:
+            self._rest = self._pause
+            self._pause = min(self._pause * 2, _LONGEST_REST)
+        self._step = max(self._step / 2, _SHORTEST_STEP)
         self._go(self._base, "base")
 
     def _gain(self) -> float:
@@ -198,7 +223,7 @@ class AdaptiveLimit:
             model.pin()
         mean, spread = _statistics(self._samples)
         base_mean, _ = _statistics(self._base_samples)
-        self._spread += 0.5 * (max(spread, 0.05) - self._spread)
+        self._spread += (0.5 if len(self._samples) > 2 * _LOOK else 0.2) * (max(spread, 0.05) - self._spread)
         return math.log(self.limit / self._base) - mean + base_mean
 
 

@@ -52,6 +52,12 @@ class Bucket:
         """Take `amount` whatever there is; give back when it is negative."""
         self._level = min(self.level(now) - amount, self.capacity)
 
+    def resize(self, per_minute: float, capacity: float, now: float) -> None:
+        """Change both; what was taken stays taken."""
+        self._level = self.level(now) + capacity - self.capacity
+        self.capacity = capacity
+        self._rate = per_minute / _MINUTE_S
+
     def lower(self, most: float, now: float) -> None:
         """There is no more than `most` in it, somebody who knows says."""
         self._level = min(self.level(now), most)

@@ -72,8 +72,9 @@ class Gate:
         self.queue = FairQueue()
         self._waiting = waiting
         self._account = Account(limits.requests_per_minute, limits.tokens_per_minute)
-        self._fixed = math.inf if limits.max_concurrency is None else limits.max_concurrency
-        self._adaptive = AdaptiveLimit(limits.max_concurrency or _MOST, START) if limits.adaptive else None
+        self._fixed: float = math.inf
+        self._adaptive: AdaptiveLimit | None = None
+        self._bound(limits)
         self._paused_until = -math.inf
         self._held_s = _UNKNOWN_S
         self._known = False
@@ -83,6 +84,21 @@ class Gate:
     def limit(self) -> float:
         """Requests that may be under way at once; infinite without a limit."""
         return self._fixed if self._adaptive is None else self._adaptive.limit
+
+    def put_in_force(self, limits: Limits, now: float) -> None:
+        """Change the limits; what is under way, was used and was learnt counts on."""
+        self._account.resize(limits.requests_per_minute, limits.tokens_per_minute, now)
+        self._bound(limits)
+
+    def _bound(self, limits: Limits) -> None:
+        self._fixed = math.inf if limits.max_concurrency is None else limits.max_concurrency
+        most = limits.max_concurrency or _MOST
+        if not limits.adaptive:
+            self._adaptive = None
+        elif self._adaptive is None:
+            self._adaptive = AdaptiveLimit(most, START)
+        else:
+            self._adaptive.bound(most)
 
     def predict(self, model: str, payload: dict[str, object], estimated_input: int, *, generates: bool) -> Tokens:
         """Predict the tokens of a request, from what earlier ones of its model used."""
@@ -193,9 +209,12 @@ class Gate:
             self._adaptive.overloaded()
 
     def _settle(self, ticket: Ticket, used: tuple[int, int] | None, now: float) -> None:
-        if used is None or ticket.charge is None:
+        if ticket.charge is None:
             return
-        self._account.settle(ticket.charge, sum(used), now)
+        if used is None:
+            self._account.settle(ticket.charge, ticket.input_tokens, ticket.tokens - ticket.input_tokens, now)
+            return
+        self._account.settle(ticket.charge, *used, now)
         if ticket.contended:
             self.queue.charge(ticket.tenant, work_of(*used) - ticket.work)
         if any(used):

@@ -28,6 +28,10 @@ class Window:
         self._entries: deque[Entry] = deque()
         self._used = 0.0
 
+    def resize(self, limit: float) -> None:
+        """Change the limit; what was used stays used."""
+        self._limit = float(limit)
+
     def used(self, now: float) -> float:
         """What counts against the limit."""
         entries = self._entries
