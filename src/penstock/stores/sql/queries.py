@@ -1,4 +1,4 @@
-"""The SQL behind `reports`: sums of integers, and percentiles by rank."""
+"""The SQL behind `reports`: sums of roll-ups, put together by what the lines are split by."""
 
 from __future__ import annotations
 
@@ -6,20 +6,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, FromClause, Select, case, func, select, true
+import msgspec
+from sqlalchemy import ColumnElement, Select, Table, case, func, or_, select, true
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.core.errors import StoreError
 from penstock.core.money import to_usd
+from penstock.reporting import histogram
+from penstock.reporting.figures import ErrorPattern, RecentCall, UsageLine, UsageSlot
 from penstock.stores.sql import sqlite
 from penstock.stores.sql.database import revision
-from penstock.stores.sql.reports import RecentCall, UsageLine
-from penstock.stores.sql.tables import HEAD, calls, first_id
+from penstock.stores.sql.rollups import DAY_S, DURATION, HOUR_S
+from penstock.stores.sql.tables import HEAD, calls, usage, usage_groups, usage_histograms, usage_latencies
+from penstock.stores.sql.upkeep import UNSUMMED_FROM, UNSUMMED_UNTIL, mark
 
 Key = tuple[str | None, ...]
-_COLUMNS = {"model": calls.c.model, "tenant": calls.c.tenant, "provider": calls.c.provider, "cache": calls.c.cache,
-            "outcome": calls.c.outcome}  # fmt: skip
+Span = tuple[int, int]
+"""From when, and until when, in epoch seconds, the latter excluded."""
+
+NO_ERRORS = ("ok", "client_closed")
+CACHED = ("hit", "stale")
+PATTERNS = 20
+"""How many error patterns are told apart."""
+_SUMS = ("calls", "attempts", "input_tokens", "output_tokens", "cached_tokens", "cost_pusd", "estimated_pusd",
+         "saved_pusd", "priced", "estimated", "unpriced", "duration_us")  # fmt: skip
+_COLUMNS = {"model": "model", "tenant": "tenant", "key": "key_id", "provider": "provider", "operation": "operation",
+            "name": "name", "cache": "cache", "outcome": "outcome"}  # fmt: skip
+_decode_tags = msgspec.json.Decoder(list[str]).decode
 
 
 @contextmanager
@@ -44,100 +58,208 @@ def reading(path: str) -> Iterator[Connection]:
         engine.dispose()
 
 
-def lines(connection: Connection, since: float, by: Sequence[str]) -> list[UsageLine]:
-    """Sum up the calls since a time, split by `by`, most calls first; one line without a split."""
-    source, groups = _source(by)
-    sums = connection.execute(_since(select(*groups, *_sums()).select_from(source).group_by(*groups), since)).all()
-    ends = _percentiles(connection, source, groups, calls.c.duration_us, since)
-    firsts = _percentiles(connection, source, groups, calls.c.first_token_us, since)
-    found = [
-        _line(by, row, ends.get(_key(row, by), (None, None)), firsts.get(_key(row, by), (None, None))) for row in sums
-    ]
-    return sorted(found, key=lambda line: (-line.calls, str(line.group)))
+class Period:
+    """The roll-ups of a period, read once, to be put together in several ways.
+
+    Args:
+        connection: Where.
+        span: From when until when.
+        tenant: Whose calls; those of a whole organisation by its name; None for everybody's.
+    """
+
+    def __init__(self, connection: Connection, span: Span, tenant: str | None = None) -> None:
+        self._connection = connection
+        self._span = span
+        self._mine = _of_tenant(tenant)
+        self._groups = self._read_groups()
+        self._times = self._read_times()
+
+    def lines(self, by: Sequence[str]) -> list[UsageLine]:
+        """Sum up the calls, split by `by`, most calls first; one line without a split."""
+        found: dict[Key, _Sum] = {} if by else {(): _Sum()}
+        for row in self._groups:
+            times = self._times.get(row.id, (0, 0))
+            for key in _keys(row, by):
+                held = found.get(key)
+                if held is None:
+                    held = found[key] = _Sum()
+                held.add(row, times)
+        made = [held.line(dict(zip(by, key, strict=True))) for key, held in found.items()]
+        return sorted(made, key=lambda line: (-line.calls, str(line.group)))
+
+    def errors(self) -> list[ErrorPattern]:
+        """Return what failed alike: by outcome, model and provider; most calls first."""
+        found: dict[tuple[str, str, str], list[int]] = {}
+        for row in self._groups:
+            if row.outcome not in NO_ERRORS:
+                held = found.setdefault((row.outcome, row.model, row.provider), [0, row.first, row.last])
+                held[:] = held[0] + row.calls, min(held[1], row.first), max(held[2], row.last)
+        total = sum(held[0] for held in found.values())
+        most = sorted(found.items(), key=lambda item: (-item[1][0], item[0]))[:PATTERNS]
+        return [
+            ErrorPattern(outcome, model, provider or None, count, count / total, first, last)
+            for (outcome, model, provider), (count, first, last) in most
+        ]
+
+    def slots(self, slot_s: int) -> list[UsageSlot]:
+        """Sum up the calls by time."""
+
+        def count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+            return func.sum(case((condition, usage.c.calls), else_=0))
+
+        group = usage_groups.c
+        start = usage.c.start - usage.c.start % slot_s
+        wanted = select(
+            start.label("start"), count(group.outcome.not_in(NO_ERRORS)).label("errors"),
+            count(group.cache.in_(CACHED)).label("hits"), *_sums(),
+        )  # fmt: skip
+        rows = self._connection.execute(
+            self._within(usage, wanted.join_from(usage, usage_groups)).where(self._mine).group_by(start).order_by(start)
+        )
+        return [
+            UsageSlot(
+                start=row.start,
+                calls=row.calls,
+                errors=row.errors,
+                hits=row.hits,
+                input_tokens=row.input_tokens,
+                output_tokens=row.output_tokens,
+                cost_usd=to_usd(row.cost_pusd),
+                saved_usd=to_usd(row.saved_pusd),
+                mean_s=row.duration_us / row.calls / 1e6,
+            )
+            for row in rows
+        ]
+
+    def _within(self, table: Table, wanted: Select[Any]) -> Select[Any]:
+        since, until = self._span
+        if table is usage:
+            wanted = wanted.where(usage.c.span_s.in_((HOUR_S, DAY_S)))
+        return wanted.where(table.c.start >= since, table.c.start < until)
+
+    def _read_groups(self) -> Sequence[Row[Any]]:
+        ends = func.min(usage.c.start).label("first"), func.max(usage.c.start).label("last")
+        sums = self._within(usage, select(usage.c.group_id, *ends, *_sums())).group_by(usage.c.group_id).subquery()
+        wanted = select(usage_groups, *(column for column in sums.columns if column.name != "group_id"))
+        wanted = wanted.join_from(sums, usage_groups, usage_groups.c.id == sums.c.group_id).where(self._mine)
+        return self._connection.execute(wanted).all()
+
+    def _read_times(self) -> dict[int, tuple[histogram.Packed, histogram.Packed]]:
+        """Add up how long calls took, by group: the durations, and the times to the first token."""
+        counts: dict[tuple[int, int], dict[int, int]] = {}
+        table = usage_latencies
+        place = table.c.group_id, table.c.kind, table.c.bucket
+        hours = self._within(table, select(*place, func.sum(table.c.calls))).group_by(*place)
+        for group, kind, number, count in self._connection.execute(hours):
+            counts.setdefault((group, kind), {})[number] = count
+        packed = {place: histogram.pack(each) for place, each in counts.items()}
+        days = usage_histograms
+        stored = self._within(days, select(days.c.group_id, days.c.kind, days.c.counts))
+        for group, kind, data in self._connection.execute(stored):
+            packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(data)
+        found: dict[int, tuple[histogram.Packed, histogram.Packed]] = {}
+        for (group, kind), each in packed.items():
+            durations, firsts = found.get(group, (0, 0))
+            found[group] = (each, firsts) if kind == DURATION else (durations, each)
+        return found
 
 
-def recent(connection: Connection, count: int) -> list[RecentCall]:
+class _Sum:
+    """Sums of groups that make a line."""
+
+    __slots__ = ("broken_off", "collapsed", "durations", "errors", "firsts", "hits", "saved_tokens", "sums")
+
+    def __init__(self) -> None:
+        self.sums = [0] * len(_SUMS)
+        self.errors = self.broken_off = self.hits = self.collapsed = self.saved_tokens = 0
+        self.durations: histogram.Packed = 0
+        self.firsts: histogram.Packed = 0
+
+    def add(self, row: Row[Any], times: tuple[histogram.Packed, histogram.Packed]) -> None:
+        self.sums = [total + more for total, more in zip(self.sums, row[-len(_SUMS) :], strict=True)]
+        if row.outcome == "client_closed":
+            self.broken_off += row.calls
+        elif row.outcome != "ok":
+            self.errors += row.calls
+        if row.cache in CACHED:
+            self.hits += row.calls
+            self.saved_tokens += row.input_tokens + row.output_tokens
+        elif row.cache == "collapsed":
+            self.collapsed += row.calls
+        self.durations += times[0]
+        self.firsts += times[1]
+
+    def line(self, group: dict[str, str | None]) -> UsageLine:
+        held = dict(zip(_SUMS, self.sums, strict=True))
+        number, cost = held["calls"], to_usd(held["cost_pusd"])
+        p50, p95, p99 = histogram.percentiles(self.durations, 50, 95, 99)
+        known = number - held["unpriced"]
+        return UsageLine(
+            group=group,
+            calls=number,
+            errors=self.errors,
+            broken_off=self.broken_off,
+            hits=self.hits,
+            collapsed=self.collapsed,
+            attempts=held["attempts"],
+            input_tokens=held["input_tokens"],
+            output_tokens=held["output_tokens"],
+            cached_tokens=held["cached_tokens"],
+            saved_tokens=self.saved_tokens,
+            cost_usd=cost,
+            estimated_usd=to_usd(held["estimated_pusd"]),
+            saved_usd=to_usd(held["saved_pusd"]),
+            priced=held["priced"],
+            estimated=held["estimated"],
+            unpriced=held["unpriced"],
+            mean_s=held["duration_us"] / number / 1e6 if number else None,
+            p50_s=p50,
+            p95_s=p95,
+            p99_s=p99,
+            first_token_s=histogram.percentiles(self.firsts, 50)[0],
+            success_rate=(number - self.errors - self.broken_off) / number if number else None,
+            error_rate=self.errors / number if number else None,
+            hit_rate=self.hits / number if number else None,
+            cost_per_call_usd=round(cost / known, 12) if known else None,
+        )
+
+
+def uncounted(connection: Connection) -> int:
+    """Return how many calls of an older database the roll-ups do not have yet."""
+    start, end = mark(connection, UNSUMMED_FROM), mark(connection, UNSUMMED_UNTIL)
+    if start is None or end is None:
+        return 0
+    return connection.execute(select(func.count()).where(calls.c.id.between(start, end))).scalar_one()
+
+
+def recent(connection: Connection, count: int, tenant: str | None = None) -> list[RecentCall]:
     """Return the newest calls, newest first."""
-    return [_recent(row) for row in connection.execute(select(calls).order_by(calls.c.id.desc()).limit(count))]
+    wanted = select(calls).where(_of_tenant(tenant, calls)).order_by(calls.c.id.desc()).limit(count)
+    return [_recent(row) for row in connection.execute(wanted)]
 
 
-def _source(by: Sequence[str]) -> tuple[FromClause, list[ColumnElement[Any]]]:
-    if "tag" not in by:
-        return calls, [_COLUMNS[name] for name in by]
-    tags = sqlite.elements(calls.c.tags)
-    return calls.outerjoin(tags, true()), [tags.c.value if name == "tag" else _COLUMNS[name] for name in by]
-
-
-def _since(statement: Select[Any], since: float) -> Select[Any]:
-    return statement.where(calls.c.id >= first_id(since), calls.c.started_at >= int(since * 1e6))
+def _of_tenant(tenant: str | None, table: Table = usage_groups) -> ColumnElement[bool]:
+    if tenant is None:
+        return true()
+    return or_(table.c.tenant == tenant, table.c.tenant.startswith(f"{tenant}/", autoescape=True))
 
 
 def _sums() -> list[ColumnElement[Any]]:
-    def count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
-        return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
-
-    def total(column: Column[Any]) -> ColumnElement[Any]:
-        return func.coalesce(func.sum(column), 0).label(column.name)
-
-    return [
-        func.count().label("calls"),
-        count(calls.c.outcome.not_in(("ok", "client_closed"))).label("errors"),
-        count(calls.c.cache.in_(("hit", "stale"))).label("hits"),
-        total(calls.c.input_tokens),
-        total(calls.c.output_tokens),
-        total(calls.c.cost_pusd),
-        total(calls.c.saved_pusd),
-        count(calls.c.cost_source == "provider").label("priced"),
-        count(calls.c.cost_source == "estimate").label("estimated"),
-        count(calls.c.cost_source == "unknown").label("unpriced"),
-    ]
+    return [func.sum(usage.c[name]).label(name) for name in _SUMS]
 
 
-def _percentiles(
-    connection: Connection, source: FromClause, groups: list[ColumnElement[Any]], value: Column[Any], since: float
-) -> dict[Key, tuple[float | None, float | None]]:
-    """Find the smallest values that 50, and 95, of 100 of a group do not exceed (nearest rank), in seconds."""
-    keys = [group.label(f"group{position}") for position, group in enumerate(groups)]
-    ranked = _since(
-        select(
-            *keys,
-            value.label("value"),
-            func.row_number().over(partition_by=groups or None, order_by=value).label("place"),
-            func.count().over(partition_by=groups or None).label("size"),
-        )
-        .select_from(source)
-        .where(value.is_not(None)),
-        since,
-    ).subquery()
-    found = [ranked.c[key.name] for key in keys]
-    at = [func.min(case((ranked.c.place * 100 >= ranked.c.size * share, ranked.c.value))) for share in (50, 95)]
-    rows = connection.execute(select(*found, *at).group_by(*found))
-    return {tuple(row[: len(found)]): (_seconds(row[-2]), _seconds(row[-1])) for row in rows}
+def _keys(row: Row[Any], by: Sequence[str]) -> list[Key]:
+    """Return the lines a group of calls belongs to: several when they are split by tag and have several."""
+    tags: list[str | None] = [*(_decode_tags(row.tags) if row.tags else ())] or [None]
+    return [tuple(_value(row, name, tag) for name in by) for tag in (tags if "tag" in by else tags[:1])]
 
 
-def _key(row: Row[Any], by: Sequence[str]) -> Key:
-    return tuple(row[: len(by)])
-
-
-def _line(
-    by: Sequence[str], row: Row[Any], ends: tuple[float | None, float | None], firsts: tuple[float | None, float | None]
-) -> UsageLine:
-    return UsageLine(
-        group={name: value or None for name, value in zip(by, row, strict=False)},
-        calls=row.calls,
-        errors=row.errors,
-        hits=row.hits,
-        input_tokens=row.input_tokens,
-        output_tokens=row.output_tokens,
-        cost_usd=to_usd(row.cost_pusd),
-        saved_usd=to_usd(row.saved_pusd),
-        priced=row.priced,
-        estimated=row.estimated,
-        unpriced=row.unpriced,
-        p50_s=ends[0],
-        p95_s=ends[1],
-        first_token_s=firsts[0],
-    )
+def _value(row: Row[Any], name: str, tag: str | None) -> str | None:
+    if name == "tag":
+        return tag
+    if name == "organisation":
+        return str(row.tenant).partition("/")[0]
+    return getattr(row, _COLUMNS[name]) or None
 
 
 def _recent(row: Row[Any]) -> RecentCall:
@@ -156,13 +278,9 @@ def _recent(row: Row[Any]) -> RecentCall:
         cost_usd=None if row.cost_pusd is None else to_usd(row.cost_pusd),
         cost_source=row.cost_source,
         saved_usd=None if row.saved_pusd is None else to_usd(row.saved_pusd),
-        first_token_s=_seconds(row.first_token_us),
+        first_token_s=None if row.first_token_us is None else row.first_token_us / 1e6,
         duration_s=row.duration_us / 1e6,
         attempts=row.attempts,
         tags=row.tags or [],
         metadata=row.metadata or {},
     )
-
-
-def _seconds(microseconds: int | None) -> float | None:
-    return None if microseconds is None else microseconds / 1e6

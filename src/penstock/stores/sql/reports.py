@@ -1,137 +1,43 @@
-"""What the ledger says about a period, for people and programs; read while a server writes, without disturbing it."""
+"""Reports on a period, for people and programs; read while a server writes, without disturbing it."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from decimal import Decimal
-
-import msgspec
 
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError
+from penstock.reporting import judging
+from penstock.reporting.figures import GROUPS as GROUPS
+from penstock.reporting.figures import RecentCall as RecentCall
+from penstock.reporting.figures import UsageLine as UsageLine
+from penstock.reporting.figures import UsageReport as UsageReport
 
-GROUPS = ("model", "tenant", "provider", "cache", "tag", "outcome")
-"""What lines can be split by; a call with several tags counts in the line of each."""
-
-
-class UsageLine(msgspec.Struct, frozen=True):
-    """A group of calls.
-
-    Attributes:
-        group: What the calls have in common, by name of the split; None where they have none, e.g. hits no provider.
-        calls: Answers given, failed ones included.
-        errors: Calls that failed, those the client broke off not included.
-        hits: Calls answered from the cache.
-        input_tokens: Prompt tokens of the answers, hits included.
-        output_tokens: Generated tokens of the answers, hits included.
-        cost_usd: What all tries cost, as far as the price is known; exact.
-        saved_usd: What the hits would have cost.
-        priced: Calls whose cost is price × usage the provider reported.
-        estimated: Calls whose cost is price × estimated usage.
-        unpriced: Calls with a cost that is not, or not wholly, known.
-        p50_s: Median of the seconds from request to end of the answer.
-        p95_s: 95th percentile of the same.
-        first_token_s: Median of the seconds to the first token, of calls that went upstream.
-    """
-
-    group: dict[str, str | None]
-    calls: int
-    errors: int
-    hits: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: Decimal
-    saved_usd: Decimal
-    priced: int
-    estimated: int
-    unpriced: int
-    p50_s: float | None
-    p95_s: float | None
-    first_token_s: float | None
-
-    @property
-    def hit_rate(self) -> float:
-        """Hits per call, 0 to 1."""
-        return self.hits / self.calls if self.calls else 0.0
-
-
-class RecentCall(msgspec.Struct, frozen=True):
-    """One call of the ledger.
-
-    Attributes:
-        request_id: The id clients see as ``x-request-id``.
-        started_at: Seconds since the epoch.
-        tenant: Whose call it was.
-        operation: chat, completions or embeddings.
-        model: The model asked for.
-        provider: The provider that answered, or was tried last; None for a hit.
-        provider_model: Its name for the model.
-        outcome: ``ok``, ``client_closed``, ``template`` (nothing answered but a prepared text) or an error's code.
-        cache: What the exact cache did; empty when it was not asked.
-        input_tokens: Prompt tokens, if known.
-        output_tokens: Generated tokens, if known.
-        cost_usd: What all tries cost, None when nothing is known.
-        cost_source: ``provider``, ``estimate``, ``unknown`` or ``none``, the least certain of the tries'.
-        saved_usd: What a hit would have cost.
-        first_token_s: Seconds to the first token.
-        duration_s: Seconds to the end of the answer.
-        attempts: Number of tries.
-        tags: Its labels.
-        metadata: Its key-value pairs.
-    """
-
-    request_id: str
-    started_at: float
-    tenant: str
-    operation: str
-    model: str
-    provider: str | None
-    provider_model: str | None
-    outcome: str
-    cache: str
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: Decimal | None
-    cost_source: str
-    saved_usd: Decimal | None
-    first_token_s: float | None
-    duration_s: float
-    attempts: int
-    tags: list[str]
-    metadata: dict[str, str]
-
-
-class UsageReport(msgspec.Struct, frozen=True):
-    """What happened in a period.
-
-    Attributes:
-        since: Start of the period, seconds since the epoch.
-        until: Its end.
-        by: What `lines` is split by.
-        total: All calls of the period.
-        lines: The same, split; most calls first.
-        recent: The newest calls, newest first, of any age.
-    """
-
-    since: float
-    until: float
-    by: tuple[str, ...]
-    total: UsageLine
-    lines: list[UsageLine]
-    recent: list[RecentCall]
+_HOUR_S, _DAY_S = 3600, 86_400
+_BY_THE_HOUR_S = 3 * _DAY_S
+"""Periods up to this length are shown by the hour."""
 
 
 def usage_report(
-    url: str, *, days: float, by: Sequence[str] = (), recent: int = 0, clock: Clock | None = None
+    url: str,
+    *,
+    days: float,
+    by: Sequence[str] = (),
+    recent: int = 0,
+    tenant: str | None = None,
+    until: float | None = None,
+    clock: Clock | None = None,
 ) -> UsageReport:
-    """Read the ledger.
+    """Report on the last days, from sums that are kept by the hour and, three days later, by the day (UTC).
 
     Args:
         url: The store's URL.
-        days: How far back to look.
+        days: How far back to look; the period is made longer, to the start of its first hour or day.
         by: What to split by, out of `GROUPS`.
         recent: How many single calls to return.
+        tenant: Whose calls; an organisation's name stands for all of its teams; None for everybody's.
+        until: The end of the period, seconds since the epoch, in whole hours; by default now.
         clock: Says when now is; by default the machine's.
 
     Raises:
@@ -141,21 +47,55 @@ def usage_report(
     for name in by:
         if name not in GROUPS:
             raise ConfigError(f"cannot split usage by {name!r}", key="by", expected=", ".join(GROUPS))
+    path = file_of(url)
+    from penstock.stores.sql import queries, upkeep  # noqa: PLC0415 - see `file_of`
+
+    now = (clock or SystemClock()).wall()
+    end = now if until is None else min(until, now)
+    horizon = upkeep.horizon_at(now)
+    since = _aligned(end - days * _DAY_S, horizon)
+    before = _aligned(since - (end - since), horizon)
+    slot_s = _HOUR_S if end - since <= _BY_THE_HOUR_S and since >= horizon else _DAY_S
+    with queries.reading(path) as connection:
+        period = queries.Period(connection, (since, math.ceil(end)), tenant)
+        total = period.lines(())[0]
+        previous = queries.Period(connection, (before, since), tenant).lines(())[0]
+        length, length_before = (end - since) / _DAY_S, (since - before) / _DAY_S
+        return UsageReport(
+            since=since,
+            until=end,
+            by=tuple(by),
+            tenant=tenant,
+            total=total,
+            previous=previous,
+            lines=period.lines(by) if by else [],
+            slot_s=slot_s,
+            slots=period.slots(slot_s),
+            errors=period.errors(),
+            trends=judging.trends(total, previous, days=length, days_before=length_before),
+            ratings=judging.ratings(total),
+            uncounted=queries.uncounted(connection),
+            recent=queries.recent(connection, recent, tenant) if recent else [],
+        )
+
+
+def file_of(url: str) -> str:
+    """Return the file of a store that is there.
+
+    Raises:
+        ConfigError: The URL cannot be used, or there is no such file yet.
+    """
     if url == "memory:":
         raise ConfigError("store.url is memory:, which keeps no record; set it to sqlite:///FILE", key="store.url")
-    from penstock.stores.sql import queries, sqlite  # noqa: PLC0415 - SQLAlchemy, which importing Penstock must not load
+    from penstock.stores.sql import sqlite  # noqa: PLC0415 - SQLAlchemy, which importing Penstock must not load
 
     path = sqlite.file_of(url)
     if not os.path.exists(path):
         raise ConfigError(f"there is no {path} yet; it is made by the first `penstock serve`", key="store.url")
-    until = (clock or SystemClock()).wall()
-    since = until - days * 86_400
-    with queries.reading(path) as connection:
-        return UsageReport(
-            since=since,
-            until=until,
-            by=tuple(by),
-            total=queries.lines(connection, since, ())[0],
-            lines=queries.lines(connection, since, by) if by else [],
-            recent=queries.recent(connection, recent) if recent else [],
-        )
+    return path
+
+
+def _aligned(time: float, horizon: int) -> int:
+    """Return the start of the hour, or of the day when its hours may not be there any more."""
+    step = _HOUR_S if time >= horizon else _DAY_S
+    return int(time // step) * step

@@ -21,6 +21,7 @@ DURATION, FIRST_TOKEN = 0, 1
 OTHER = "(other)"
 """Stands for models, names and tags that a process met after `_MOST_GROUPS` others; clients choose them freely."""
 
+_PRICED = ("provider", "time")
 _MOST_GROUPS = 20_000
 _HOUR_US = HOUR_S * 1_000_000
 _PER_LOG = 1 / math.log(GROWTH)
@@ -75,7 +76,7 @@ class Rollup:
             totals[4] += row.cached_tokens or 0
             totals[5] += cost
             totals[7] += row.saved_pusd or 0
-            if source == "provider":
+            if source in _PRICED:
                 totals[8] += 1
             elif source == "estimate":
                 totals[6] += cost

@@ -151,10 +151,11 @@ def replacing(table: Table) -> dml.Insert:
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)
 
 
-def adding(table: Table) -> dml.Insert:
-    """Make an INSERT that adds its values to those of the row of the same primary key."""
+def adding(table: Table, *names: str) -> dml.Insert:
+    """Make an INSERT that adds its values of `names`, by default of all, to those of the row of the same primary key."""
     statement = sqlite.insert(table)
-    sums = {column.name: column + statement.excluded[column.name] for column in table.columns if not column.primary_key}
+    added = names or [column.name for column in table.columns if not column.primary_key]
+    sums = {name: table.c[name] + statement.excluded[name] for name in added}
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
 
 

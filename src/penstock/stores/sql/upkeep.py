@@ -1,0 +1,207 @@
+"""Upkeep of the ledger: roll-ups of older databases, days out of hours, and an end for old rows; in small steps.
+
+Each step is one transaction of a few milliseconds among those of the writer's thread, so nobody waits for it. It leaves
+everything consistent, so it may be the last for a while.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy import delete, func, select
+from sqlalchemy.engine import Connection
+
+from penstock.core.clock import Clock
+from penstock.core.errors import StoreError
+from penstock.reporting import histogram
+from penstock.stores.sql import sqlite
+from penstock.stores.sql.database import Database
+from penstock.stores.sql.rollups import DAY_S, HOUR_S, Rollup
+from penstock.stores.sql.tables import calls, first_id, marks, usage, usage_histograms, usage_latencies
+from penstock.stores.sql.tally import CallRow
+
+_log = logging.getLogger("penstock.stores")
+
+HOURLY_DAYS = 3
+"""How many whole days are kept by the hour before they are summed up by the day."""
+UNSUMMED_FROM, UNSUMMED_UNTIL = "unsummed_from", "unsummed_until"
+"""Marks: ids between which no roll-up counts the calls yet."""
+KEPT_FROM = "kept_from"
+"""Mark: rows of calls with smaller ids may have been removed."""
+_DONE = "upkeep"
+"""Mark: when upkeep was last done."""
+_SUMMED_ROWS = 1000
+_FOLDED_GROUPS = 50
+_EXPIRED_ROWS = 500
+_EVERY_S = 6 * 3600.0
+_PAUSE_S = 0.05
+
+Step = Callable[[Connection], int]
+
+
+class Kept(msgspec.Struct):
+    """What upkeep did.
+
+    Attributes:
+        summed: Calls of an older database that were added to the roll-ups.
+        folded: Hours' sums that became part of a day's.
+        removed: Calls that were removed because they were old; their sums stay.
+    """
+
+    summed: int = 0
+    folded: int = 0
+    removed: int = 0
+
+
+class Upkeep:
+    """What keeps a year queryable and the file small.
+
+    Args:
+        database: Where.
+        clock: Says how old something is.
+        days: How long rows of calls and attempts are kept; None for ever.
+    """
+
+    def __init__(self, database: Database, clock: Clock, days: float | None) -> None:
+        self._database = database
+        self._clock = clock
+        self._days = days
+
+    async def run(self) -> None:
+        """Do what is due every six hours, once for all processes that share the database, for ever."""
+        while True:
+            try:
+                if await self._database.execute(lambda connection: claim(connection, _DONE, self._slot())):
+                    await self.once(pause_s=_PAUSE_S)
+                elif await self._database.execute(lambda connection: mark(connection, UNSUMMED_FROM)) is not None:
+                    await self._sum(Kept(), _PAUSE_S)  # whoever began has perhaps ended
+            except StoreError as error:
+                _log.warning("the ledger's upkeep is put off: %s", error.message)
+            await self._clock.sleep(_EVERY_S)
+
+    async def once(self, *, pause_s: float = 0.0, progress: Callable[[Kept], None] = lambda _: None) -> Kept:
+        """Do all that is due.
+
+        Args:
+            pause_s: Seconds to leave the database to others between two steps.
+            progress: Told what has been done so far, after each step.
+
+        Raises:
+            StoreError: The store is not open or cannot be written; what was done so far stays done.
+        """
+        done = Kept()
+        now = self._clock.wall()
+        await self._sum(done, pause_s, progress)
+        horizon = horizon_at(now)
+        while step := await self._database.execute(lambda connection: fold(connection, horizon)):
+            done.folded += step
+            progress(done)
+            await self._clock.sleep(pause_s)
+        if self._days is not None:
+            limit = first_id(now - self._days * DAY_S)
+            while step := await self._database.execute(lambda connection: expire(connection, limit)):
+                done.removed += step
+                progress(done)
+                await self._clock.sleep(pause_s)
+        return done
+
+    async def _sum(self, done: Kept, pause_s: float, progress: Callable[[Kept], None] = lambda _: None) -> None:
+        rollup = Rollup(self._database.engine)
+        while step := await self._database.execute(lambda connection: sum_missing(connection, rollup)):
+            done.summed += step
+            progress(done)
+            await self._clock.sleep(pause_s)
+
+    def _slot(self) -> int:
+        return int(self._clock.wall() // _EVERY_S * _EVERY_S)
+
+
+def horizon_at(now: float) -> int:
+    """Return when the hours begin that are not summed up by the day, if upkeep is done at `now`; epoch seconds."""
+    return int(now // DAY_S - HOURLY_DAYS) * DAY_S
+
+
+def mark(connection: Connection, name: str) -> int | None:
+    """Return a mark's value; None when it is not set."""
+    return connection.execute(select(marks.c.value).where(marks.c.name == name)).scalar()
+
+
+def set_mark(connection: Connection, name: str, value: int) -> None:
+    """Set a mark."""
+    connection.execute(sqlite.replacing(marks), {"name": name, "value": value})
+
+
+def claim(connection: Connection, name: str, due: int) -> bool:
+    """Return whether what is `due` (epoch seconds) is still to be done, and note that it is being done now."""
+    found = mark(connection, name)
+    if found is not None and found >= due:
+        return False
+    set_mark(connection, name, due)
+    return True
+
+
+def sum_missing(connection: Connection, rollup: Rollup) -> int:
+    """Add some of the calls to the roll-ups that were written before there were any; return how many."""
+    start, end = mark(connection, UNSUMMED_FROM), mark(connection, UNSUMMED_UNTIL)
+    if start is None or end is None:
+        return 0
+    wanted = select(calls).where(calls.c.id.between(start, end)).order_by(calls.c.id).limit(_SUMMED_ROWS)
+    statement = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
+    rows = [CallRow._make(row) for row in connection.exec_driver_sql(statement)]
+    rollup.tally(connection, rows)
+    if len(rows) < _SUMMED_ROWS:
+        connection.execute(delete(marks).where(marks.c.name.in_((UNSUMMED_FROM, UNSUMMED_UNTIL))))
+    else:
+        set_mark(connection, UNSUMMED_FROM, rows[-1].id + 1)
+    return len(rows)
+
+
+def fold(connection: Connection, horizon: int) -> int:
+    """Sum up by the day some of the hours before `horizon` (epoch seconds); return how many sums went into it."""
+    first = connection.execute(
+        select(func.min(usage.c.start)).where(usage.c.span_s == HOUR_S, usage.c.start < horizon)
+    ).scalar()
+    if first is None:
+        return 0
+    day = first // DAY_S * DAY_S
+    hours = list(range(day, day + DAY_S, HOUR_S))
+    wanted = select(usage.c.group_id).where(usage.c.span_s == HOUR_S, usage.c.start.in_(hours)).distinct()
+    groups = sorted(connection.execute(wanted.order_by(usage.c.group_id).limit(_FOLDED_GROUPS)).scalars())
+    here = (usage.c.span_s == HOUR_S, usage.c.start.in_(hours), usage.c.group_id.in_(groups))
+    sums = [func.sum(column) for column in usage.columns if not column.primary_key]
+    rows = connection.execute(select(usage.c.group_id, *sums).where(*here).group_by(usage.c.group_id)).all()
+    sqlite.Insert(usage, connection.engine, add=True).run(connection, [(DAY_S, day, *row) for row in rows])
+    _fold_latencies(connection, day, hours, groups)
+    return connection.execute(delete(usage).where(*here)).rowcount
+
+
+def _fold_latencies(connection: Connection, day: int, hours: list[int], groups: list[int]) -> None:
+    table, days = usage_latencies, usage_histograms
+    here = (table.c.start.in_(hours), table.c.group_id.in_(groups))
+    found: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+    for _, group, kind, number, count in connection.execute(select(table).where(*here)):
+        counts = found[group, kind]
+        counts[number] = counts.get(number, 0) + count
+    packed = {place: histogram.pack(counts) for place, counts in found.items()}
+    known = select(days.c.group_id, days.c.kind, days.c.counts).where(days.c.start == day, days.c.group_id.in_(groups))
+    for group, kind, stored in connection.execute(known):
+        packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(stored)
+    rows = [(day, group, kind, histogram.to_bytes(counts)) for (group, kind), counts in packed.items()]
+    sqlite.Insert(days, connection.engine, replace=True).run(connection, rows)
+    connection.execute(delete(table).where(*here))
+
+
+def expire(connection: Connection, limit: int) -> int:
+    """Remove some of the calls whose ids are below `limit`, and their attempts; return how many."""
+    if mark(connection, UNSUMMED_FROM) is not None:
+        return 0
+    oldest = select(calls.c.id).where(calls.c.id < limit).order_by(calls.c.id).limit(_EXPIRED_ROWS)
+    ids = list(connection.execute(oldest).scalars())
+    if not ids:
+        return 0
+    connection.execute(delete(calls).where(calls.c.id <= ids[-1]))
+    set_mark(connection, KEPT_FROM, max(ids[-1] + 1, mark(connection, KEPT_FROM) or 0))
+    return len(ids)
