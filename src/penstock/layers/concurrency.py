@@ -13,12 +13,16 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.limiting.door import Door, Doors
-from penstock.limiting.gate import Limits
+from penstock.limiting.gate import Gate, Limits
 from penstock.limiting.ticket import LEVELS, Ticket
 from penstock.routing.breaker import MAX_COOLDOWN_S, RATE_LIMITED, UNKNOWN_WAIT_S
 from penstock.routing.health import Health
 from penstock.telemetry.metrics import Gauge
 
+_LEAST_S = 0.01
+"""Less time than this is no time for an answer; who still waits then is told when to come back."""
+_PATIENCE = 0.5
+"""Part of the time until an answer is to have begun that may be spent waiting for its turn."""
 _OVERLOADED = frozenset({503, 529})
 """Statuses by which an upstream says that it is too much for it, without a limit to be kept."""
 
@@ -127,7 +131,7 @@ class Concurrency:
 
     async def _queue(self, request: Request, target: Target, door: Door, ticket: Ticket) -> None:
         came = self._now()
-        refusal_s = door.gate.refusal_s(ticket, request.deadline, came)
+        refusal_s = self._refusal_s(request, door.gate, ticket, came)
         if request.hedge or self._room_elsewhere(request, target):
             raise TargetBusy(f"{target.provider} is busy; another target is not", retry_after=refusal_s or 1.0)
         if refusal_s is not None:
@@ -136,6 +140,18 @@ class Concurrency:
             await door.wait(ticket)
         finally:
             request.call.queued_s += self._now() - came
+
+    def _refusal_s(self, request: Request, gate: Gate, ticket: Ticket, now: float) -> float | None:
+        """As `Gate.refusal_s`; and when another model stands by, there is less time to wait for this one."""
+        deadline = None if request.deadline is None else request.deadline - _LEAST_S
+        refusal_s = gate.refusal_s(ticket, deadline, now)
+        if refusal_s is None and request.begin_by is not None:
+            time = (request.begin_by - now) * _PATIENCE
+            wait = gate.wait_s(ticket, now)
+            if wait > time:
+                return max(wait - max(time, 0.0), 1.0)
+            ticket.latest = now + time if ticket.latest is None else min(ticket.latest, now + time)
+        return refusal_s
 
     def _room_elsewhere(self, request: Request, target: Target) -> bool:
         """Whether a target that this call did not try yet is healthy and has room."""

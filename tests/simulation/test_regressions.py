@@ -1,0 +1,87 @@
+"""What simulations found, in as few steps as show it, in virtual time."""
+
+from random import Random
+
+import pytest
+
+from penstock.config.settings import Settings
+from penstock.core.call import Call
+from penstock.core.errors import RateLimited
+from penstock.core.request import Request
+from penstock.pipeline import Pipeline, Shared
+from penstock.testing.simulation import FAIR, FaultyProvider, SimulatedClock, SimulatedLoop
+
+SPARE = {"name": "b", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
+
+
+class Gateway:
+    """A pipeline over two providers that always answer at once."""
+
+    def __init__(self, loop, **settings):
+        self.clock = SimulatedClock(loop)
+        self.journal = []
+        self.providers = {
+            name: FaultyProvider(name, self.clock, Random(name), FAIR, self.journal) for name in ("a", "b")
+        }
+        document = {
+            "store": {"url": "memory:"},
+            "cache": {"exact": {"enabled": False}, "coalesce": False},
+            "models": [{"name": "m", "targets": [{"provider": "a"}]}],
+            **settings,
+        }
+        document["providers"] = [{**SPARE, "name": "a", "limits": document.pop("limited")}, SPARE]
+        self.settings = Settings.model_validate(document)
+
+    async def __aenter__(self):
+        self.shared = await Shared.open(self.settings, self.clock)
+        self.pipeline = await Pipeline.open(self.settings, self.shared, providers=self.providers)
+        return self
+
+    async def __aexit__(self, *_):
+        await self.pipeline.aclose()
+        await self.shared.aclose()
+
+    async def ask(self, **fields):
+        payload = {"messages": [{"role": "user", "content": "q"}]}
+        call = Call("id", started=self.clock.monotonic(), started_at=self.clock.wall())
+        request = Request("chat", "m", payload, call, **fields)
+        return request.call, await self.pipeline(request)
+
+
+def simulated(main):
+    loop = SimulatedLoop(1)
+    try:
+        return loop.run_until_complete(main(loop))
+    finally:
+        loop.close()
+
+
+def test_a_model_that_another_stands_in_for_is_not_waited_for_in_vain():
+    async def main(loop):
+        models = [
+            {"name": "m", "targets": [{"provider": "a"}], "fallbacks": {"errors": ["spare"], "timeout_s": 5}},
+            {"name": "spare", "targets": [{"provider": "b"}]},
+        ]
+        async with Gateway(loop, models=models, limited={"requests_per_minute": 1}) as gateway:
+            await gateway.ask()
+            began = gateway.clock.monotonic()
+            call, response = await gateway.ask()  # the minute is not over for long
+            await response.read()
+            return call.degraded, gateway.clock.monotonic() - began
+
+    degraded, waited_s = simulated(main)
+    assert degraded == ["fallback-errors"]
+    assert waited_s < 1
+
+
+def test_whoever_waits_in_vain_to_the_end_is_told_when_to_come_back():
+    async def main(loop):
+        async with Gateway(loop, limited={"max_concurrency": 1}, timeout_s=10) as gateway:
+            _, response = await gateway.ask(stream=True)
+            await anext(aiter(response))  # and reads no further
+            with pytest.raises(RateLimited) as refused:
+                await gateway.ask()
+            await response.aclose()
+            return refused.value.retry_after
+
+    assert simulated(main) >= 1
