@@ -42,6 +42,8 @@ from penstock.wire.openai_answers import parse_answer, parse_chunk
 from penstock.wire.openai_chat import decode_request, encode_request, frame
 
 _SEEDS = itertools.count()
+LIMITS = {"requests_per_minute": 10**9, "tokens_per_minute": 10**12}
+"""Never reached."""
 BODY = json.dumps(whole()).encode()
 EVENTS = [parse_chunk(event[6:-2]) for event in events()[:-1]]
 
@@ -88,6 +90,30 @@ def edges(n: int) -> dict[str, float]:
     return found
 
 
+async def limits(n: int) -> dict[str, float]:
+    """Time the layers that are in the stack only if there are limits, each alone, for a request that need not wait."""
+    config = {
+        "providers": [{
+            "name": "mock", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1",
+            "limits": {**LIMITS, "max_concurrency": 1000, "adaptive": True},
+        }],
+        "models": [{"name": "gpt-mock", "targets": [{"provider": "mock", "model": "gpt-mock"}]}],
+        "limits": {"per_tenant": LIMITS},
+        "store": {"url": "memory:"},
+    }  # fmt: skip
+    found: dict[str, float] = {}
+    async with AsyncClient(config, providers={"mock": Instant()}) as client:
+        pipeline = client.pipeline
+        payload = decode_request("chat", chat_body(stream=False)).payload
+        bare = await _time_calls(_innermost(pipeline), payload, n, pipeline)
+        for name, build in (*CALL, *TARGET):
+            layer = build(pipeline.parts) if name in ("limit", "concurrency") else None
+            if layer is not None:
+                handler = compose([layer], _innermost(pipeline))
+                found[name] = await _time_calls(handler, payload, n, pipeline) - bare
+    return found
+
+
 async def stack(n: int, folder: Path) -> dict[str, float]:
     """Time the stack as it grows from the provider outwards, microseconds added by each layer."""
     config = {
@@ -116,13 +142,18 @@ def _growing(pipeline: Pipeline) -> list[tuple[str, Handler]]:
     named = [(name, build(parts)) for name, build in (*CALL, *TARGET)]
     layers = [(name, layer) for name, layer in named if layer is not None]
 
-    async def innermost(request: Request) -> Response:
-        return await pipeline.providers["mock"].send(request, request.target or Target("mock", "gpt-mock"))
-
+    innermost = _innermost(pipeline)
     grown: list[tuple[str, Handler]] = [("provider (constant)", innermost)]
     for start in range(len(layers) - 1, -1, -1):
         grown.append((layers[start][0], compose([layer for _, layer in layers[start:]], innermost)))
     return [*grown, ("pipeline", pipeline)]
+
+
+def _innermost(pipeline: Pipeline) -> Handler:
+    async def send(request: Request) -> Response:
+        return await pipeline.providers["mock"].send(request, request.target or Target("mock", "gpt-mock"))
+
+    return send
 
 
 def _route() -> Any:  # noqa: ANN401 the route's own type is not needed here
@@ -184,6 +215,7 @@ def main() -> None:
     gc.set_threshold(*GARBAGE)  # as the gateway does
     with TemporaryDirectory() as name:
         figures = edges(options.n) | uvloop.run(stack(options.n, Path(name)))
+        figures |= uvloop.run(limits(options.n))
     for what, took in figures.items():
         say(f"{what:<24} {took:7.2f} us")
     finish({f"{what} us": round(took, 2) for what, took in figures.items()}, started=started, n=options.n * 5)
