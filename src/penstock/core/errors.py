@@ -10,7 +10,8 @@
     │   ├── DeadlineExceeded
     │   └── NotCached      `only-if-cached` was asked for and there is no usable entry
     ├── ProviderError      an upstream failed or answered something unusable
-    └── StoreError         a store could not read or write; for a cache this is a miss
+    ├── StoreError         a store could not read or write; for a cache this is a miss
+    └── DeliveryFailed     a message to people or programs did not arrive
 
 Fields are structured so that nobody parses messages; `penstock.server.errors` is the only map from here to HTTP.
 """
@@ -161,11 +162,14 @@ class ProviderError(PenstockError):
         retryable: Whether the same request may succeed on the same target.
         elsewhere: Whether the same request may succeed on another target.
         provider: Name of the provider in the configuration.
+        stale: A kept connection turned out to be closed when it was used again. Servers close idle ones at any time,
+            so this says nothing of the target, and the request has very likely not been read.
         quota: What the upstream says is left of its limits, if that was asked for.
     """
 
     code = "upstream_error"
     quota: Quota | None = None
+    stale = False
 
     def __init__(
         self,
@@ -191,3 +195,17 @@ class StoreError(PenstockError):
     """A store could not read or write."""
 
     code = "store_error"
+
+
+class DeliveryFailed(PenstockError):
+    """A message did not arrive.
+
+    Attributes:
+        permanent: Trying again cannot help.
+    """
+
+    code = "delivery_failed"
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent

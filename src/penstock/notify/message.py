@@ -1,0 +1,44 @@
+"""What is told, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Something to tell.
+
+    Attributes:
+        id: Unique; the same when it is sent again.
+        type: What it is about, such as ``alert.firing`` or ``report.daily``.
+        at: When it happened, seconds since the epoch.
+        subject: One line.
+        text: All of it, in plain text.
+        data: The same for programs; JSON.
+        html: The same as a page; empty for none.
+    """
+
+    id: str
+    type: str
+    at: float
+    subject: str
+    text: str
+    data: Mapping[str, Any] = {}
+    html: str = ""
+
+
+class Sink(Protocol):
+    """Where messages go."""
+
+    name: str
+    """Its name in the configuration."""
+
+    async def send(self, message: Message) -> None:
+        """Deliver `message`, trying once.
+
+        Raises:
+            DeliveryFailed: It was not delivered; says whether trying again may help.
+        """
