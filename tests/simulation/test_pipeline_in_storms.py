@@ -7,7 +7,9 @@ import time
 
 import pytest
 
+from penstock import pipeline
 from penstock.caching.flight import Flight
+from penstock.core.errors import RateLimited, Refused
 from penstock.layers.breaker import Breaker
 from penstock.layers.record import Record
 from penstock.testing.simulation import simulate, simulate_many
@@ -81,6 +83,58 @@ def broken_sieve(monkeypatch):
     monkeypatch.setattr("penstock.caching.at_rest.storable_body", lambda body, **_: True)
 
 
+def broken_row(monkeypatch):
+    monkeypatch.setattr("penstock.core.call.Call.running", None)
+
+
+def broken_slots(monkeypatch):
+    monkeypatch.setattr("penstock.limiting.gate.Gate.failed", lambda self, ticket, used, now, *, late=False: None)
+
+
+def broken_concurrency(monkeypatch):
+    monkeypatch.setattr("penstock.limiting.gate.Gate.limit", 1000)
+
+
+def broken_minutes(monkeypatch):
+    monkeypatch.setattr("penstock.limiting.account.Account.wait_s", lambda self, tokens, now: 0.0)
+
+
+def broken_wakening(monkeypatch):
+    monkeypatch.setattr("penstock.limiting.gate.Gate.leave", lambda self, ticket: self.queue.remove(ticket))
+
+
+def broken_tenant_limit(monkeypatch):
+    monkeypatch.setattr("penstock.limiting.bucket.Bucket.wait_s", lambda self, amount, now: 0.0)
+
+
+def broken_refund(monkeypatch):
+    monkeypatch.setattr("penstock.layers.limit.Limit.settle", lambda self, request, bucket, tokens: None)
+
+
+def broken_refusal(monkeypatch):
+    monkeypatch.setattr(RateLimited, "__init__", lambda self, message, **_: Refused.__init__(self, message))
+
+
+def broken_load(monkeypatch):
+    monkeypatch.setattr("penstock.routing.replica.Replica.released", lambda self, ticket: None)
+
+
+def broken_mark(monkeypatch):
+    monkeypatch.setattr("penstock.layers.fallback.reason_of", lambda cause: "reason")
+
+
+def broken_order(monkeypatch):
+    """The fallback inside the cache: its answers are stored as those of the model that was asked."""
+    layers = dict(pipeline.CALL)
+    order = ["record", "limit", "deadline", "exact_cache", "fallback", "coalesce", "failover", "hedge"]
+    assert set(order) == set(layers)
+    monkeypatch.setattr(pipeline, "CALL", tuple((name, layers[name]) for name in order))
+
+
+def broken_staleness(monkeypatch):
+    monkeypatch.setattr("penstock.layers.exact_cache.may_stand_in", lambda *_: True)
+
+
 @pytest.mark.parametrize(
     ("breaks", "said"),
     [
@@ -90,6 +144,18 @@ def broken_sieve(monkeypatch):
         (broken_tenants, "was given"),
         (broken_report, "not live"),
         (broken_sieve, "cached: "),
+        (broken_row, "had ended"),
+        (broken_slots, "taken at rest"),
+        (broken_concurrency, "requests at once"),
+        (broken_minutes, "in a minute"),
+        (broken_wakening, "places in the queue"),
+        (broken_tenant_limit, "requests a minute"),
+        (broken_refund, "missing at rest"),
+        (broken_refusal, "without Retry-After"),
+        (broken_load, "run at replica"),
+        (broken_mark, "marked"),
+        (broken_order, "cached: "),
+        (broken_staleness, "too old for a failure"),
     ],
 )
 def test_faults_put_in_on_purpose_are_found(monkeypatch, breaks, said):

@@ -14,6 +14,7 @@ from penstock.core.errors import StoreError
 from penstock.core.request import Request
 
 _SLOW_S = (0.0, 0.001, 0.05)
+_HANGS_S = 30.0
 
 
 class Row(msgspec.Struct):
@@ -60,12 +61,17 @@ class Shelf:
         kept: All answers that were ever put, in order.
     """
 
-    def __init__(self, random: Random, *, faults: float) -> None:
-        """`faults` is the share of reads that fail."""
+    def __init__(self, random: Random, *, faults: float, hangs: float = 0.0) -> None:
+        """`faults` is the share of reads that fail, `hangs` of those that take half a minute."""
         self.kept: list[StoredAnswer] = []
         self.faults = faults
+        self.hangs = hangs
         self._random = random
         self._now: dict[bytes, StoredAnswer] = {}
+
+    def calm(self) -> None:
+        """Fail no more."""
+        self.faults = self.hangs = 0.0
 
     async def index(self) -> Sequence[StoredAnswer]:
         """Nothing survived."""
@@ -77,7 +83,8 @@ class Shelf:
         Raises:
             StoreError: As often as `faults` says.
         """
-        await asyncio.sleep(self._random.choice(_SLOW_S))
+        hangs = self._random.random() < self.hangs
+        await asyncio.sleep(_HANGS_S if hangs else self._random.choice(_SLOW_S))
         if self._random.random() < self.faults:
             raise StoreError("a simulated fault")
         return self._now.get(key)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from penstock.core.call import TEMPLATE
+from penstock.testing.simulation.asked import Asked
 from penstock.testing.simulation.provider import Sent
-from penstock.testing.simulation.world import CLOSING_S, MARGIN_S, Asked, World
+from penstock.testing.simulation.rest import MARGIN_S
+from penstock.testing.simulation.world import CLOSING_S, World
 
 _RENEWAL = "-renewal"
+_GRACE_S = 0.1
+"""How long the cache may look for a stale answer when the time is over."""
 _HARMLESS = ("_once",)
 """Iterates what is in memory, so there is nothing to close."""
 
@@ -35,7 +40,7 @@ def _once(world: World) -> Iterator[str]:
     yield from (f"a row for {name}, which nobody asked" for name in rows if name.removesuffix(_RENEWAL) not in calls)
     for row in world.book.rows:
         asked = calls.get(row.call.id)
-        if asked is not None and asked.result not in ("cancelled", "left") and row.outcome != asked.result:
+        if asked is not None and asked.result not in ("cancelled", "left") and row.outcome != _recorded(asked):
             yield f"{row.call.id} was {asked.result} for its client, but recorded as {row.outcome}"
         if asked is not None and asked.result in ("cancelled", "left") and row.outcome == "internal_error":
             yield f"{row.call.id} was {asked.result}, but recorded as {row.outcome}"
@@ -49,23 +54,49 @@ def _once(world: World) -> Iterator[str]:
 
 
 def _right(world: World) -> Iterator[str]:
-    """Whoever was answered was given one whole answer, to its own question, made for its own tenant."""
+    """Whoever was answered was given one whole answer, to its own question, made for its own tenant, or was told so."""
     for asked in world.asked:
         request = asked.request
         question = request.payload["messages"][0]["content"]
+        template = f"{TEMPLATE}|{question}"
         if asked.result != "ok":
-            if asked.text and not asked.text.startswith(f"{request.tenant}|{question}|"):
+            if asked.text and not asked.text.startswith((f"{request.tenant}|{question}|", template)):
                 yield f"{request.call.id} was begun with {asked.text!r}"
-            continue
-        tenant, asked_for, serial, _ = asked.text.split("|", 3)
-        if (tenant, asked_for) != (request.tenant, question):
-            yield f"{request.call.id} of {request.tenant} about {question} was given {asked.text!r}"
-        elif world.journal[int(serial)].text != asked.text:
-            yield f"{request.call.id} was given {asked.text!r} of {world.journal[int(serial)].text!r}"
+        elif not asked.text:
+            if request.call.finish_reason != "content_filter":
+                yield f"{request.call.id} was given nothing"
+        elif asked.text.startswith(TEMPLATE):
+            if asked.text != template or TEMPLATE not in asked.degraded or request.metadata is None:
+                yield f"{request.call.id} was given {asked.text!r}, {asked.degraded}"
+        else:
+            yield from _given(world, asked, question)
+
+
+def _given(world: World, asked: Asked, question: str) -> Iterator[str]:
+    """What a provider said: to the question that was asked, by the model that was asked, and fresh; or it is marked."""
+    request = asked.request
+    tenant, asked_for, serial, _ = asked.text.split("|", 3)
+    if (tenant, asked_for) != (request.tenant, question):
+        yield f"{request.call.id} of {request.tenant} about {question} was given {asked.text!r}"
+        return
+    said = world.journal[int(serial)]
+    if said.text != asked.text:
+        yield f"{request.call.id} was given {asked.text!r} of {said.text!r}"
+    if (said.model != request.model) != any(reason.startswith("fallback-") for reason in asked.degraded):
+        yield f"{request.call.id} for {request.model} was given an answer of {said.model}, marked {asked.degraded}"
+    kept = next((kept for kept in world.shelf.kept if f"|{serial}|".encode() in kept.data), None)
+    if kept is not None and said.call != request.call.id and asked.cache in ("hit", "stale"):
+        exact = world.settings.cache.exact
+        old_s = world.clock.wall_at(asked.began) - kept.fresh_until
+        marked = "stale-if-error" in asked.degraded
+        if old_s > exact.stale_while_revalidate_s + MARGIN_S and not marked:
+            yield f"{request.call.id} was given an answer {old_s:.1f} s too old, marked {asked.degraded}"
+        if marked and old_s > max(exact.stale_if_error_s, request.cache.stale_if_error or 0.0) + MARGIN_S:
+            yield f"{request.call.id} was given an answer {old_s:.1f} s too old for a failure"
 
 
 def _in_time(world: World) -> Iterator[str]:
-    margin = MARGIN_S + (CLOSING_S if world.slow else 0.0)
+    margin = MARGIN_S + _GRACE_S + (CLOSING_S if world.slow else 0.0)
     for asked in world.asked:
         if asked.late_s > margin:
             yield f"{asked.request.call.id} waited {asked.late_s:.3f} s longer than its {asked.limit_s:g} s allow"
@@ -80,13 +111,15 @@ def _ended(world: World) -> Iterator[str]:
 
 def _no_second_answer(world: World) -> Iterator[str]:
     """Once a call has the beginning of an answer, nothing is sent for it any more."""
-    first: dict[str, Sent] = {}
+    first: dict[tuple[str, str], Sent] = {}
     for sent in world.journal:
-        earlier = first.get(sent.call)
+        # What one model began to say to a call does not keep another from being asked: another call may listen to it.
+        key = sent.call, sent.model
+        earlier = first.get(key)
         if earlier is not None and earlier.began is not None and sent.started > earlier.began + MARGIN_S:
             yield f"{sent.call} was sent again ({sent.serial}) after {earlier.serial} had begun to answer"
-        if sent.call not in first or (sent.began or 1e9) < (first[sent.call].began or 1e9):
-            first[sent.call] = sent
+        if key not in first or (sent.began or 1e9) < (first[key].began or 1e9):
+            first[key] = sent
 
 
 def _one_at_a_time(world: World) -> Iterator[str]:
@@ -114,9 +147,9 @@ def _kept(world: World) -> Iterator[str]:
         found = [sent for sent in world.journal if f"|{sent.serial}|".encode() in kept.data.replace(b'"', b"")]
         said = next(iter(found), None)
         if said is None:
-            continue
-        if not said.whole or said.tenant != kept.tenant or said.call in private:
-            yield f"cached: request {said.serial}, {said.outcome}, of {said.tenant} for {kept.tenant}"
+            yield f"cached: what no provider said, for {kept.tenant}: {kept.data!r}"
+        elif not said.whole or (said.tenant, said.model) != (kept.tenant, kept.model) or said.call in private:
+            yield f"cached: request {said.serial}, {said.outcome}, of {said.tenant} for {kept.tenant}, {said.model}"
 
 
 def _alone(asked: Asked) -> bool:
@@ -125,4 +158,8 @@ def _alone(asked: Asked) -> bool:
 
 def _namespace(world: World, sent: Sent) -> str:
     number = int(sent.call.removesuffix(_RENEWAL).removeprefix("call "))
-    return world.asked[number].request.cache.namespace + world.asked[number].request.model
+    return world.asked[number].request.cache.namespace + sent.model
+
+
+def _recorded(asked: Asked) -> str:
+    return TEMPLATE if asked.result == "ok" and TEMPLATE in asked.degraded else asked.result

@@ -283,6 +283,10 @@ class SimulatedClock:
         """Seconds since the Unix epoch; moves along with the loop's time, and by `jump`."""
         return self.monotonic() + self._offset
 
+    def wall_at(self, monotonic: float) -> float:
+        """The time of day at a loop time, by what the clock shows now."""
+        return monotonic + self._offset
+
     def jump(self, seconds: float) -> None:
         """Move the wall clock alone, forwards or back, as an administrator or NTP does."""
         self._offset += seconds

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 
 import msgspec
 
 from penstock.config.settings import Settings
 from penstock.testing.simulation.provider import Weather, stormy
-
-NAMES = ("a", "b", "c")
-TENANTS = ("red", "blue")
+from penstock.testing.simulation.settings import draw_settings, redraw_limits
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -19,6 +16,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         settings: The configuration.
+        later: The configuration after a reload.
         weathers: One a provider.
         calls: How many calls are made in the storm.
         spread_s: Over how long they are spread.
@@ -29,13 +27,17 @@ class Plan(msgspec.Struct, frozen=True):
         leaves: Share of the streams whose client leaves in the middle.
         lingers: Share of the streams whose client reads slowly.
         directed: Share of the calls with caching directives.
+        named: Share of the calls that name the operation templates are for.
+        ranked: Share of the calls with a priority that is not the ordinary one.
         reload_at: When the configuration is reloaded; None for never.
         clear_at: When the cache is cleared; None for never.
         shutdown_at: When the gateway shuts down; None for after the storm.
         store_faults: Share of the cache store's reads that fail.
+        store_hangs: Share of the cache store's reads that take very long.
     """
 
     settings: Settings
+    later: Settings
     weathers: tuple[Weather, ...]
     calls: int
     spread_s: float
@@ -46,19 +48,23 @@ class Plan(msgspec.Struct, frozen=True):
     leaves: float
     lingers: float
     directed: float
+    named: float
+    ranked: float
     reload_at: float | None
     clear_at: float | None
     shutdown_at: float | None
     store_faults: float
+    store_hangs: float
 
 
 def draw(random: Random) -> Plan:
     """Draw a plan; every part of it is as likely to be absent as to be extreme."""
-    names = NAMES[: random.randint(1, len(NAMES))]
+    settings = draw_settings(random)
     spread = random.choice((0.0, 1.0, 10.0, 40.0))
     return Plan(
-        settings=Settings.model_validate(_settings(random, names)),
-        weathers=tuple(stormy(random) for _ in names),
+        settings=settings,
+        later=redraw_limits(random, settings) if random.random() < 0.3 else settings,
+        weathers=tuple(stormy(random) for _ in settings.providers),
         calls=random.randint(3, 18),
         spread_s=spread,
         questions=random.randint(1, 4),
@@ -68,53 +74,15 @@ def draw(random: Random) -> Plan:
         leaves=random.choice((0.0, 0.3)),
         lingers=random.choice((0.0, 0.3)),
         directed=random.choice((0.0, 0.0, 0.4)),
+        named=random.choice((0.0, 0.5)),
+        ranked=random.choice((0.0, 0.7)),
         reload_at=_moment(random, spread, 0.2),
         clear_at=_moment(random, spread, 0.2),
         shutdown_at=_moment(random, spread, 0.25),
         store_faults=random.choice((0.0, 0.3)),
+        store_hangs=random.choice((0.0, 0.0, 0.2)),
     )
 
 
 def _moment(random: Random, spread: float, chance: float) -> float | None:
     return random.uniform(0.0, spread + 2.0) if random.random() < chance else None
-
-
-def _settings(random: Random, names: tuple[str, ...]) -> dict[str, Any]:
-    total_s = random.choice((2.0, 10.0, 30.0))
-    return {
-        "providers": [
-            {
-                "name": name,
-                "kind": "openai-compatible",
-                "base_url": "http://127.0.0.1:9/v1",
-                "timeouts": {"total_s": total_s},
-            }
-            for name in names
-        ],
-        "models": [
-            {
-                "name": "m",
-                "targets": [
-                    {"provider": name, "model": "m", "order": random.choice((0, 0, 1)), "weight": random.choice((1, 3))}
-                    for name in names
-                ],
-                "strategy": random.choice(("ordered", "weighted")),
-                "hedge": random.choice((None, {"budget": 0.5, "quantile": 0.5})),
-            }
-        ],
-        "cache": {
-            "exact": {
-                "enabled": random.random() < 0.8,
-                "ttl_s": random.choice((0.3, 5.0, 30.0)),
-                "max_memory_bytes": random.choice((0, 2000, 1 << 20)),
-                "max_entries": random.choice((2, 1000)),
-                "stale_while_revalidate_s": random.choice((0.0, 3.0)),
-                "stale_if_error_s": random.choice((0.0, 10.0)),
-            },
-            "coalesce": random.random() < 0.8,
-        },
-        "store": {"url": "memory:"},
-        "retry": {"attempts": random.randint(1, 3), "backoff_s": random.choice((0.05, 0.25)), "max_backoff_s": 2.0},
-        "breaker": {"failures": random.randint(1, 4), "recovery_s": random.choice((0.5, 4.0))},
-        "timeout_s": random.choice((1.0, 8.0, 60.0)),
-    }

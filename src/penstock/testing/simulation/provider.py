@@ -12,6 +12,7 @@ from penstock.abc import ModelInfo
 from penstock.core.clock import Clock
 from penstock.core.errors import ProviderError
 from penstock.core.events import Batch, Event
+from penstock.core.quota import Quota
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
@@ -48,6 +49,10 @@ _BREAKS: tuple[tuple[str, bool], ...] = (
 )
 
 
+_REFUSALS = ((400, "context_length_exceeded"), (400, "content_filter"), (400, "content_policy_violation"))
+_USAGE = Usage(10, 10)
+
+
 class Weather(msgspec.Struct, frozen=True):
     """How often what goes wrong, as shares of the requests.
 
@@ -57,6 +62,7 @@ class Weather(msgspec.Struct, frozen=True):
         breaks: A stream that ends with an error.
         stalls: A stream that stops in the middle and never goes on.
         odd: An answer that must not be cached: cut off, filtered, empty, calling a tool.
+        refuses: A refusal for the length of the prompt or for its content.
         slow: What begins late, pauses between events, or takes time to be closed.
     """
 
@@ -65,6 +71,7 @@ class Weather(msgspec.Struct, frozen=True):
     breaks: float = 0.0
     stalls: float = 0.0
     odd: float = 0.0
+    refuses: float = 0.0
     slow: float = 0.0
 
 
@@ -79,6 +86,7 @@ class Sent(msgspec.Struct, eq=False):
         provider: Whom it was sent to.
         call: The id of the call.
         tenant: Whose it is.
+        model: The name the model was asked by.
         question: The content of the first message.
         started: Loop time, as the others.
         hedge: It was marked as a second request beside one that is late.
@@ -88,12 +96,16 @@ class Sent(msgspec.Struct, eq=False):
         text: What was said in all.
         whole: All of it was said and it may be cached.
         given_up: When the sender cancelled or closed it.
+        filtered: Nothing was said but that the content may not be answered.
+        tokens: Input and output, counted when it began to be answered.
+        beside: Requests under way at the provider when it was sent, itself included.
     """
 
     serial: int
     provider: str
     call: str
     tenant: str
+    model: str
     question: str
     started: float
     hedge: bool = False
@@ -103,6 +115,9 @@ class Sent(msgspec.Struct, eq=False):
     text: str = ""
     whole: bool = False
     given_up: float | None = None
+    filtered: bool = False
+    tokens: int = 0
+    beside: int = 0
 
 
 class FaultyProvider:
@@ -122,15 +137,18 @@ class FaultyProvider:
         self.journal = journal
         self._clock = clock
         self._random = random
+        self._under_way = 0
 
     async def send(self, request: Request, target: Target) -> Response:
         """Answer, fail or hang."""
         question = str(request.payload["messages"][0]["content"])
         sent = Sent(
-            len(self.journal), self.name, request.call.id, request.tenant, question, self._clock.monotonic(),
-            request.hedge,
+            len(self.journal), self.name, request.call.id, request.tenant, request.model, question,
+            self._clock.monotonic(), request.hedge,
         )  # fmt: skip
         self.journal.append(sent)
+        self._under_way += 1
+        sent.beside = self._under_way
         try:
             await self._begin()
         except ProviderError as error:
@@ -156,6 +174,9 @@ class FaultyProvider:
             await asyncio.get_running_loop().create_future()
         if lot < weather.hangs + weather.fails:
             raise self._error()
+        if random.random() < weather.refuses:
+            status, code = random.choice(_REFUSALS)
+            raise error_from_status(status, {}, message="a simulated refusal", code=code, provider=self.name)
 
     def _answer(self, sent: Sent, request: Request) -> Response:
         random, weather = self._random, self.weather
@@ -165,20 +186,31 @@ class FaultyProvider:
         reason = random.choice(("length", "content_filter", "tool_calls")) if random.random() < weather.odd else "stop"
         sent.whole = reason == "stop"
         sent.began = self._clock.monotonic()
-        usage = Usage(10, 10)
+        sent.tokens = _USAGE.total_tokens
+        if random.random() < weather.refuses:
+            sent.filtered, sent.text, sent.whole, reason = True, "", False, "content_filter"
+        quota = self._quota()
         if not request.stream:
             self._end(sent, "ok")
-            body = answer(sent.text, finish_reason=reason, usage=usage)
-            return Response(body=body, usage=usage, finish_reason=reason)
-        events = chunks(sent.text, finish_reason=reason, usage=usage)
+            body = answer(sent.text, finish_reason=reason, usage=_USAGE)
+            return Response(body=body, usage=_USAGE, finish_reason=reason, quota=quota)
+        events = chunks(sent.text, finish_reason=reason, usage=_USAGE)
         if random.random() < weather.odd:
             self._end(sent, "ok")
-            return Response(events=events, usage=usage, finish_reason=reason)
+            return Response(events=events, usage=_USAGE, finish_reason=reason, quota=quota)
         break_at = random.randrange(1, len(events)) if random.random() < weather.breaks else -1
         stall_at = random.randrange(1, len(events)) if random.random() < weather.stalls else -1
-        response = Response(source=self._stream(sent, events, break_at, stall_at))
+        response = Response(source=self._stream(sent, events, break_at, stall_at), quota=quota)
         response.observe(_Ending(self, sent))
         return response
+
+    def _quota(self) -> Quota | None:
+        """What is said to be left, which need not be true."""
+        if self._random.random() >= self.weather.odd:
+            return None
+        return Quota(
+            requests_remaining=self._random.choice((None, 0, 5)), tokens_remaining=self._random.choice((0, 50))
+        )
 
     async def _stream(self, sent: Sent, events: list[Event], break_at: int, stall_at: int) -> AsyncIterator[Batch]:
         try:
@@ -218,6 +250,7 @@ class FaultyProvider:
     def _end(self, sent: Sent, outcome: str) -> None:
         if sent.ended is None:
             sent.ended = self._clock.monotonic()
+            self._under_way -= 1
             sent.outcome = outcome
 
     def _error(self) -> ProviderError:
@@ -258,5 +291,6 @@ def stormy(random: Random) -> Weather:
         breaks=share * random.random(),
         stalls=random.choice((0.0, 0.0, 0.1, 0.3)),
         odd=random.choice((0.0, 0.2)),
+        refuses=random.choice((0.0, 0.0, 0.3)),
         slow=random.choice((0.0, 0.3, 0.8)),
     )

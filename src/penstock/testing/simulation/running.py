@@ -9,6 +9,7 @@ from random import Random
 
 import msgspec
 
+from penstock.testing.simulation.bounds import bounds
 from penstock.testing.simulation.checks import check
 from penstock.testing.simulation.loop import SimulatedLoop, Stuck
 from penstock.testing.simulation.plan import Plan, draw
@@ -60,7 +61,7 @@ def simulate(seed: int, *, trace: bool = True, tail: int = 40) -> Outcome:
     logger.addHandler(listener)
     try:
         loop.run_until_complete(world.run())
-        problems = [*check(world), *listener.heard]
+        problems = [*check(world), *bounds(world), *listener.heard]
     except Stuck as error:
         problems = [*world.problems, *listener.heard, str(error)]
     finally:

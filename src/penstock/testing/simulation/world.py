@@ -15,61 +15,30 @@ import msgspec
 
 from penstock.core.call import Call
 from penstock.core.errors import PenstockError
-from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Request
+from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Priority, Request
 from penstock.core.response import Response
 from penstock.pipeline import Pipeline, Shared
+from penstock.testing.simulation.asked import DIRECTIVES, Asked, text_of_body, text_of_chunk
 from penstock.testing.simulation.books import Book, Shelf
 from penstock.testing.simulation.loop import SimulatedClock, SimulatedLoop
-from penstock.testing.simulation.plan import TENANTS, Plan
-from penstock.testing.simulation.provider import FAIR, FaultyProvider, Sent
+from penstock.testing.simulation.plan import Plan
+from penstock.testing.simulation.provider import FaultyProvider, Sent
+from penstock.testing.simulation.rest import MARGIN_S, clear_up, left_over, limited
+from penstock.testing.simulation.settings import OPERATION, TENANTS
 
 T = TypeVar("T")
 
-MARGIN_S = 0.1
-"""How late things may be: timers are inexact, and one thing waits for another."""
 CLOSING_S = 10.0
 """How long closing may take when providers are slow to close: several tries, each up to 4 s."""
-SETTLED_S = 120.0
-"""After this every pause a target asked for, every recovery time and every cached answer is over."""
 
-_DIRECTIVES = (
-    CacheDirectives(no_cache=True),
-    CacheDirectives(no_store=True),
-    CacheDirectives(only_if_cached=True),
-    CacheDirectives(max_age=1.0),
-    CacheDirectives(stale_if_error=5.0),
-    CacheDirectives(ttl=1.0),
-    CacheDirectives(namespace="other"),
-)
 _PAUSES_S = (0.0, 0.1, 3.0)
-
-
-class Asked(msgspec.Struct):
-    """One call as its client saw it.
-
-    Attributes:
-        request: What was asked.
-        began: When, in loop time.
-        limit_s: How long it may take.
-        result: ``ok``, ``left``, ``cancelled`` or the code of the error; empty while it runs.
-        text: What was answered.
-        late_s: By how much the longest wait was longer than allowed.
-        cache: What the cache had to do with it.
-    """
-
-    request: Request
-    began: float
-    limit_s: float
-    result: str = ""
-    text: str = ""
-    late_s: float = 0.0
-    cache: str = ""
 
 
 class World:
     """Everything in one simulation.
 
     Attributes:
+        settings: The configuration in force.
         asked: All calls, in the order in which they were made.
         journal: All requests to providers.
         book: All rows of the record.
@@ -83,11 +52,12 @@ class World:
     def __init__(self, loop: SimulatedLoop, seed: int, plan: Plan, random: Random) -> None:
         self.loop = loop
         self.plan = plan
+        self.settings = plan.settings
         self.clock = SimulatedClock(loop)
         self.asked: list[Asked] = []
         self.journal: list[Sent] = []
         self.book = Book()
-        self.shelf = Shelf(Random(f"store {seed}"), faults=plan.store_faults)
+        self.shelf = Shelf(Random(f"store {seed}"), faults=plan.store_faults, hangs=plan.store_hangs)
         self.problems: list[str] = []
         self.providers = {
             each.name: FaultyProvider(each.name, self.clock, Random(f"{each.name} {seed}"), weather, self.journal)
@@ -103,19 +73,23 @@ class World:
     async def run(self) -> None:
         """Let it all happen."""
         self.shared = await Shared.open(self.plan.settings, self.clock)
-        self.shared.random = Random(f"pipeline {self._seed}")
+        self.shared.random.seed(f"pipeline {self._seed}")
         self.shared.stores.ledger = self.book
         self.shared.stores.cache = self.shelf
         self.pipeline = await self._open()
         self._teach_hedging()
         await self._storm()
         if not self.closed:
-            await self._come_to_rest()
-            await self._clear_up()
+            longest = 3 * (self.settings.timeout_s + self.settings.providers[0].timeouts.total_s) + 2 * CLOSING_S
+            await self._come_to_rest("background tasks", longest)
+            await clear_up(self)
+            # A renewal may wait its turn at a provider with limits.
+            longest = self.settings.timeout_s + MARGIN_S if limited(self.settings) else MARGIN_S
+            await self._come_to_rest("background tasks after the storm", longest)
             await self._shut_down()
 
     async def _open(self, previous: Pipeline | None = None) -> Pipeline:
-        return await Pipeline.open(self.plan.settings, self.shared, providers=self.providers, previous=previous)
+        return await Pipeline.open(self.settings, self.shared, providers=self.providers, previous=previous)
 
     def _teach_hedging(self) -> None:
         """Without a past, nothing would be late."""
@@ -151,16 +125,18 @@ class World:
     def _draw(self) -> Request:
         random, plan = self._random, self.plan
         question = f"q{random.randrange(plan.questions)}"
-        directives = random.choice(_DIRECTIVES) if random.random() < plan.directed else NO_DIRECTIVES
-        return self._request(
+        directives = random.choice(DIRECTIVES) if random.random() < plan.directed else NO_DIRECTIVES
+        return self.request(
             question,
             tenant=random.choice(TENANTS),
             stream=random.random() < plan.streams,
             cache=directives,
             timeout_s=random.choice((0.01, 0.5, 3.0)) if random.random() < plan.hasty else None,
+            priority=random.choice(("high", "low")) if random.random() < plan.ranked else "normal",
+            operation=OPERATION if random.random() < plan.named else None,
         )
 
-    def _request(
+    def request(
         self,
         question: str,
         *,
@@ -169,9 +145,22 @@ class World:
         stream: bool = False,
         cache: CacheDirectives = NO_DIRECTIVES,
         timeout_s: float | None = None,
+        priority: Priority = "normal",
+        operation: str | None = None,
     ) -> Request:
-        payload = {"messages": [{"role": "user", "content": question}]}
-        return Request("chat", model, payload, Call(""), stream=stream, tenant=tenant, cache=cache, timeout_s=timeout_s)
+        """What a client asks; `ask` gives it a number."""
+        return Request(
+            "chat",
+            model,
+            {"messages": [{"role": "user", "content": question}]},
+            Call(""),
+            stream=stream,
+            tenant=tenant,
+            metadata=None if operation is None else {"operation": operation},
+            cache=cache,
+            timeout_s=timeout_s,
+            priority=priority,
+        )
 
     async def _client(self, request: Request, at: float) -> None:
         await self.clock.sleep(at)
@@ -180,9 +169,10 @@ class World:
         task = asyncio.current_task()
         if task is not None and self._random.random() < self.plan.cancels:
             self.loop.interrupt(task)
-        await self._ask(request)
+        await self.ask(request)
 
-    async def _ask(self, request: Request) -> Asked:
+    async def ask(self, request: Request) -> Asked:
+        """Ask, and read the answer as the seed says."""
         now = self.clock.monotonic()
         call = Call(f"call {len(self.asked)}", started=now, started_at=self.clock.wall())
         limit = self.plan.settings.timeout_s
@@ -195,7 +185,7 @@ class World:
             finally:
                 await response.aclose()
         except PenstockError as error:
-            asked.result = error.code
+            asked.failed(error)
         except asyncio.CancelledError:
             asked.result = "cancelled"
             raise
@@ -206,7 +196,7 @@ class World:
 
     async def _read(self, asked: Asked, response: Response) -> None:
         if not asked.request.stream:
-            asked.text = _text_of_body(await self._timed(asked, response.read()))
+            asked.text = text_of_body(await self._timed(asked, response.read()))
             asked.result = "ok"
             return
         leaves = not self.fair and self._random.random() < self.plan.leaves
@@ -222,7 +212,7 @@ class World:
                 batch = await self._timed(asked, anext(batches))
             except StopAsyncIteration:
                 break
-            asked.text += "".join(_text_of_chunk(event.data) for event in batch)
+            asked.text += "".join(text_of_chunk(event.data) for event in batch)
         asked.result = "ok"
 
     async def _timed(self, asked: Asked, work: Awaitable[T]) -> T:
@@ -238,6 +228,7 @@ class World:
         await self.clock.sleep(at)
         if self.closed:
             return
+        self.settings = self.plan.later
         old, self.pipeline = self.pipeline, await self._open(self.pipeline)
         await self._ends("the old pipeline", old.idle(), 600.0)
         await old.aclose()
@@ -262,39 +253,10 @@ class World:
 
     # The end
 
-    async def _come_to_rest(self) -> None:
-        longest = 3 * (self.plan.settings.timeout_s + self.plan.settings.providers[0].timeouts.total_s) + 2 * CLOSING_S
-        await self._ends("background tasks", self.shared.tasks.drain(), longest)
+    async def _come_to_rest(self, what: str, longest_s: float) -> None:
+        await self._ends(what, self.shared.tasks.drain(), longest_s)
         await self.clock.sleep(MARGIN_S)
-        self._at_rest()
-
-    async def _clear_up(self) -> None:
-        """The faults stop: after a while, all goes well."""
-        self.fair = True
-        for provider in self.providers.values():
-            provider.weather = FAIR
-        self.shelf.faults = 0.0
-        await self.clock.sleep(SETTLED_S)
-        sent_before = len(self.journal)
-        requests = [
-            self._request(f"q{number}", tenant=tenant, stream=bool(number % 2), cache=directives)
-            for number in range(self.plan.questions)
-            for tenant in TENANTS
-            for directives in (NO_DIRECTIVES, _DIRECTIVES[-1])
-        ]
-        requests += [self._request("direct", model=f"{name}/m") for name in self.providers]
-        for request in requests:
-            asked = await self._ask(request)
-            if asked.result != "ok" or self.clock.monotonic() - asked.began > MARGIN_S:
-                self.problems.append(f"not live: {asked.request.call.id} after the storm: {asked.result}")
-            elif int(asked.text.split("|")[2]) < sent_before:
-                self.problems.append(f"{asked.request.call.id} was answered with what was said long ago")
-        for state in self.pipeline.parts.health.states():
-            if state.state != "closed":
-                self.problems.append(f"not live: the breaker of {state.provider} is {state.state}")
-        await self._ends("background tasks after the storm", self.shared.tasks.drain(), MARGIN_S)
-        await self.clock.sleep(MARGIN_S)
-        self._at_rest()
+        self.problems += left_over(self)
 
     async def _shut_down(self) -> None:
         self.closed = True
@@ -304,13 +266,6 @@ class World:
         await self.pipeline.aclose()
         await self.shared.aclose()
 
-    def _at_rest(self) -> None:
-        if self.pipeline.running or self.shared.metrics.active:
-            self.problems.append(f"{self.pipeline.running} calls run at rest, {self.shared.metrics.active} are counted")
-        left = [task.get_name() for task in self.loop.pending() if not task.get_name().startswith("main")]
-        if left:
-            self.problems.append(f"tasks at rest: {left}")
-
     async def _ends(self, what: str, work: Awaitable[object], seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
@@ -318,27 +273,3 @@ class World:
         except TimeoutError:
             running = [task.get_name() for task in self.loop.pending()]
             self.problems.append(f"{what}: not over after {seconds:g} s; {running}")
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    message: _Delta | None = None
-
-
-class _Said(msgspec.Struct):
-    choices: list[_Choice] = []
-
-
-_decode = msgspec.json.Decoder(_Said).decode
-
-
-def _text_of_chunk(data: bytes) -> str:
-    return "".join((choice.delta.content if choice.delta else "") or "" for choice in _decode(data).choices)
-
-
-def _text_of_body(data: bytes) -> str:
-    return "".join((choice.message.content if choice.message else "") or "" for choice in _decode(data).choices)

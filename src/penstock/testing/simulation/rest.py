@@ -1,0 +1,134 @@
+"""What must be true when nothing happens, and what must come true when nothing fails any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from penstock.config.settings import Settings
+from penstock.core.request import NO_DIRECTIVES, Request
+from penstock.testing.simulation.asked import DIRECTIVES, Asked
+from penstock.testing.simulation.provider import FAIR
+from penstock.testing.simulation.settings import TENANTS
+
+if TYPE_CHECKING:
+    from penstock.testing.simulation.world import World
+
+MARGIN_S = 0.1
+"""How late things may be: timers are inexact, and one thing waits for another."""
+SETTLED_S = 120.0
+"""After this every pause a target asked for, every recovery time and every cached answer is over;"""
+RESTED_S = 900.0
+"""and after this so is every minute: one request of unknown length may be taken for several minutes' worth."""
+
+_RUSH = 12
+_TRIES, _TRIES_IN_RUSH = 8, 60
+"""How often a client that heeds Retry-After comes back at most: alone, and beside others."""
+_LIMITED = "rate_limit_exceeded"
+
+
+def left_over(world: World) -> Iterator[str]:
+    """Name what is held although nothing is under way."""
+    shared = world.shared
+    if world.pipeline.running or shared.metrics.active:
+        yield f"{world.pipeline.running} calls run at rest, {shared.metrics.active} are counted"
+    left = [task.get_name() for task in world.loop.pending() if not task.get_name().startswith("main")]
+    if left:
+        yield f"tasks at rest: {left}"
+    for gate in shared.doors.states():
+        if gate.in_use or gate.queued:
+            yield f"{gate.in_use} slots of {gate.provider} are taken at rest, {gate.queued} wait"
+    if len(shared.doors._waiting):
+        yield f"{len(shared.doors._waiting)} places in the queue are taken at rest"
+    for replica in shared.balancer.states():
+        if replica.waiting or replica.running:
+            yield f"{replica.waiting} wait and {replica.running} run at replica {replica.provider} at rest"
+    if shared.hedging._crowds:
+        yield f"somebody waits for {list(shared.hedging._crowds)} at rest"
+    yield from _reserved(world)
+
+
+def _reserved(world: World) -> Iterator[str]:
+    """Of a tenant's tokens, only those that were used may be missing."""
+    now = world.clock.monotonic()
+    for tenant in TENANTS:
+        account = world.shared.tenants.account(tenant)
+        if account is None or account.tokens is None:
+            continue
+        calls = (asked.request.call for asked in world.asked if asked.request.tenant == tenant)
+        tries = (each.usage for call in calls for each in call.attempts)
+        used = sum(usage.total_tokens for usage in tries if usage is not None)
+        missing = account.tokens.capacity - account.tokens.level(now)
+        if missing > used + 0.001:
+            yield f"{missing:.1f} tokens of {tenant} are missing at rest, {used} were used"
+
+
+async def clear_up(world: World) -> None:
+    """The faults stop: after a while all goes well, and limits only cost patience."""
+    world.fair = True
+    for provider in world.providers.values():
+        provider.weather = FAIR
+    world.shelf.calm()
+    quiet_s = RESTED_S if limited(world.settings) else SETTLED_S
+    await world.clock.sleep(quiet_s)
+    now = world.clock.monotonic()
+    for gate in world.shared.doors.states():
+        door = world.shared.doors.get(gate.provider)
+        if door is not None and not door.gate.room(now):
+            world.problems.append(f"{gate.provider} has no room though it was left alone for {quiet_s:g} s")
+    await _one_by_one(world)
+    if limited(world.settings):
+        await _rush(world)
+    for state in world.pipeline.parts.health.states():
+        if state.state != "closed":
+            world.problems.append(f"not live: the breaker of {state.provider} is {state.state}")
+
+
+def limited(settings: Settings) -> bool:
+    """Whether anybody may have to wait or to come back later."""
+    return settings.limits.for_tenants or any(provider.limits for provider in settings.providers)
+
+
+async def _one_by_one(world: World) -> None:
+    before = len(world.journal)
+    requests = [
+        world.request(f"q{number}", tenant=tenant, stream=bool(number % 2), cache=directives)
+        for number in range(world.plan.questions)
+        for tenant in TENANTS
+        for directives in (NO_DIRECTIVES, DIRECTIVES[-1])
+    ]
+    requests += [world.request("direct", model=model.name) for model in world.settings.models[1:]]
+    requests += [world.request("direct", model=f"{name}/m") for name in world.providers]
+    patient = limited(world.settings)
+    for request in requests:
+        asked = await _polite(world, request, _TRIES if patient else 1)
+        late = not patient and world.clock.monotonic() - asked.began > MARGIN_S
+        if asked.result != "ok" or late or (asked.degraded and not patient):
+            world.problems.append(f"not live: {asked.request.call.id} after the storm: {asked.result} {asked.degraded}")
+        elif int(asked.text.split("|")[2]) < before:
+            world.problems.append(f"{asked.request.call.id} was answered with what was said long ago")
+
+
+async def _rush(world: World) -> None:
+    """All at once, of both tenants and of all priorities: whoever heeds Retry-After is answered in the end."""
+    requests = [
+        world.request(f"rush {number}", tenant=TENANTS[number % 2], stream=number % 3 == 0, priority=priority)
+        for number in range(_RUSH // 3)
+        for priority in ("low", "normal", "high")
+    ]
+    clients = [_polite(world, request, _TRIES_IN_RUSH) for request in requests]
+    for asked in await asyncio.gather(*clients):
+        if asked.result != "ok":
+            world.problems.append(f"starved: {asked.request.call.id} got {asked.result} {_TRIES_IN_RUSH} times")
+
+
+async def _polite(world: World, request: Request, tries: int) -> Asked:
+    """Ask, and ask again when the gateway says so."""
+    asked = await world.ask(request)
+    for _ in range(tries - 1):
+        if asked.result != _LIMITED or asked.retry_after is None:
+            break
+        await world.clock.sleep(asked.retry_after + MARGIN_S)
+        asked = await world.ask(request)
+    return asked
