@@ -57,7 +57,7 @@ def redraw_limits(random: Random, settings: Settings) -> Settings:
 
 
 def _models(random: Random, names: tuple[str, ...], *, falling_back: bool) -> list[dict[str, Any]]:
-    model = {
+    model: dict[str, Any] = {
         "name": "m",
         "targets": [
             {"provider": name, "model": "m", "order": random.choice((0, 0, 1)), "weight": random.choice((1, 3))}
