@@ -7,7 +7,8 @@ import yaml
 
 from penstock.config.reference import reference
 from penstock.config.schema import json_schema
-from penstock.config.settings import Settings, _Section
+from penstock.config.section import Section
+from penstock.config.settings import Settings
 
 EXAMPLE = """
 level: high
@@ -43,7 +44,7 @@ def test_the_schema_refuses_what_does_not_load(wrong):
 def test_every_setting_is_described():
     undescribed = [
         f"{section.__name__}.{name}"
-        for section in (Settings, *_Section.__subclasses__())
+        for section in (Settings, *Section.__subclasses__())
         for name, field in section.model_fields.items()
         if not field.description
     ]

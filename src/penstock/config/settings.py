@@ -2,122 +2,39 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal, Self, get_args
-from urllib.parse import urlsplit
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BeforeValidator, Field, model_validator
+
+from penstock.config.section import (
+    SECRET_NAME,
+    HeaderFields,
+    HttpUrl,
+    Key,
+    Level,
+    ProxyUrl,
+    Seconds,
+    Section,
+    StoreUrl,
+    Template,
+    Usd,
+    or_boolean,
+    terms,
 )
 
-from penstock.core.route import TEMPLATE_VARIABLES
-
-Seconds = Annotated[float, Field(gt=0)]
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-SECRET_NAME = re.compile(r"auth|cookie|key|passw|secret|sig|token", re.IGNORECASE)
-_PLACE = re.compile(r"\{(\w+)\}")
 _MASK = "**********"
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or not value.isprintable():
-        raise ValueError("expected a URL such as https://host/v1")
-    if parts.username is not None or parts.query or parts.fragment or " " in value:
-        raise ValueError("expected a URL without credentials, query or fragment; use api_key, headers and query")
-    if parts.netloc.endswith(":") or parts.port == 0:  # reading `port` also raises for one that is no number
-        raise ValueError("expected a port between 1 and 65535")
-    return value.rstrip("/")
-
-
-def _key(value: SecretStr) -> SecretStr:
-    """Keys travel in a header; the line end that `$(cat file)` and editors leave is not part of one."""
-    text = value.get_secret_value().strip()
-    if not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError("expected a key of ASCII characters without spaces or line ends")
-    return SecretStr(text)
-
-
-def _proxy_url(value: str) -> str:
-    parts = urlsplit(value)
-    if value != "none" and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise ValueError("expected a URL such as http://host:3128, or none")
-    return value
-
-
-def _terms(value: object) -> object:
-    """``true`` takes the defaults of a section that is off without it."""
-    return {} if value is True else None if value is False else value
-
-
-def _or_boolean(schema: dict[str, Any]) -> None:
-    schema["anyOf"].append({"type": "boolean"})
-
-
-def _store_url(value: str) -> str:
-    if value != "memory:" and not (value.startswith("sqlite:///") and len(value) > len("sqlite:///")):
-        raise ValueError("expected sqlite:///FILE or memory:, the only stores this version supports")
-    return value
-
-
-def _header_fields(value: dict[str, str]) -> dict[str, str]:
-    """Names and values as RFC 9110 section 5 has them, so that none can end a header and begin another."""
-    for name, text in value.items():
-        if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(text):
-            raise ValueError(f"expected HTTP header names and values without control characters, not {name!r}")
-    return value
-
-
-def _template(value: str) -> str:
-    unknown = set(_PLACE.findall(value)).difference(TEMPLATE_VARIABLES)
-    if unknown:
-        raise ValueError(f"expected in braces one of {', '.join(TEMPLATE_VARIABLES)}, not {', '.join(sorted(unknown))}")
-    return value
-
-
-Level = Annotated[Literal["ultra", "high", "medium", "low"], BeforeValidator(_lower)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Key = Annotated[SecretStr, AfterValidator(_key)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _keep_types_apart(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse ``port: true`` and ``reload: 1``, which would be coerced: 1 is not true."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        kinds = {annotation, *get_args(annotation)}
-        if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
-            raise ValueError("expected a number")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and bool in kinds:
-            raise ValueError("expected true or false")
-        return value
-
-
-class KeySettings(_Section):
+class KeySettings(Section):
     """A key clients may use, and whose requests they then are."""
 
     key: Key = Field(min_length=1, description="What clients send as bearer token or x-api-key.")
     tenant: str = Field("default", min_length=1, max_length=200, description="Tenants share no cache and no record.")
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where and how the gateway listens."""
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
@@ -125,6 +42,9 @@ class ServerSettings(_Section):
     keys: list[KeySettings] = Field([], description="Keys for calling models; `penstock keys` makes others.")
     admin_key: Key | None = Field(
         None, min_length=16, description="What may do everything; also from PENSTOCK_ADMIN_KEY."
+    )
+    keys_ttl_s: Seconds = Field(
+        900.0, description="How long keys that are known are served while the store cannot be read."
     )
     max_body_bytes: int = Field(32 * 1024 * 1024, gt=0, description="Larger request bodies are refused with 413.")
     max_connections: int = Field(10_000, ge=1, description="More connections than this are answered with 503.")
@@ -144,7 +64,7 @@ class ServerSettings(_Section):
         return self
 
 
-class LatencySettings(_Section):
+class LatencySettings(Section):
     """How long the simulated provider takes."""
 
     first_token_s: float = Field(0.05, ge=0, description="Time to the first token.")
@@ -152,7 +72,7 @@ class LatencySettings(_Section):
     jitter: float = Field(0.0, ge=0, le=1, description="Each time is scaled by up to ± this share, from the request.")
 
 
-class FaultSettings(_Section):
+class FaultSettings(Section):
     """A fault the simulated provider plays on some of its requests."""
 
     every: int = Field(1, ge=1, description="Applies to each n-th request.")
@@ -167,7 +87,7 @@ class FaultSettings(_Section):
     delay_s: float = Field(1.0, ge=0, description="For `slow`: added to the time to the first token.")
 
 
-class TimeoutSettings(_Section):
+class TimeoutSettings(Section):
     """Limits for the phases of one attempt."""
 
     connect_s: Seconds = Field(5.0, description="Name look-up, connection and TLS.")
@@ -176,7 +96,7 @@ class TimeoutSettings(_Section):
     total_s: Seconds = Field(600.0, description="One attempt in all.")
 
 
-class HealthSettings(_Section):
+class HealthSettings(Section):
     """Asking a provider for its models now and then, to learn sooner that it is back."""
 
     interval_s: Seconds = Field(10.0, description="Between two checks.")
@@ -185,7 +105,7 @@ class HealthSettings(_Section):
     )
 
 
-class ProviderLimitSettings(_Section):
+class ProviderLimitSettings(Section):
     """How much a provider is given; what is more waits its turn. All tenants share it."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="Requests in any minute; by default not counted.")
@@ -202,7 +122,7 @@ class ProviderLimitSettings(_Section):
         return self.adaptive or any((self.requests_per_minute, self.tokens_per_minute, self.max_concurrency))
 
 
-class ProviderSettings(_Section):
+class ProviderSettings(Section):
     """An account at a provider, or a server of your own."""
 
     name: str = Field(
@@ -211,28 +131,74 @@ class ProviderSettings(_Section):
     kind: str = Field(description="openai, anthropic, ollama, simulated, or a row of `penstock config show --kinds`.")
     base_url: HttpUrl | None = Field(None, description="For kinds that have one, the vendor's own by default.")
     api_key: Key | None = Field(None, description="By default the kind's environment variable.")
-    headers: Annotated[dict[str, str], AfterValidator(_header_fields)] = Field(
-        {}, description="Added to every request."
-    )
+    headers: HeaderFields = Field({}, description="Added to every request.")
     query: dict[str, str] = Field({}, description="Added to every URL, e.g. Azure's api-version.")
     timeouts: TimeoutSettings = Field(TimeoutSettings(), description="Limits for the phases of one attempt.")
     max_connections: int = Field(256, ge=1, description="More requests than this wait for a connection.")
     max_response_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Larger answers, decoded, are refused.")
     limits: ProviderLimitSettings = Field(ProviderLimitSettings(), description="How much it is given.")
-    ca_file: str | None = Field(None, description="PEM file of certificates to trust instead of the system's.")
-    proxy: Annotated[str, AfterValidator(_proxy_url)] | None = Field(
-        None, description="Proxy URL; by default the environment's, `none` for no proxy."
+    discount: Decimal = Field(
+        Decimal(0), ge=0, le=1, description="Share taken off the published prices: 0.15 when you pay 85 %."
     )
-    health: Annotated[HealthSettings | None, BeforeValidator(_terms)] = Field(
+    ca_file: str | None = Field(None, description="PEM file of certificates to trust instead of the system's.")
+    proxy: ProxyUrl | None = Field(None, description="Proxy URL; by default the environment's, `none` for no proxy.")
+    health: Annotated[HealthSettings | None, BeforeValidator(terms)] = Field(
         None,
         description="Active health checks; `true` for the defaults, by default none.",
-        json_schema_extra=_or_boolean,
+        json_schema_extra=or_boolean,
     )
     latency: LatencySettings | None = Field(None, description="For kind simulated only.")
     faults: list[FaultSettings] = Field([], description="For kind simulated only.")
 
 
-class TargetSettings(_Section):
+class TokenPriceSettings(Section):
+    """USD per million tokens; a kind without a price takes that of the kind it is part of.
+
+    Without a price for `input` or `output`, the cost of a call that has any is unknown.
+    """
+
+    input: Usd | None = Field(None, description="Prompt tokens of no other kind.")
+    output: Usd | None = Field(None, description="Generated tokens of no other kind.")
+    cached_input: Usd | None = Field(None, description="Prompt tokens read from the provider's cache.")
+    cache_write: Usd | None = Field(None, description="Prompt tokens written to the provider's cache.")
+    cache_write_1h: Usd | None = Field(None, description="Those written for an hour.")
+    reasoning: Usd | None = Field(None, description="Hidden reasoning.")
+    input_audio: Usd | None = Field(None, description="Audio in the prompt.")
+    cached_audio: Usd | None = Field(None, description="Audio in the prompt, read from the provider's cache.")
+    output_audio: Usd | None = Field(None, description="Generated audio.")
+    input_image: Usd | None = Field(None, description="Images in the prompt.")
+    cached_image: Usd | None = Field(None, description="Images in the prompt, read from the provider's cache.")
+    output_image: Usd | None = Field(None, description="Generated images.")
+    input_video: Usd | None = Field(None, description="Video in the prompt.")
+
+
+class PriceSettings(Section):
+    """What a model costs you, in place of its published price; the first entry that fits counts."""
+
+    provider: str = Field("*", min_length=1, description="Name of the provider; `*` matches any text.")
+    model: str = Field("*", min_length=1, description="The provider's name for the model; `*` matches any text.")
+    since: date | None = Field(None, description="First day (UTC) of the price; by default always.")
+    until: date | None = Field(None, description="First day (UTC) after it; by default none.")
+    usd_per_million: TokenPriceSettings | None = Field(
+        None, description="Tokens, by kind; without it tokens cost nothing beside what else is said here."
+    )
+    usd_per_request: Usd | None = Field(None, description="Each request.")
+    usd_per_search: Usd | None = Field(None, description="Each web search the provider makes.")
+    usd_per_hour: Usd | None = Field(
+        None, description="Each hour the machine works; calls under way at the same time share it equally."
+    )
+
+    @model_validator(mode="after")
+    def _says_a_price(self) -> Self:
+        prices = (self.usd_per_million, self.usd_per_request, self.usd_per_search, self.usd_per_hour)
+        if all(price is None for price in prices):
+            raise ValueError("expected a price: usd_per_million, usd_per_request, usd_per_search or usd_per_hour")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError(f"expected since ({self.since}) before until ({self.until})")
+        return self
+
+
+class TargetSettings(Section):
     """One provider's model behind a model name."""
 
     provider: str = Field(description="Name of a provider, or a kind that needs no more than its key.")
@@ -247,7 +213,7 @@ class TargetSettings(_Section):
     timeout_s: Seconds | None = Field(None, description="One attempt in all; the default is the provider's.")
 
 
-class TemplateWhenSettings(_Section):
+class TemplateWhenSettings(Section):
     """Which requests a template answers; all that is said must fit."""
 
     operation: str | None = Field(
@@ -262,16 +228,16 @@ class TemplateWhenSettings(_Section):
         return self
 
 
-class TemplateSettings(_Section):
+class TemplateSettings(Section):
     """A prepared answer, for when everything failed."""
 
     when: TemplateWhenSettings = Field(description="Which requests it answers.")
-    answer: Annotated[str, AfterValidator(_template)] = Field(
+    answer: Template = Field(
         min_length=1, description="The text; `{question}`, `{model}`, `{operation}` and `{request_id}` are replaced."
     )
 
 
-class FallbackSettings(_Section):
+class FallbackSettings(Section):
     """What may be answered with, and marked as such, when a model cannot."""
 
     context_window: list[str] = Field([], description="Models asked when the prompt is too long for this one.")
@@ -285,7 +251,7 @@ class FallbackSettings(_Section):
     )
 
 
-class CommonFallbackSettings(_Section):
+class CommonFallbackSettings(Section):
     """Prepared answers for all models, and how long to wait before."""
 
     templates: list[TemplateSettings] = Field([], description="The first that fits is given when everything failed.")
@@ -296,7 +262,7 @@ class CommonFallbackSettings(_Section):
     )
 
 
-class HedgeSettings(_Section):
+class HedgeSettings(Section):
     """A second request beside a stream, or embeddings, whose answer is late to begin."""
 
     budget: float = Field(
@@ -307,7 +273,7 @@ class HedgeSettings(_Section):
     )
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """A model name clients use; `*` inside matches any text, the most specific name wins."""
 
     name: str = Field(min_length=1, description="What clients ask for.")
@@ -319,15 +285,15 @@ class ModelSettings(_Section):
     )
     cache_ttl_s: float | None = Field(None, ge=0, description="0 switches caching off for this model.")
     timeout_s: Seconds | None = Field(None, description="Total time for a request; the default is `timeout_s`.")
-    hedge: Annotated[HedgeSettings | None, BeforeValidator(_terms)] = Field(
+    hedge: Annotated[HedgeSettings | None, BeforeValidator(terms)] = Field(
         None,
         description="Ask a second time when an answer is late to begin; `true` for the defaults, by default never.",
-        json_schema_extra=_or_boolean,
+        json_schema_extra=or_boolean,
     )
     fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
 
 
-class ExactCacheSettings(_Section):
+class ExactCacheSettings(Section):
     """Answers to requests that were asked before, word for word."""
 
     enabled: bool = Field(True, description="Off, every request goes upstream.")
@@ -344,22 +310,25 @@ class ExactCacheSettings(_Section):
     tool_calls: bool = Field(False, description="Also cache answers that call tools.")
 
 
-class CacheSettings(_Section):
+class CacheSettings(Section):
     """Caches and the joining of identical concurrent requests."""
 
     exact: ExactCacheSettings = Field(ExactCacheSettings(), description="Answers to requests asked before.")
     coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
 
 
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """Where answers, records and stored completions are kept."""
 
-    url: Annotated[str, AfterValidator(_store_url)] = Field(
-        "sqlite:///penstock.db", description="`sqlite:///FILE`, or `memory:` to keep nothing."
+    url: StoreUrl = Field("sqlite:///penstock.db", description="`sqlite:///FILE`, or `memory:` to keep nothing.")
+    secret: Key | None = Field(
+        None,
+        min_length=32,
+        description="What keys are hashed with, also from PENSTOCK_SECRET; by default a file beside the database.",
     )
 
 
-class RetrySettings(_Section):
+class RetrySettings(Section):
     """Second tries on the same target, before the first event only."""
 
     attempts: int = Field(2, ge=1, description="Tries per target, the first included.")
@@ -374,14 +343,14 @@ class RetrySettings(_Section):
         return self
 
 
-class BreakerSettings(_Section):
+class BreakerSettings(Section):
     """Stepping over a target that fails."""
 
     failures: int = Field(5, ge=1, description="Consecutive failures that open the breaker.")
     recovery_s: Seconds = Field(10.0, description="How long it stays open before one request probes.")
 
 
-class PollingSettings(_Section):
+class PollingSettings(Section):
     """Waiting for long-running work."""
 
     min_s: Seconds = Field(2.0, description="The first wait, and the shortest.")
@@ -395,14 +364,14 @@ class PollingSettings(_Section):
         return self
 
 
-class TenantLimitSettings(_Section):
+class TenantLimitSettings(Section):
     """What a tenant may use; what is more is refused."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="Requests, cached answers included.")
     tokens_per_minute: int | None = Field(None, ge=1, description="Input and output tokens that go to providers.")
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """Who waits when providers' limits are reached, and how much each tenant may use."""
 
     max_queued: int = Field(1000, ge=0, description="Requests that may wait for providers' limits; more are refused.")
@@ -415,7 +384,7 @@ class LimitSettings(_Section):
         return any(each != TenantLimitSettings() for each in (self.per_tenant, *self.tenants.values()))
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration."""
 
     level: Level = Field("high", description="How hard to save: sets defaults that explicit settings override.")
@@ -427,6 +396,7 @@ class Settings(_Section):
     retry: RetrySettings = Field(RetrySettings(), description="Second tries on the same target.")
     breaker: BreakerSettings = Field(BreakerSettings(), description="Stepping over a target that fails.")
     fallbacks: CommonFallbackSettings = Field(CommonFallbackSettings(), description="Answers when everything failed.")
+    prices: list[PriceSettings] = Field([], description="What models cost you, where published prices do not say.")
     limits: LimitSettings = Field(LimitSettings(), description="Who waits, and how much each tenant may use.")
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
