@@ -73,6 +73,7 @@ class Books(RuleBasedStateMachine):
         shutil.copy(self.template, path)
         self.database = Database(f"sqlite:///{path}", SystemClock())
         self.rollup = Rollup(self.database.engine)
+        self.folding = upkeep.Fold(self.database.engine)
         self.known = []
 
     @rule(batch=CALLS, undone=st.booleans())
@@ -91,7 +92,7 @@ class Books(RuleBasedStateMachine):
     @rule(day=st.integers(0, 13))
     def fold(self, day):
         with self.database.engine.begin() as connection:
-            upkeep.fold(connection, START + day * DAY)
+            self.folding.step(connection, START + day * DAY)
 
     @rule(day=st.integers(0, 12))
     def expire(self, day):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 from sqlalchemy import delete, func, select
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
@@ -96,7 +96,8 @@ class Upkeep:
         now = self._clock.wall()
         await self._sum(done, pause_s, progress)
         horizon = horizon_at(now)
-        while step := await self._database.execute(lambda connection: fold(connection, horizon)):
+        fold = Fold(self._database.engine)
+        while step := await self._database.execute(lambda connection: fold.step(connection, horizon)):
             done.folded += step
             progress(done)
             await self._clock.sleep(pause_s)
@@ -159,39 +160,46 @@ def sum_missing(connection: Connection, rollup: Rollup) -> int:
     return len(rows)
 
 
-def fold(connection: Connection, horizon: int) -> int:
-    """Sum up by the day some of the hours before `horizon` (epoch seconds); return how many sums went into it."""
-    first = connection.execute(
-        select(func.min(usage.c.start)).where(usage.c.span_s == HOUR_S, usage.c.start < horizon)
-    ).scalar()
-    if first is None:
-        return 0
-    day = first // DAY_S * DAY_S
-    hours = list(range(day, day + DAY_S, HOUR_S))
-    wanted = select(usage.c.group_id).where(usage.c.span_s == HOUR_S, usage.c.start.in_(hours)).distinct()
-    groups = sorted(connection.execute(wanted.order_by(usage.c.group_id).limit(_FOLDED_GROUPS)).scalars())
-    here = (usage.c.span_s == HOUR_S, usage.c.start.in_(hours), usage.c.group_id.in_(groups))
-    sums = [func.sum(column) for column in usage.columns if not column.primary_key]
-    rows = connection.execute(select(usage.c.group_id, *sums).where(*here).group_by(usage.c.group_id)).all()
-    sqlite.Insert(usage, connection.engine, add=True).run(connection, [(DAY_S, day, *row) for row in rows])
-    _fold_latencies(connection, day, hours, groups)
-    return connection.execute(delete(usage).where(*here)).rowcount
+class Fold:
+    """Turns old hours into days; made once, because compiling its statements takes longer than a step."""
 
+    def __init__(self, engine: Engine) -> None:
+        self._days = sqlite.Insert(usage, engine, add=True, rows=_FOLDED_GROUPS)
+        self._histograms = sqlite.Insert(usage_histograms, engine, replace=True, rows=_FOLDED_GROUPS)
 
-def _fold_latencies(connection: Connection, day: int, hours: list[int], groups: list[int]) -> None:
-    table, days = usage_latencies, usage_histograms
-    here = (table.c.start.in_(hours), table.c.group_id.in_(groups))
-    found: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-    for _, group, kind, number, count in connection.execute(select(table).where(*here)):
-        counts = found[group, kind]
-        counts[number] = counts.get(number, 0) + count
-    packed = {place: histogram.pack(counts) for place, counts in found.items()}
-    known = select(days.c.group_id, days.c.kind, days.c.counts).where(days.c.start == day, days.c.group_id.in_(groups))
-    for group, kind, stored in connection.execute(known):
-        packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(stored)
-    rows = [(day, group, kind, histogram.to_bytes(counts)) for (group, kind), counts in packed.items()]
-    sqlite.Insert(days, connection.engine, replace=True).run(connection, rows)
-    connection.execute(delete(table).where(*here))
+    def step(self, connection: Connection, horizon: int) -> int:
+        """Sum up by the day some of the hours before `horizon` (epoch seconds); return how many sums went into it."""
+        old = select(func.min(usage.c.start)).where(usage.c.span_s == HOUR_S, usage.c.start < horizon)
+        first = connection.execute(old).scalar()
+        if first is None:
+            return 0
+        day = first // DAY_S * DAY_S
+        hours = list(range(day, day + DAY_S, HOUR_S))
+        wanted = select(usage.c.group_id).where(usage.c.span_s == HOUR_S, usage.c.start.in_(hours)).distinct()
+        groups = list(connection.execute(wanted.order_by(usage.c.group_id).limit(_FOLDED_GROUPS)).scalars())
+        here = (usage.c.span_s == HOUR_S, usage.c.start.in_(hours), usage.c.group_id.in_(groups))
+        sums = [func.sum(column) for column in usage.columns if not column.primary_key]
+        rows = connection.execute(select(usage.c.group_id, *sums).where(*here).group_by(usage.c.group_id)).all()
+        self._days.run(connection, [(DAY_S, day, *row) for row in rows])
+        self._fold_latencies(connection, day, hours, groups)
+        return connection.execute(delete(usage).where(*here)).rowcount
+
+    def _fold_latencies(self, connection: Connection, day: int, hours: list[int], groups: list[int]) -> None:
+        table, days = usage_latencies, usage_histograms
+        here = (table.c.start.in_(hours), table.c.group_id.in_(groups))
+        found: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+        for _, group, kind, number, count in connection.execute(select(table).where(*here)):
+            counts = found[group, kind]
+            counts[number] = counts.get(number, 0) + count
+        packed = {place: histogram.pack(counts) for place, counts in found.items()}
+        known = select(days.c.group_id, days.c.kind, days.c.counts).where(
+            days.c.start == day, days.c.group_id.in_(groups)
+        )
+        for group, kind, stored in connection.execute(known):
+            packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(stored)
+        rows = [(day, group, kind, histogram.to_bytes(counts)) for (group, kind), counts in packed.items()]
+        self._histograms.run(connection, rows)
+        connection.execute(delete(table).where(*here))
 
 
 def expire(connection: Connection, limit: int) -> int:
