@@ -5,7 +5,8 @@ It works on nodes, before validation, so that one run finds the problems of both
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
 
 from penstock.config.environment import address_in, key_in
 from penstock.config.fallbacks import check_fallbacks
@@ -29,11 +30,14 @@ def complete(tree: Node, environ: Mapping[str, str], problems: Problems) -> list
         work.fill(entry, ("providers", index))
     _check_unique(tree, "providers", problems)
     _check_unique(tree, "models", problems)
+    _check_unique(tree, "sinks", problems)
+    _check_sinks(tree, problems)
     if _absent(tree, "models"):
         _derive_models(tree, work, problems)
     for index, entry in tree.entries("models"):
         _check_targets(entry, ("models", index), work, problems)
     check_fallbacks(tree, work.kinds, problems)
+    _check_prices(tree, work.kinds, problems)
     return work.warnings
 
 
@@ -143,6 +147,30 @@ def _check_unique(tree: Node, key: str, problems: Problems) -> None:
             message = f"there is another {key.removesuffix('s')} named {name!r} ({seen[name].label})"
             problems.add(message, entry.value["name"].origin, (key, index, "name"))
         seen.setdefault(name, entry.value["name"].origin)
+
+
+def _check_prices(tree: Node, providers: Collection[str], problems: Problems) -> None:
+    for index, entry in tree.entries("prices"):
+        name = entry.text("provider")
+        if name is not None and not any(fnmatchcase(each, name) for each in providers):
+            message = f"there is no provider named {name!r}{suggestion(name, providers)}"
+            problems.add(message, entry.value["provider"].origin, ("prices", index, "provider"))
+
+
+def _check_sinks(tree: Node, problems: Problems) -> None:
+    """Whoever is to be told must be there."""
+    known = {name for _, entry in tree.entries("sinks") if (name := entry.text("name")) is not None}
+    alerts = tree.value.get("alerts") if isinstance(tree.value, dict) else None
+    if alerts is None:
+        return
+    places: list[tuple[Node, Path]] = [(alerts, ("alerts",))]
+    places += [(rule, ("alerts", "rules", index)) for index, rule in alerts.entries("rules")]
+    for node, path in places:
+        listed = node.value.get("sinks") if isinstance(node.value, dict) else None
+        for index, sink in enumerate(listed.value if listed is not None and isinstance(listed.value, list) else ()):
+            if isinstance(sink.value, str) and sink.value not in known:
+                message = f"there is no sink named {sink.value!r}{suggestion(sink.value, known)}"
+                problems.add(message, sink.origin, (*path, "sinks", index))
 
 
 def _check_targets(model: Node, path: Path, work: _Providers, problems: Problems) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from penstock.config.alerting import AlertSettings, SinkSettings
 from penstock.config.section import (
     SECRET_NAME,
     HeaderFields,
@@ -399,6 +400,8 @@ class Settings(Section):
     prices: list[PriceSettings] = Field([], description="What models cost you, where published prices do not say.")
     limits: LimitSettings = Field(LimitSettings(), description="Who waits, and how much each tenant may use.")
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
+    sinks: list[SinkSettings] = Field([], description="Where alerts and reports go.")
+    alerts: AlertSettings = Field(AlertSettings(), description="What is watched, and who is told.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
 
     def document(self) -> dict[str, Any]:
