@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from functools import partial
@@ -76,7 +76,10 @@ class Shared:
         balancer: What is known of the replicas behind models that are balanced.
         doors: Providers' limits, and who waits for them.
         tenants: What tenants may use a minute.
+        loading: Ends when the price list is in memory.
     """
+
+    loading: asyncio.Future[None]
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.clock = clock
@@ -106,7 +109,7 @@ class Shared:
         await shared.stores.start()
         shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
-        shared.tasks.spawn(asyncio.to_thread(shared.pricer.preload), name="load the price list")
+        shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.pricer.preload), name="load the price list")
         return shared
 
     async def aclose(self) -> None:
@@ -178,7 +181,8 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._layers: dict[str, Layer] = {}
-        self._handler = self._stack(CALL, self._stack(TARGET, self._provide))
+        self._ask_target = self._stack(TARGET, self._provide)
+        self._handler = self._stack(CALL, self._ask)
 
     @classmethod
     async def open(
@@ -371,6 +375,14 @@ class Pipeline:
             for name, counts in held
             for state, count in zip(("used", "idle"), counts, strict=True)
         ]
+
+    def _ask(self, request: Request) -> Awaitable[Response]:
+        return self._ask_target(request) if self.parts.shared.loading.done() else self._ask_later(request)
+
+    async def _ask_later(self, request: Request) -> Response:
+        """Asking for a price while a thread imports the list would wait for that thread, and with it the event loop."""
+        await asyncio.wait((self.parts.shared.loading,))
+        return await self._ask_target(request)
 
     async def _provide(self, request: Request) -> Response:
         target = request.target
