@@ -83,6 +83,29 @@ async def test_closing_survives_a_task_that_fails_meanwhile(caplog):
     assert "clumsy failed" in caplog.text
 
 
+async def test_closing_also_ends_what_tasks_start_when_they_are_ended():
+    tasks, ended = TaskGroup(), []
+
+    async def second():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("second")
+
+    async def first():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            tasks.spawn(second(), name="second")
+            await asyncio.sleep(0.01)
+
+    tasks.spawn(first(), name="first")
+    await asyncio.sleep(0)
+    await tasks.aclose()
+    assert ended == ["second"]
+    assert len(tasks) == 0
+
+
 async def test_drain_also_waits_for_tasks_that_tasks_start():
     tasks, done = TaskGroup(), []
 

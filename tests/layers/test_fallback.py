@@ -107,6 +107,16 @@ async def test_each_cause_has_its_own_models(trouble, reason):
     assert call.served.model == names[reason]
 
 
+async def test_nobody_else_is_asked_at_a_shutdown():
+    stopping = Refused("Penstock is shutting down.", code="shutting_down")
+    plan = Fallbacks(errors=("large", "spare"), templates=(SORRY,))
+    bench = Bench({"small": plan}, {"small": DOWN, "large": stopping, "spare": lambda: said("I am spare.")})
+    with pytest.raises(Refused) as refused:
+        await bench.run(metadata={"operation": "ask"})
+    assert refused.value.code == "shutting_down"
+    assert bench.order == ["small", "large"]
+
+
 async def test_another_model_is_asked_under_its_own_key_and_may_not_be_stored():
     bench = Bench({"small": Fallbacks(errors=("big",))}, {"small": DOWN, "big": lambda: said("ok")})
     await bench.run(cache=CacheDirectives(namespace="n", max_age=60))

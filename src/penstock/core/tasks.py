@@ -33,11 +33,12 @@ class TaskGroup:
             await asyncio.wait(self._tasks)
 
     async def aclose(self) -> None:
-        """Cancel what still runs, in the order in which it was started, and wait until it is gone."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel what runs, in the order in which it was started, and what that starts, and wait until all is gone."""
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)

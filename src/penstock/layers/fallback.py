@@ -20,7 +20,7 @@ import msgspec
 from penstock.config.settings import CommonFallbackSettings, FallbackSettings
 from penstock.core.call import TEMPLATE, Call
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError, ProviderError
+from penstock.core.errors import SHUTTING_DOWN, PenstockError, ProviderError
 from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -134,6 +134,8 @@ class Fallback:
             asked = _replace(request, model=name, route=route, cache=_replace(request.cache, ttl=0.0))
             response = await self._ask(asked, inner, limit)
         except PenstockError as error:
+            if error.code == SHUTTING_DOWN:
+                raise
             return own, cause_of(error)
         return (own, "content_policy") if filtered(response) else response
 

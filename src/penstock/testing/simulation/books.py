@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable, Sequence
 from random import Random
 
@@ -12,6 +13,7 @@ from penstock.abc import StoredAnswer
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import StoreError
 from penstock.core.request import Request
+from penstock.core.usage import Usage
 
 _SLOW_S = (0.0, 0.001, 0.05)
 _HANGS_S = 30.0
@@ -43,6 +45,15 @@ class Book:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self._numbers = itertools.count(1)
+
+    def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
+        """Give the call a number, as a ledger does."""
+        known = (each.ledger_id for each in request.call.attempts if each.ledger_id)
+        attempt.ledger_id = next(known, 0) or next(self._numbers)
+
+    def release(self, request: Request, attempt: Attempt) -> None:
+        """Nothing is kept of it."""
 
     def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
         """Keep one finished call."""
@@ -66,12 +77,14 @@ class Shelf:
         self.kept: list[StoredAnswer] = []
         self.faults = faults
         self.hangs = hangs
+        self.delays_s: tuple[float, ...] = _SLOW_S
         self._random = random
         self._now: dict[bytes, StoredAnswer] = {}
 
     def calm(self) -> None:
-        """Fail no more."""
+        """Be quick, and fail no more."""
         self.faults = self.hangs = 0.0
+        self.delays_s = (0.0,)
 
     async def index(self) -> Sequence[StoredAnswer]:
         """Nothing survived."""
@@ -84,7 +97,7 @@ class Shelf:
             StoreError: As often as `faults` says.
         """
         hangs = self._random.random() < self.hangs
-        await asyncio.sleep(_HANGS_S if hangs else self._random.choice(_SLOW_S))
+        await asyncio.sleep(_HANGS_S if hangs else self._random.choice(self.delays_s))
         if self._random.random() < self.faults:
             raise StoreError("a simulated fault")
         return self._now.get(key)

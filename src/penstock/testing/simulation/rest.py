@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from penstock.config.settings import Settings
 from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.testing.simulation.asked import DIRECTIVES, Asked
@@ -82,7 +84,7 @@ async def clear_up(world: World) -> None:
         await _rush(world)
     for state in world.pipeline.parts.health.states():
         if state.state != "closed":
-            world.problems.append(f"not live: the breaker of {state.provider} is {state.state}")
+            world.problems.append(f"not live: the breaker of {state.provider}/{state.model} is {state.state}")
 
 
 def limited(settings: Settings) -> bool:
@@ -92,17 +94,18 @@ def limited(settings: Settings) -> bool:
 
 async def _one_by_one(world: World) -> None:
     before = len(world.journal)
+    patient = limited(world.settings)
     requests = [
         world.request(f"q{number}", tenant=tenant, stream=bool(number % 2), cache=directives)
         for number in range(world.plan.questions)
         for tenant in TENANTS
         for directives in (NO_DIRECTIVES, DIRECTIVES[-1])
     ]
-    requests += [world.request("direct", model=model.name) for model in world.settings.models[1:]]
-    requests += [world.request("direct", model=f"{name}/m") for name in world.providers]
-    patient = limited(world.settings)
+    models = [model.name for model in world.settings.models[1:]] + [f"{name}/m" for name in world.providers]
+    requests += [world.request("direct", model=model) for model in models]
     for request in requests:
-        asked = await _polite(world, request, _TRIES if patient else 1)
+        own = msgspec.structs.replace(request, fallback=not patient)  # or else busy models would not be asked
+        asked = await _polite(world, own, _TRIES if patient else 1)
         late = not patient and world.clock.monotonic() - asked.began > MARGIN_S
         if asked.result != "ok" or late or (asked.degraded and not patient):
             world.problems.append(f"not live: {asked.request.call.id} after the storm: {asked.result} {asked.degraded}")
