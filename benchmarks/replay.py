@@ -42,7 +42,7 @@ from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.insight.suggesting import Suggestions, suggest
 from penstock.insight.suggestion import Suggestion
-from penstock.pricing.prices import Pricer
+from penstock.pipeline import make_pricer
 from penstock.stores.opening import open_store
 from penstock.stores.sql.facts import read_facts
 from penstock.testing import answer
@@ -132,9 +132,7 @@ def learn(rows: Sequence[Row], settings: Settings) -> Suggestions:
         url = f"sqlite:///{folder}/penstock.db"
         asyncio.run(_write(rows, url))
         facts = read_facts(url, days=_YEARS, most=len(rows))
-    kinds = {provider.name: provider.kind for provider in settings.providers}
-    pricer = Pricer()
-    return suggest(facts, settings, lambda name, model, usage: pricer.cost(kinds[name], model, usage))
+    return suggest(facts, settings, make_pricer(settings).cost)
 
 
 async def _write(rows: Sequence[Row], url: str) -> None:

@@ -65,9 +65,9 @@ class _Answered:
 
     @property
     def cost_source(self) -> CostSource:
-        """How the cost is known: ``provider``, ``estimate``, ``unknown``, or ``none`` when nothing was paid for."""
+        """How the cost is known, as `Attempt.cost_source` has it; of several attempts, the least certain."""
         sources = {attempt.cost_source for attempt in self.call.attempts}
-        order: tuple[CostSource, ...] = ("unknown", "estimate", "provider")
+        order: tuple[CostSource, ...] = ("unknown", "estimate", "time", "provider")
         return next((source for source in order if source in sources), "none")
 
 

@@ -13,7 +13,6 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
@@ -22,7 +21,7 @@ import msgspec
 
 from penstock.abc import Connected, ModelInfo, Provider
 from penstock.config.settings import ProviderSettings, Settings
-from penstock.core.call import CostSource
+from penstock.core.call import Attempt
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
@@ -45,8 +44,11 @@ from penstock.layers.limit import TenantAccounts, limit_of
 from penstock.layers.load import Load
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
-from penstock.pricing.estimate import estimate_request_tokens, estimate_usage
-from penstock.pricing.prices import Pricer
+from penstock.pricing.calibration import Calibration
+from penstock.pricing.estimate import estimate_request_tokens
+from penstock.pricing.machine_time import MachineTime
+from penstock.pricing.prices import Account, OwnPrice, Pricer
+from penstock.pricing.published import PriceList
 from penstock.providers import registry
 from penstock.routing.balancing import REPLICA, Balancer
 from penstock.routing.checks import HealthCheck
@@ -71,7 +73,9 @@ class Shared:
         metrics: Counters of the process.
         tasks: Background work that may be cancelled at the end.
         writes: Background work that is waited for at the end.
-        pricer: What tokens cost.
+        prices: What tokens cost, as published.
+        calibration: What is known of how models count tokens.
+        machine_time: Who shares the time of machines that are paid by the hour.
         hedging: How long answers take to begin, of models that are hedged, and the budgets for it.
         balancer: What is known of the replicas behind models that are balanced.
         doors: Providers' limits, and who waits for them.
@@ -88,7 +92,9 @@ class Shared:
         self.metrics = Metrics()
         self.tasks = TaskGroup()
         self.writes = TaskGroup()
-        self.pricer = Pricer(clock)
+        self.prices = PriceList()
+        self.calibration = Calibration()
+        self.machine_time = MachineTime(clock)
         self.hedging = Hedging()
         self.balancer = Balancer(clock, self.random, estimate_request_tokens)
         self.doors = ProviderDoors(clock)
@@ -109,7 +115,7 @@ class Shared:
         await shared.stores.start()
         shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
-        shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.pricer.preload), name="load the price list")
+        shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.prices.load), name="load the price list")
         return shared
 
     async def aclose(self) -> None:
@@ -133,7 +139,7 @@ CALL: tuple[tuple[str, Build], ...] = (
     # Outside the caches, so that hits are counted, and outside the deadline, so that late calls are.
     ("record", lambda parts: Record(parts.shared.stores.ledger, parts.shared.metrics, parts.shared.clock)),
     # Outside the caches, so that hits count as requests; it never waits, so it need not be inside the deadline.
-    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, _input_tokens, parts.shared.clock)),
+    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, _counter(parts), parts.shared.clock)),
     # Everything inside waits; waiting for another's call counts too.
     ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
     # Outside the caches, so that another model's answer is never stored as this one's.
@@ -160,9 +166,9 @@ TARGET: tuple[tuple[str, Build], ...] = (
     # Outside what waits for the target, so that those who wait count; inside the breaker: what it refuses is no load.
     ("load", lambda parts: Load(parts.shared.balancer) if _balanced(parts.settings) else None),
     # Inside all that tries again, so that nobody holds a place while it waits, and each try takes its turn.
-    ("concurrency", lambda parts: concurrency_of(parts.settings, parts.shared.doors, parts.health, _input_tokens)),
+    ("concurrency", lambda parts: concurrency_of(parts.settings, parts.shared.doors, parts.health, _counter(parts))),
     # Innermost: one attempt, one row, one price.
-    ("attempt", lambda parts: Attempts(_timeouts(parts.settings), _price(parts), _estimate, parts.shared.clock)),
+    ("attempt", lambda parts: _attempts(parts)),
 )
 """Once per target, inside failover."""
 
@@ -448,9 +454,7 @@ def suggestions(
 
     said("reading the ledger")
     facts = read_facts(settings.store.url, days=days, most=most)
-    kinds = {provider.name: provider.kind for provider in settings.providers}
-    pricer = Pricer()
-    return suggest(facts, settings, lambda name, model, usage: pricer.cost(kinds[name], model, usage), said)
+    return suggest(facts, settings, make_pricer(settings).cost, said)
 
 
 def rules(settings: Settings) -> list[Rule]:
@@ -483,7 +487,7 @@ def _hedge(parts: Parts) -> Layer | None:
     if not any(model.hedge for model in parts.settings.models):
         return None
     shared = parts.shared
-    return Hedge(shared.hedging, parts.health, _input_tokens, shared.clock, shared.tasks)
+    return Hedge(shared.hedging, parts.health, _counter(parts), shared.clock, shared.tasks)
 
 
 def _identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:
@@ -506,18 +510,43 @@ def _timeouts(settings: Settings) -> dict[str, float]:
     return {provider.name: provider.timeouts.total_s for provider in settings.providers}
 
 
-def _price(parts: Parts) -> Callable[[str, str, Usage | None], tuple[Decimal | None, CostSource]]:
-    kinds = {provider.name: provider.kind for provider in parts.settings.providers}
-
-    def price(provider: str, model: str, usage: Usage | None) -> tuple[Decimal | None, CostSource]:
-        return parts.shared.pricer.cost(kinds[provider], model, usage)
-
-    return price
+def make_pricer(settings: Settings, prices: PriceList | None = None, clock: Clock | None = None) -> Pricer:
+    """Make what prices calls under `settings`; `prices` is the published list, by default the installed library's."""
+    accounts = {each.name: Account(each.kind, each.discount) for each in settings.providers}
+    own = [OwnPrice(**each.model_dump(exclude_none=True)) for each in settings.prices]
+    return Pricer(accounts, own, prices, clock)
 
 
-def _input_tokens(request: Request) -> int:
-    return _estimate(request, 0).input_tokens
+def _attempts(parts: Parts) -> Attempts:
+    shared, pricer = parts.shared, make_pricer(parts.settings, parts.shared.prices, parts.shared.clock)
+
+    def begin(attempt: Attempt) -> None:
+        own = pricer.price(attempt.provider, attempt.model).own
+        if own is not None and own.usd_per_hour is not None:
+            shared.machine_time.begin(attempt, own.model, own.usd_per_hour)
+
+    def learn(request: Request, usage: Usage, output_chars: int) -> None:
+        if (target := request.target) is not None:
+            shared.calibration.learn((target.provider, target.model), request.payload, usage, output_chars)
+
+    by_time = any(each.usd_per_hour is not None for each in parts.settings.prices)
+    return Attempts(
+        _timeouts(parts.settings),
+        pricer.cost,
+        partial(_estimate, shared.calibration),
+        shared.clock,
+        begin=begin if by_time else None,
+        learn=learn,
+        ledger=shared.stores.ledger,
+    )
 
 
-def _estimate(request: Request, output_chars: int) -> Usage:
-    return estimate_usage(request.payload, output_chars)
+def _counter(parts: Parts) -> Callable[[Request], int]:
+    """What counts a request's input tokens, as well as is known for its target."""
+    return lambda request: _estimate(parts.shared.calibration, request, 0).input_tokens
+
+
+def _estimate(calibration: Calibration, request: Request, output_chars: int) -> Usage:
+    target = request.target
+    key = None if target is None else (target.provider, target.model)
+    return calibration.estimate(key, request.payload, output_chars)

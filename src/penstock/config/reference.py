@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
@@ -16,7 +18,8 @@ from penstock.config.presets import PRESETS, SETTINGS
 from penstock.config.settings import Settings
 
 _LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", SecretStr: "secret text"}
+_WORDS = {str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false",
+          SecretStr: "secret text", date: "date"}  # fmt: skip
 
 _HEAD = """# Configuration reference
 

@@ -13,7 +13,7 @@ from penstock.core.quota import Quota
 from penstock.core.usage import Usage
 
 CacheState = Literal["", "hit", "miss", "stale", "collapsed", "bypass"]
-CostSource = Literal["provider", "estimate", "unknown", "none"]
+CostSource = Literal["provider", "estimate", "time", "unknown", "none"]
 
 HEDGE_LOST = "hedge_lost"
 """Outcome of a try that was given up, or not used, because another one answered first."""
@@ -37,10 +37,12 @@ class Attempt(msgspec.Struct):
         status_code: The upstream's HTTP status, if it gave one.
         usage: Tokens, if known.
         cost_usd: What it cost; None when the price is unknown.
-        cost_source: ``provider`` (price × reported usage), ``estimate`` (price × estimated usage), ``unknown`` (no
-            price), ``none`` (nothing to pay: no answer, or a simulated provider).
+        cost_source: ``provider`` (price × reported usage), ``estimate`` (price × estimated usage), ``time``
+            (price of an hour × its share of the machine's time), ``unknown`` (no price), ``none`` (nothing to pay: no
+            answer, or a simulated provider).
         hedge: It was made beside another try because that one was late.
         running: Its end is not noted yet; whoever notes it calls `end`.
+        ledger_id: Under which number the ledger knows the call it was made for, once that was reserved.
     """
 
     provider: str
@@ -55,6 +57,7 @@ class Attempt(msgspec.Struct):
     cost_source: CostSource = "none"
     hedge: bool = False
     running: bool = False
+    ledger_id: int = 0
     _then: list[Callable[[], None]] | None = None
 
     def end(self) -> None:

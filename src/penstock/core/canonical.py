@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.events import Batch, Event
-from penstock.core.usage import Usage
+from penstock.core.usage import Usage, unusual_tier
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -20,42 +20,79 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 CHAT, CHAT_CHUNK, TEXT = "chat.completion", "chat.completion.chunk", "text_completion"
 _REPLACED = frozenset({"role", "type", "id", "name", "index", "object"})
 """String fields of a delta that a later chunk repeats rather than continues."""
+_DETAILS = (
+    (
+        "prompt_tokens_details",
+        (
+            ("cached_tokens", "cached_input_tokens"),
+            ("cache_write_tokens", "cache_write_tokens"),
+            ("audio_tokens", "input_audio_tokens"),
+            ("image_tokens", "input_image_tokens"),
+            ("video_tokens", "input_video_tokens"),
+        ),
+    ),
+    (
+        "completion_tokens_details",
+        (
+            ("reasoning_tokens", "reasoning_tokens"),
+            ("audio_tokens", "output_audio_tokens"),
+            ("image_tokens", "output_image_tokens"),
+        ),
+    ),
+)
+"""Fields of OpenAI's ``usage`` with parts of the counts, and where `Usage` has them."""
 
 
-def read_usage(raw: dict[str, Any] | None) -> Usage | None:
-    """Read OpenAI's ``usage`` object; None when there is none or it has no counts."""
+def read_usage(raw: dict[str, Any] | None, service_tier: object = None) -> Usage | None:
+    """Read OpenAI's ``usage`` object; None when there is none or it has no counts.
+
+    Cached tokens are also found where Moonshot (``cached_tokens``) and older DeepSeek (``prompt_cache_hit_tokens``) put
+    them, and reasoning that was left out of ``completion_tokens``, as xAI does, is added: the total tells.
+    `service_tier` is the answer's field of that name.
+    """
     if not raw:
         return None
     prompt = raw.get("prompt_tokens_details") or {}
     completion = raw.get("completion_tokens_details") or {}
+    given, made = int(raw.get("prompt_tokens") or 0), int(raw.get("completion_tokens") or 0)
+    reasoning = int(completion.get("reasoning_tokens") or 0)
+    if reasoning and raw.get("total_tokens") == given + made + reasoning:
+        made += reasoning
     return Usage(
-        input_tokens=int(raw.get("prompt_tokens") or 0),
-        output_tokens=int(raw.get("completion_tokens") or 0),
-        cached_input_tokens=int(prompt.get("cached_tokens") or 0),
+        input_tokens=given,
+        output_tokens=made,
+        cached_input_tokens=int(
+            prompt.get("cached_tokens") or raw.get("cached_tokens") or raw.get("prompt_cache_hit_tokens") or 0
+        ),
         cache_write_tokens=int(prompt.get("cache_write_tokens") or 0),
-        reasoning_tokens=int(completion.get("reasoning_tokens") or 0),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=int(prompt.get("audio_tokens") or 0),
+        output_audio_tokens=int(completion.get("audio_tokens") or 0),
+        input_image_tokens=int(prompt.get("image_tokens") or 0),
+        output_image_tokens=int(completion.get("image_tokens") or 0),
+        input_video_tokens=int(prompt.get("video_tokens") or 0),
+        service_tier=unusual_tier(service_tier),
     )
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
-    """Write token counts as OpenAI's ``usage`` object."""
+    """Write token counts as OpenAI's ``usage`` object; searches and how long a cache lives have no place there."""
     raw: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
     }
-    prompt = {"cached_tokens": usage.cached_input_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    if any(prompt.values()):
-        raw["prompt_tokens_details"] = {name: count for name, count in prompt.items() if count}
-    if usage.reasoning_tokens:
-        raw["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    for field, parts in _DETAILS:
+        found = {name: count for name, part in parts if (count := getattr(usage, part))}
+        if found:
+            raw[field] = found
     return raw
 
 
 def make_event(chunk: dict[str, Any]) -> Event:
     """Make an event of a chunk in canonical form."""
     choices = chunk.get("choices") or []
-    usage = read_usage(chunk.get("usage"))
+    usage = read_usage(chunk.get("usage"), chunk.get("service_tier"))
     reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
     return Event(
         data=_encode(chunk),

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import msgspec
 
+from penstock.abc import Ledger
 from penstock.core.call import Attempt, CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
@@ -19,6 +20,10 @@ from penstock.core.usage import Usage
 
 Estimate = Callable[[Request, int], Usage]
 """Guesses the tokens of a request and of that many characters of answer."""
+Begin = Callable[[Attempt], None]
+"""Hears of each attempt that is sent."""
+Learn = Callable[[Request, Usage, int], None]
+"""Hears what a provider counted for a request, and how many characters of answer came."""
 Price = Callable[[str, str, Usage | None], tuple[Decimal | None, CostSource]]
 """Prices the tokens a provider (by name) used with a model."""
 
@@ -35,8 +40,20 @@ class Attempts:
     for them; one that failed with an error has none.
     """
 
-    def __init__(self, timeouts: Mapping[str, float], price: Price, estimate: Estimate, clock: Clock) -> None:
-        """`timeouts` has each provider's seconds for one attempt, by the provider's name."""
+    def __init__(
+        self,
+        timeouts: Mapping[str, float],
+        price: Price,
+        estimate: Estimate,
+        clock: Clock,
+        begin: Begin | None = None,
+        learn: Learn | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """`timeouts` has each provider's seconds for one attempt, by the provider's name; `ledger` hears of it before."""
+        self._begin = begin
+        self._learn = learn
+        self._ledger = ledger
         self._timeouts = timeouts
         self._price = price
         self._estimate = estimate
@@ -49,7 +66,11 @@ class Attempts:
             raise AssertionError("failover chooses a target before it is tried")
         started = self._clock.monotonic()
         attempt = Attempt(target.provider, target.model, started, hedge=request.hedge, running=True)
+        if self._ledger is not None:
+            self._ledger.reserve(request, attempt, self._estimate(request, 0))
         request.call.attempts.append(attempt)
+        if self._begin is not None:
+            self._begin(attempt)
         limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
         try:
             if limit is None or (request.deadline is not None and request.deadline <= started + limit):
@@ -82,8 +103,9 @@ class Attempts:
             error.provider = attempt.provider
         usage = response.usage
         if usage is None:
-            embeds = request.operation == "embeddings"
-            usage = self._estimate(request, 0 if embeds else _chars(response) if chars is None else chars)
+            usage = self._estimate(request, _length(request, response, chars))
+        elif self._learn is not None and error is None:
+            self._learn(request, usage, _length(request, response, chars))
         self._charge(attempt, usage)
         if not given_up:
             request.call.usage = usage
@@ -98,6 +120,8 @@ class Attempts:
             error.provider = attempt.provider
         elif isinstance(error, InvalidRequest):  # the provider has no words for it, so nothing was sent
             request.call.attempts.remove(attempt)
+            if self._ledger is not None:
+                self._ledger.release(request, attempt)
         elif isinstance(error, asyncio.CancelledError):
             if request.late(self._clock.monotonic()):
                 outcome = _TIMEOUT
@@ -170,6 +194,13 @@ class _Meter:
     def chars(self) -> int:
         frame = min(self._shortest, _CHUNK_FRAME) if self._count == 1 else self._shortest
         return self._total - frame * self._count
+
+
+def _length(request: Request, response: Response, chars: int | None) -> int:
+    """Characters of text that came; `chars` if somebody counted."""
+    if request.operation == "embeddings":
+        return 0
+    return _chars(response) if chars is None else chars
 
 
 def _chars(response: Response) -> int:

@@ -1,185 +1,195 @@
-"""What a call cost: the price list of `genai-prices`, resolved once a model, then a few multiplications a call."""
+"""What a call cost: prices of one's own before published ones, resolved once a model, then a few multiplications."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from fnmatch import fnmatchcase
+from typing import Literal
 
 import msgspec
 
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.usage import Usage
-
-if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
-
-SELLERS = {
-    "openai": "openai",
-    "anthropic": "anthropic",
-    "azure": "azure",
-    "gemini": "google",
-    "mistral": "mistral",
-    "groq": "groq",
-    "deepseek": "deepseek",
-    "openrouter": "openrouter",
-    "together": "together",
-    "fireworks": "fireworks",
-    "cerebras": "cerebras",
-    "xai": "x-ai",
-    "perplexity": "perplexity",
-}
-"""Provider kind → its id in the price list. Other kinds are servers of one's own, whose price nobody publishes."""
+from penstock.pricing.published import SELLERS, PriceList, Published
+from penstock.pricing.rates import PARENTS, Rates, rates
 
 FREE = "simulated"
+"""The kind of provider that costs nothing."""
 MAX_MODELS = 4096
 """Resolved models kept; the names may come from clients, so they must be bounded."""
 RECHECK_S = 60.0
 """How long a price that depends on the date or the time of day is kept."""
 
-_NOTHING = Decimal(0)
+_NOTHING, _ONE = Decimal(0), Decimal(1)
+_MILLION = 6
 _UNKNOWN: tuple[None, CostSource] = (None, "unknown")
 _FREE: tuple[Decimal, CostSource] = (_NOTHING, "none")
+_UNPAID = rates(-1, dict.fromkeys(("input", "output", "search"), _NOTHING))
+_SOURCES: Mapping[str, CostSource] = {"provider": "provider", "estimate": "estimate", "calibrated": "estimate"}
 
 
-class Rates(msgspec.Struct, frozen=True):
-    """USD per token, and per request.
+class Account(msgspec.Struct, frozen=True):
+    """A provider of the configuration, as far as prices go.
 
     Attributes:
-        above: The rates apply to requests with more input tokens than this, to all of their tokens.
-        input: Per input token that is neither read from nor written to the provider's prompt cache.
-        cache_read: Per input token read from the prompt cache.
-        cache_write: Per input token written to the prompt cache.
-        output: Per generated token that is not reasoning.
-        reasoning: Per reasoning token.
-        request: Per request.
+        kind: Its kind, which says whose published prices apply.
+        discount: Share taken off the published prices, 0 to 1.
     """
 
-    above: int
-    input: Decimal
-    cache_read: Decimal
-    cache_write: Decimal
-    output: Decimal
-    reasoning: Decimal
-    request: Decimal
+    kind: str
+    discount: Decimal = _NOTHING
 
 
-class _Known(msgspec.Struct, frozen=True):
+class OwnPrice(msgspec.Struct, frozen=True):
+    """A price of the configuration, used in place of the published one.
+
+    Attributes:
+        provider: Names of providers; ``*`` matches any text.
+        model: The providers' names of models; ``*`` matches any text.
+        since: First day (UTC) it applies to; None for always.
+        until: First day it no longer applies to.
+        usd_per_million: USD per million tokens by kind (`PARENTS`). When empty, tokens cost nothing.
+        usd_per_request: USD per request.
+        usd_per_search: USD per web search the provider made; None when that has no price.
+        usd_per_hour: USD per hour the provider's machine works; None when time is not paid for.
+    """
+
+    provider: str = "*"
+    model: str = "*"
+    since: date | None = None
+    until: date | None = None
+    usd_per_million: Mapping[str, Decimal] = {}
+    usd_per_request: Decimal = _NOTHING
+    usd_per_search: Decimal | None = None
+    usd_per_hour: Decimal | None = None
+
+    def matches(self, provider: str, model: str) -> bool:
+        """Whether it is for this model, at whatever time."""
+        return fnmatchcase(provider, self.provider) and fnmatchcase(model, self.model)
+
+    def applies(self, day: date) -> bool:
+        """Whether it is in force on a day (UTC)."""
+        return (self.since is None or self.since <= day) and (self.until is None or day < self.until)
+
+    def rates(self) -> Rates:
+        """Return the price of one token, request or search."""
+        if not self.usd_per_million:
+            found = _UNPAID.each
+        else:
+            each = {kind: value.scaleb(-_MILLION) for kind, value in self.usd_per_million.items()}
+            if self.usd_per_search is not None:
+                each["search"] = self.usd_per_search
+            found = rates(-1, each).each
+        return Rates(-1, found, self.usd_per_request)
+
+
+class Price(msgspec.Struct, frozen=True):
+    """The price of a model at a provider.
+
+    Attributes:
+        tiers: Highest `above` first; empty when the price is unknown.
+        origin: ``configuration``, ``list`` (published), ``simulated`` (nothing to pay) or ``unknown``.
+        dated: It depends on the date or the time of day.
+        published: What the list says, also where it says no price; None where it was not asked or knows nothing.
+        own: The entry of the configuration.
+        discount: Share taken off the published price; the tiers are after it.
+        until: When to look again, seconds since the epoch.
+    """
+
     tiers: tuple[Rates, ...]
-    """Highest `above` first; empty when the price is unknown."""
-    until: float
+    origin: Literal["configuration", "list", "simulated", "unknown"]
+    dated: bool = False
+    published: Published | None = None
+    own: OwnPrice | None = None
+    discount: Decimal = _NOTHING
+    until: float = float("inf")
+
+    def rates(self, usage: Usage) -> Rates | None:
+        """Return the rates for a request of that size, None when they are unknown."""
+        return next((tier for tier in self.tiers if usage.input_tokens > tier.above), None)
 
 
 class Pricer:
-    """Prices calls. The list is the installed library's; nothing is fetched.
+    """Prices calls. What has neither a price in the configuration nor a published one is unknown, never free."""
 
-    Prices are the published ones, so discounts one has negotiated are not in them.
-    """
-
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        accounts: Mapping[str, Account],
+        own: Sequence[OwnPrice] = (),
+        prices: PriceList | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`accounts` are by the provider's name; of `own` the first that matches and is in force counts."""
+        self._accounts = accounts
+        self._own = own
+        self._list = prices or PriceList()
         self._wall = (clock or SystemClock()).wall
-        self._known: dict[tuple[str, str], _Known] = {}
-        self._sellers: dict[str, Provider] | None = None
-        self._providers: list[Provider] = []
+        self._known: dict[tuple[str, str, str], Price] = {}
 
-    def preload(self) -> None:
-        """Load the price list, which takes a few tenths of a second; `cost` does so itself if this was not called."""
-        if self._sellers is None:
-            from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 0.2 s that most commands never need
-
-            self._providers = get_snapshot().providers
-            by_id = {provider.id: provider for provider in self._providers}
-            self._sellers = {kind: by_id[seller] for kind, seller in SELLERS.items() if seller in by_id}
-
-    def cost(self, kind: str, model: str, usage: Usage | None) -> tuple[Decimal | None, CostSource]:
-        """Return what a call cost in USD, and how that is known.
+    def cost(self, provider: str, model: str, usage: Usage | None) -> tuple[Decimal | None, CostSource]:
+        """Return what a call cost in USD, time not included, and how that is known.
 
         Args:
-            kind: The provider's kind in the configuration, e.g. ``openai``.
+            provider: The provider's name in the configuration.
             model: The provider's own name for the model.
             usage: Tokens of the call; None makes the cost unknown.
 
         Returns:
-            The cost and ``provider`` or ``estimate`` (as `usage.source`); None and ``unknown`` without a published
-            price or usage; 0 and ``none`` for the simulated provider.
+            The cost and ``provider`` or ``estimate`` (who counted the tokens); None and ``unknown`` when there is no
+            price for something that was used, or no usage; 0 and ``none`` for the simulated provider.
         """
-        if kind == FREE:
+        price = self.price(provider, model, "" if usage is None else usage.service_tier)
+        if price.origin == "simulated":
             return _FREE
-        if usage is None:
-            return _UNKNOWN
-        known = self._known.get((kind, model))
-        if known is None or known.until < self._wall():
-            known = self._resolve(kind, model)
-        for rates in known.tiers:
-            if usage.input_tokens > rates.above:
-                return _amount(rates, usage), usage.source
-        return _UNKNOWN
+        rates = None if usage is None else price.rates(usage)
+        amount = None if usage is None or rates is None else rates.amount(usage)
+        return _UNKNOWN if usage is None or amount is None else (amount, _SOURCES[usage.source])
 
-    def _resolve(self, kind: str, model: str) -> _Known:
-        self.preload()
-        seller = self._sellers.get(kind) if self._sellers else None
-        info = seller.find_model(model, all_providers=self._providers) if seller is not None else None
-        known = _Known((), float("inf")) if info is None else self._read(info)
-        if len(self._known) >= MAX_MODELS:
-            self._known.clear()
-        self._known[kind, model] = known
+    def price(self, provider: str, model: str, service_tier: str = "") -> Price:
+        """Return the price of a model now; `service_tier` is as in `Usage`."""
+        known = self._known.get((provider, model, service_tier))
+        if known is None or known.until < self._wall():
+            known = self._resolve(provider, model, service_tier)
+            if len(self._known) >= MAX_MODELS:
+                self._known.clear()
+            self._known[provider, model, service_tier] = known
         return known
 
-    def _read(self, info: ModelInfo) -> _Known:
+    def _resolve(self, provider: str, model: str, service_tier: str) -> Price:
         now = self._wall()
-        until = now + RECHECK_S if isinstance(info.prices, list) else float("inf")
-        if not info.prices:
-            return _Known((), until)
-        return _Known(_tiers(info.get_prices(datetime.fromtimestamp(now, UTC))), until)
+        when = datetime.fromtimestamp(now, UTC)
+        entries = [entry for entry in self._own if entry.matches(provider, model)]
+        dated = any(entry.since or entry.until for entry in entries)
+        until = now + RECHECK_S if dated else float("inf")
+        own = next((entry for entry in entries if entry.applies(when.date())), None)
+        if own is not None:
+            return Price((own.rates(),), "configuration", dated, own=own, until=until)
+        account = self._accounts.get(provider)
+        if account is None or account.kind not in SELLERS:
+            free = account is not None and account.kind == FREE
+            return Price((), "simulated" if free else "unknown", dated, until=until)
+        found = self._list.find(SELLERS[account.kind], model, when, service_tier)
+        if found is None or not found.tiers:
+            return Price((), "unknown", dated, published=found, until=until)
+        return Price(
+            tuple(_off(tier, account.discount) for tier in found.tiers),
+            "list",
+            dated or found.dated,
+            published=found,
+            discount=account.discount,
+            until=min(until, now + RECHECK_S) if found.dated else until,
+        )
 
 
-def _tiers(price: ModelPrice) -> tuple[Rates, ...]:
-    """Read a price list entry, one `Rates` a threshold of input tokens."""
-    if price.input_mtok is None and price.output_mtok is None and price.requests_kcount is None:
-        return ()
-    prices = (price.input_mtok, price.cache_read_mtok, price.cache_write_mtok, price.output_mtok,
-              price.output_reasoning_mtok, price.requests_kcount)  # fmt: skip
-    starts = {tier.start for one in prices if one is not None and not isinstance(one, Decimal) for tier in one.tiers}
-    return tuple(_rates(prices, above) for above in sorted(starts | {-1}, reverse=True))
+def _off(tier: Rates, discount: Decimal) -> Rates:
+    if not discount:
+        return tier
+    factor = _ONE - discount
+    return Rates(tier.above, tuple(rate and rate * factor for rate in tier.each), tier.request * factor)
 
 
-def _rates(prices: tuple[Decimal | TieredPrices | None, ...], above: int) -> Rates:
-    fresh, read, write, output, reasoning, request = (_at(price, above) for price in prices)
-    fresh_rate, output_rate = _per(fresh, 6), _per(output, 6)
-    return Rates(
-        above=above,
-        input=fresh_rate,
-        cache_read=fresh_rate if read is None else _per(read, 6),
-        cache_write=fresh_rate if write is None else _per(write, 6),
-        output=output_rate,
-        reasoning=output_rate if reasoning is None else _per(reasoning, 6),
-        request=_per(request, 3),
-    )
-
-
-def _at(price: Decimal | TieredPrices | None, above: int) -> Decimal | None:
-    if price is None or isinstance(price, Decimal):
-        return price
-    passed = [tier.price for tier in price.tiers if tier.start <= above]
-    return passed[-1] if passed else price.base
-
-
-def _per(price: Decimal | None, digits: int) -> Decimal:
-    return _NOTHING if price is None else price.scaleb(-digits)
-
-
-def _amount(rates: Rates, usage: Usage) -> Decimal:
-    read, write, reasoning = usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens
-    total = rates.input * max(usage.input_tokens - read - write, 0) + rates.output * max(
-        usage.output_tokens - reasoning, 0
-    )
-    if read:
-        total += rates.cache_read * read
-    if write:
-        total += rates.cache_write * write
-    if reasoning:
-        total += rates.reasoning * reasoning
-    if rates.request:
-        total += rates.request
-    return total
+KINDS = tuple(kind for kind in PARENTS if kind != "search")
+"""The kinds of tokens that have prices."""

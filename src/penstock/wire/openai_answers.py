@@ -35,6 +35,7 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: Any = None
     error: Any = None
+    service_tier: Any = None
 
 
 class _Finish(msgspec.Struct, gc=False):
@@ -46,6 +47,7 @@ class _Answer(msgspec.Struct, gc=False):
     data: list[msgspec.Raw] | None = None
     usage: Any = None
     error: Any = None
+    service_tier: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -142,7 +144,7 @@ def parse_answer(body: bytes, provider: str = "", *, operation: Operation = "cha
     field = "data" if operation == "embeddings" else "choices"
     if answer.error or getattr(answer, field) is None:
         raise find_error(_decode_any(body), provider) or unusable(f"an answer without {field}", provider)
-    return _usage(answer.usage), answer.choices[0].finish_reason if answer.choices else None
+    return _usage(answer.usage, answer.service_tier), answer.choices[0].finish_reason if answer.choices else None
 
 
 def parse_models(body: bytes, provider: str = "") -> list[ModelInfo]:
@@ -191,7 +193,7 @@ def _read_chunk(data: bytes, provider: str) -> _Chunk:
 def _make_event(data: bytes, chunk: _Chunk) -> Event:
     if _LF in data:
         data = msgspec.json.format(data, indent=-1)
-    usage = None if chunk.usage is None else _usage(chunk.usage)
+    usage = None if chunk.usage is None else _usage(chunk.usage, chunk.service_tier)
     choices = chunk.choices
     if not choices:
         return Event(data, None, usage, bare_usage=usage is not None, has_output=False)
@@ -211,10 +213,10 @@ def _says_something(delta: dict[str, Any]) -> bool:
     return any(value and name != "role" for name, value in delta.items())
 
 
-def _usage(raw: object) -> Usage | None:
+def _usage(raw: object, service_tier: object) -> Usage | None:
     """Counts that cannot be read are as good as none: the answer is still what was asked and paid for."""
     try:
-        return read_usage(raw) if isinstance(raw, dict) else None
+        return read_usage(raw, service_tier) if isinstance(raw, dict) else None
     except (TypeError, ValueError, AttributeError):
         return None
 

@@ -153,4 +153,4 @@ def _total(costs: list[int | None], tries: list[Attempt]) -> tuple[int | None, s
     sources = {attempt.cost_source for attempt in tries}
     if "unknown" in sources:
         return (sum(known) if known else None), "unknown"
-    return sum(known), next((source for source in ("estimate", "provider") if source in sources), "none")
+    return sum(known), next((source for source in ("estimate", "time", "provider") if source in sources), "none")

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.core.canonical import CHAT, write_usage
 from penstock.core.errors import ProviderError
-from penstock.core.usage import Usage
+from penstock.core.usage import Usage, unusual_tier
 from penstock.wire.upstream_errors import UNREADABLE, error_from_status, unusable
 
 _encode = msgspec.json.Encoder().encode
@@ -54,6 +54,18 @@ class OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
 
 
+class CacheCreation(msgspec.Struct):
+    """How long what was written to the prompt cache lives."""
+
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class ServerToolUse(msgspec.Struct):
+    """What Anthropic did beside generating."""
+
+    web_search_requests: int | None = None
+
+
 class UsageBody(msgspec.Struct):
     """Anthropic's token counts: `input_tokens` leaves out what was read from or written to the prompt cache."""
 
@@ -62,6 +74,9 @@ class UsageBody(msgspec.Struct):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
+    cache_creation: CacheCreation | None = None
+    server_tool_use: ServerToolUse | None = None
+    service_tier: str | None = None
 
 
 class Block(msgspec.Struct):
@@ -143,13 +158,16 @@ def decode_answer(data: bytes, *, created: int, provider: str) -> tuple[bytes, U
 def read_usage(body: UsageBody) -> Usage:
     """Count what Anthropic counts apart as parts of the input."""
     read, written = body.cache_read_input_tokens or 0, body.cache_creation_input_tokens or 0
-    details = body.output_tokens_details
+    details, creation, tools = body.output_tokens_details, body.cache_creation, body.server_tool_use
     return Usage(
         input_tokens=(body.input_tokens or 0) + read + written,
         output_tokens=body.output_tokens or 0,
         cached_input_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=(details.thinking_tokens or 0) if details else 0,
+        cache_write_1h_tokens=(creation.ephemeral_1h_input_tokens or 0) if creation else 0,
+        web_searches=(tools.web_search_requests or 0) if tools else 0,
+        service_tier=unusual_tier(body.service_tier),
     )
 
 
