@@ -329,3 +329,21 @@ def test_a_store_that_cannot_be_opened_leaves_no_thread(tmp_path):
     with pytest.raises(Exception, match="taken"):
         Client({**SIMULATED, "store": {"url": f"sqlite:///{tmp_path}/taken"}})
     assert threading.active_count() == before
+
+
+async def test_priority_in_the_queue_of_a_provider():
+    held = asyncio.Event()
+    provider = ScriptedProvider("near", [Reply(gate=held), "Hello."])
+    near = {**SCRIPTED["providers"][0], "limits": {"max_concurrency": 1}}
+    async with AsyncClient({**SCRIPTED, "providers": [near]}, providers={"near": provider}) as client:
+        tasks = [asyncio.create_task(client.chat("first", model="fast"))]
+        await provider.wait_for_calls(1)
+        for queued, priority in enumerate(("low", "normal", "high"), 1):
+            tasks.append(asyncio.create_task(client.chat(priority, model="fast", priority=priority)))
+            for _ in range(1000):
+                if next(client.shared.doors.states()).queued == queued:
+                    break
+                await asyncio.sleep(0)
+        held.set()
+        await asyncio.gather(*tasks)
+    assert [each.payload["messages"][0]["content"] for each in provider.requests] == ["first", "high", "normal", "low"]

@@ -99,6 +99,37 @@ def slowly(_request):
     return msgspec.structs.replace(json_reply(answer("Hello.")), delay_s=0.3)
 
 
+async def test_who_is_urgent_goes_first(make_gateway):
+    held, order = asyncio.Event(), []
+
+    def script(request):
+        order.append(request.json()["messages"][0]["content"])
+        reply = json_reply(answer("Hello."))
+        return msgspec.structs.replace(reply, body=b"", parts=[held, reply.body]) if len(order) == 1 else reply
+
+    async with UpstreamServer(script) as upstream, httpx.AsyncClient() as client:
+        gateway = make_gateway(upstream_config(upstream, "max_concurrency: 1"))
+
+        def start(priority):
+            body = {"model": "fast", "messages": [{"role": "user", "content": priority}]}
+            asked = client.post(
+                f"{gateway.url}/v1/chat/completions", json=body, headers={"x-penstock-priority": priority}
+            )
+            return asyncio.ensure_future(asked)
+
+        tasks = [start("normal")]
+        await upstream.wait_until(lambda: len(order) == 1)
+        for queued, priority in enumerate(("low", "Normal", "high"), 1):
+            tasks.append(start(priority))
+            for _ in range(500):
+                page = (await client.get(f"{gateway.url}/metrics")).text
+                if f'penstock_limit_queued{{provider="up"}} {queued}.0' in page:
+                    break
+        held.set()
+        assert [response.status_code for response in await asyncio.gather(*tasks)] == [200] * 4
+    assert order == ["normal", "high", "Normal", "low"]
+
+
 def test_a_priority_that_is_none_is_the_clients_fault(make_gateway):
     gateway = make_gateway(TENANT)
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="any", max_retries=0) as client:
