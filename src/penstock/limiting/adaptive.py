@@ -223,6 +223,7 @@ class AdaptiveLimit:
             model.pin()
         mean, spread = _statistics(self._samples)
         base_mean, _ = _statistics(self._base_samples)
+        # Looks into a trial see few requests, and the same ones again.
         self._spread += (0.5 if len(self._samples) > 2 * _LOOK else 0.2) * (max(spread, 0.05) - self._spread)
         return math.log(self.limit / self._base) - mean + base_mean
 
