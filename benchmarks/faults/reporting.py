@@ -37,7 +37,8 @@ end of a stream that had begun. In every cell it is also checked that
   and only complete answers end with `[DONE]`;
 - only complete answers are in the cache, and there they read the same as a stream and as JSON;
 - the record has one row for the call and one for each attempt on the upstream's invoice, with its tokens, or an
-  estimate where it named none;
+  estimate where it named none; and at most one more, without tokens, when a kept connection was reset and nobody can
+  tell whether the upstream had read the request;
 - upstream connections of no more use are closed within 250 ms, and after the last cell no connection, slot, task or
   descriptor is missing.
 

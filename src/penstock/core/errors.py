@@ -192,9 +192,19 @@ class ProviderError(PenstockError):
 
 
 class StoreError(PenstockError):
-    """A store could not read or write."""
+    """A store could not read or write.
+
+    Attributes:
+        code: ``store_error``, ``store_corrupt``, or ``ledger_unavailable`` for a call that was not sent because it
+            could not be written down.
+        retry_after: Seconds after which a retry makes sense, if that is known.
+    """
 
     code = "store_error"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
 
 
 class DeliveryFailed(PenstockError):

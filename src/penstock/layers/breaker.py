@@ -58,7 +58,7 @@ class Breaker:
         """Tell `circuit` how the request with `permit` ended; None for well."""
         if error is None:
             circuit.succeeded(permit)
-        elif not isinstance(error, ProviderError):
+        elif not isinstance(error, ProviderError) or error.stale:
             circuit.released(permit)
         else:
             verdict = judge(error)

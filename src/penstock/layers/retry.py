@@ -22,7 +22,8 @@ class Retry:
     one, and for no longer than `max_backoff_s`. While another target that was not tried yet is healthy, only a server
     error is tried again, and only once; then it is failover's turn. The waits are drawn evenly between 0 and a bound
     that starts at twice `backoff_s` and doubles ("full jitter", Brooker, "Exponential Backoff And Jitter", AWS, 2015).
-    A hedge is never tried again: it is a second try already.
+    A hedge is never tried again: it is a second try already. What met a kept connection that the upstream had closed is
+    sent once more at once, whatever the settings and the budget say (RFC 9112 section 9.3.1): nothing had failed.
     No wait reaches beyond the request's deadline, and all retries of the process share one budget.
     """
 
@@ -48,6 +49,11 @@ class Retry:
 
     async def _again(self, request: Request, inner: Handler, failure: ProviderError) -> Response:
         try:
+            if failure.stale:
+                try:
+                    return await inner(request)
+                except ProviderError as error:
+                    failure = error
             for tried in range(1, self._settings.attempts):
                 wait = self._wait(request, failure, tried)
                 if wait is None or not self._budget.withdraw():

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import socket
 import time
 
@@ -101,23 +102,51 @@ async def test_idle_connection_closed_by_the_server_is_not_used_again(serve, con
 
 
 @pytest.mark.parametrize("end", ["close", "reset"])
-async def test_request_is_repeated_once_when_a_kept_connection_turns_out_closed(serve, connect, post, end):
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_kept_connection_that_turns_out_closed(serve, connect, post, end, method):
+    """It was read: a GET is repeated, a POST may cost something, so it is not; what comes next connects anew."""
     requests = []
 
     async def handler(peer):
-        requests.append(await peer.request())
-        await peer.reply(b"%d" % peer.number)
-        requests.append(await peer.request())
-        if peer.number == 0:
-            getattr(peer, end)()
-        else:
-            await peer.reply(b"again")
+        while request := await peer.request():
+            requests.append(request[-3:])
+            if peer.number < 3 and len(requests) > 3:
+                getattr(peer, end)()
+                return
+            await asyncio.sleep(0.02)
+            await peer.reply(b"%d" % peer.number)
 
-    transport = connect(await serve(handler), max_connections=1)
+    transport = connect(upstream := await serve(handler), max_connections=3)
+    firsts = await asyncio.gather(*(transport.send(post(body=b"one")) for _ in range(3)))
+    assert {await first.read() for first in firsts} == {b"0", b"1", b"2"}
+    again = post(body=b"two", method=method)
+    if method == "GET":
+        assert await (await transport.send(again)).read() == b"3"
+        assert requests[3:] == [b"two", b"two"]
+    else:
+        with pytest.raises(ProviderError) as caught:
+            await transport.send(again)
+        assert (caught.value.code, caught.value.retryable, caught.value.stale) == ("upstream_incomplete", True, True)
+        assert requests[3:] == [b"two"]
+    assert await (await transport.send(post(body=b"six"))).read() == b"3"
+    assert len(upstream.peers) == 4
+
+
+async def test_a_request_that_nobody_can_have_read_is_sent_again(serve, connect, post):
+    requests = []
+
+    async def handler(peer):
+        while request := await peer.request():
+            requests.append(request[-3:])
+            await peer.reply(b"%d" % peer.number)
+
+    transport = connect(upstream := await serve(handler))
     assert await (await transport.send(post(body=b"one"))).read() == b"0"
+    # The upstream's end is on its way when the next request is sent.
+    with socket.socket(fileno=os.dup(upstream.peers[0].writer.get_extra_info("socket").fileno())) as raw:
+        raw.shutdown(socket.SHUT_RDWR)
     assert await (await transport.send(post(body=b"two"))).read() == b"1"
-    assert [request[-3:] for request in requests] == [b"one", b"two", b"two"]
-    assert await (await transport.send(post(body=b"six"))).read() == b"again"
+    assert requests == [b"one", b"two"]
 
 
 async def test_a_new_connection_that_is_closed_is_not_tried_again(serve, connect, post):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, cast
 from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ProviderError
 from penstock.providers.transport.exchange import Exchange
-from penstock.providers.transport.failures import incomplete, timed_out
+from penstock.providers.transport.failures import incomplete, stale, timed_out
 from penstock.providers.transport.framing import ends_with_connection
 from penstock.providers.transport.parsing import AnswerParser
+from penstock.providers.transport.unread import unread
 
 if TYPE_CHECKING:
     from penstock.providers.transport.pool import Pool
@@ -45,6 +46,8 @@ class Connection(asyncio.Protocol):
         "_paused",
         "_pool",
         "_sent_at",
+        "_sent_before",
+        "_sent_bytes",
         "_served",
         "_timeouts",
         "_timer",
@@ -68,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._served = False
         self._heard_at = self._sent_at = self._until = 0.0
+        self._sent_before = self._sent_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
@@ -81,6 +85,8 @@ class Connection(asyncio.Protocol):
             due = until
         if due < self._timer_at:
             self._arm(due)
+        self._sent_before += self._sent_bytes
+        self._sent_bytes = len(head) + len(body)
         if len(body) <= ONE_WRITE_BYTES:
             self._transport.write(head + body if body else head)
         else:
@@ -178,9 +184,9 @@ class Connection(asyncio.Protocol):
             self._answers.keep = False
             self._finish(exchange)
         elif self._served and not exchange.head_done and not self._answers.silent:
-            exchange.stale = True
-            self._close()
-            exchange.end(incomplete(self.place, "the connection was closed before it was used again"))
+            self._pool.drop_idle()  # they were used even longer ago
+            exchange.unread = unread(self._transport, exc, before=self._sent_before, size=self._sent_bytes)
+            self.fail(stale(self.place))
         else:
             what = "in the middle of the answer" if exchange.head_done else "before the answer"
             self.fail(incomplete(self.place, f"the connection was {'reset' if exc else 'closed'} {what}"))

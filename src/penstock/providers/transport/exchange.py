@@ -24,7 +24,7 @@ class Exchange:
         head_done: The head of the final response has arrived.
         ended: Nothing more will come; the connection is no longer held.
         error: Why it ended, unless it is complete.
-        stale: A connection used before was closed before it answered anything: the request may be sent again.
+        unread: It ended because a connection used before was closed, and nobody has read the request.
         patient: Wake the reader at the end only.
         decoder: Undoes the content coding, if there is one.
         buffered: Bytes waiting for the reader.
@@ -43,8 +43,8 @@ class Exchange:
         "headers",
         "patient",
         "received",
-        "stale",
         "status",
+        "unread",
     )
 
     headers: Mapping[str, str]
@@ -55,7 +55,7 @@ class Exchange:
         self.head_done = False
         self.ended = False
         self.error: ProviderError | None = None
-        self.stale = False
+        self.unread = False
         self.patient = False
         self.decoder: Decoder | None = None
         self.buffered = 0

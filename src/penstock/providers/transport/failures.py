@@ -25,6 +25,13 @@ def incomplete(place: str, detail: str) -> ProviderError:
     return ProviderError(f"{place}: {detail}", code="upstream_incomplete", retryable=True)
 
 
+def stale(place: str) -> ProviderError:
+    """A connection used before was closed before it answered anything: in all likelihood nobody read the request."""
+    error = incomplete(place, "the connection was closed before it was used again")
+    error.stale = True
+    return error
+
+
 def invalid(place: str, detail: str) -> ProviderError:
     """What was answered, or was to be sent, is not valid or is too large."""
     return ProviderError(f"{place}: {detail}", code="upstream_invalid")

@@ -37,7 +37,8 @@ class LeanTransport:
         """Send `request` and wait for the answer's headers.
 
         When a connection that was used before turns out to be closed and not a byte was answered, the request is sent
-        once more on a new one (see `docs/adr/0003-transport.md` for RFC 9112 section 9.3.1).
+        again if nobody has read it or it is a GET. Otherwise the error is `stale`, and whoever counts attempts decides
+        (see `docs/adr/0003-transport.md`).
 
         Raises:
             ProviderError: As `abc.Transport.send` says.
@@ -51,17 +52,10 @@ class LeanTransport:
                 raise timed_out(self._place, "before the request was sent")
         pool = self._pool
         connection = pool.take() or await pool.acquire(until)
-        while True:
-            exchange = connection.start(request.method, head, request.body, until)
-            try:
-                await exchange.wait()
-            except BaseException:
-                if exchange.stale:
-                    pool.free()
-                raise
-            if not exchange.stale:
-                break
-            connection = await pool.connect(until)
+        exchange = connection.start(request.method, head, request.body, until)
+        await exchange.wait()
+        if exchange.unread or (request.method == "GET" and exchange.error is not None and exchange.error.stale):
+            return await self.send(request)  # that costs nothing; those that were idle as long are not taken again
         if not exchange.head_done:
             exchange.check()
         return exchange

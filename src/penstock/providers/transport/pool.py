@@ -143,6 +143,11 @@ class Pool:
             self._idle.remove(connection)
             self.free()
 
+    def drop_idle(self) -> None:
+        """Close the idle connections."""
+        for connection in list(self._idle):
+            connection.fail(refused(self._place))
+
     def opened(self, connection: Connection) -> None:
         """The socket of a connection is open."""
         self._live.add(connection)
