@@ -8,7 +8,7 @@ import pytest
 
 from penstock import AsyncClient, CacheDirectives, ProviderError
 from penstock.core.clock import SystemClock
-from penstock.pipeline import usage_report
+from penstock.usage import usage_report
 from penstock.testing import Reply, ScriptedProvider
 
 TOO_LONG = ProviderError("the prompt is too long", status_code=400, code="context_length_exceeded")
