@@ -8,9 +8,9 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 880, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 8, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 8, 10, 30
 _LINES = 4
-_LABELS = 9
+_LABELS = 8
 
 
 class Series(NamedTuple):

@@ -54,7 +54,7 @@ def _tiles(report: UsageReport) -> str:
     made = []
     for name, value, followed in tiles:
         trend = changes.get(followed)
-        note = ""
+        note = "<small></small>"
         if trend is not None and trend.change is not None:
             style = {True: "better", False: "worse", None: ""}[trend.better]
             note = f'<small class="{style}">{change(trend.change)}</small>'

@@ -17,12 +17,13 @@ border:1px solid var(--rule);
 border-radius:10px;padding:16px 18px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(138px,1fr));gap:12px}
 .tiles div{padding:12px 14px}.tiles span{display:block;color:var(--dim);font-size:12px}
-.tiles b{font-size:21px;font-weight:600;font-variant-numeric:tabular-nums}.tiles small{margin-left:7px}
+.tiles b{white-space:nowrap;
+font-size:21px;font-weight:600;font-variant-numeric:tabular-nums}.tiles small{display:block;min-height:1.45em}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(480px,1fr));gap:14px}
 .charts figure{margin:0;min-width:0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:14px}
 figcaption{font-weight:600;margin-bottom:8px}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--dim);font-size:12px;font-variant-numeric:tabular-nums}
+svg{width:100%;height:auto;display:block}svg text{fill:var(--dim);font-size:15px;font-variant-numeric:tabular-nums}
 .grid{stroke:var(--rule)}.stroke{fill:none!important;stroke-width:2;stroke:var(--up)}
 .upstream{fill:var(--up)}.cached{fill:var(--hit)}.failed{fill:var(--bad)}.spent{fill:var(--cost)}
 .legend{margin:6px 0 0;color:var(--dim);font-size:12px}.legend span{margin-right:16px}
