@@ -18,7 +18,7 @@ from penstock.config.environment import supplied
 from penstock.config.loader import Loaded, load, load_mapping
 from penstock.config.settings import Settings
 from penstock.core.call import Call
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
@@ -68,7 +68,7 @@ class AsyncClient:
         """
         self.loaded = _load(config)
         self.tenant = tenant
-        self._clock = clock
+        self.clock = clock or SystemClock()
         self._providers = providers
         self._opening = asyncio.Lock()
         self._shared: Shared | None = None
@@ -108,7 +108,7 @@ class AsyncClient:
         """
         async with self._opening:
             if self._pipeline is None:
-                shared = await Shared.open(self.loaded.settings, self._clock)
+                shared = await Shared.open(self.loaded.settings, self.clock)
                 try:
                     self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
                 except BaseException:

@@ -1,15 +1,17 @@
 """Every route, asked with every sort of key."""
 
-import asyncio
-import contextlib
 import itertools
 import json
 import re
+from typing import NamedTuple
 
 import pytest
 from starlette.routing import Route
 
-from penstock.access.principal import Role
+from penstock.abc import KeyRecord
+from penstock.access.principal import Principal, Role
+from penstock.accounts.keys import Keys, KeyTerms
+from penstock.accounts.teams import Teams, TeamTerms
 from penstock.client import AsyncClient
 from penstock.server.app import Gateway
 from penstock.server.auth import Gate
@@ -23,33 +25,44 @@ CONFIG = {
 }
 
 
-async def call(gateway, method, path, *headers, body=b"{}"):
-    """Ask in-process; return status and body."""
-    sent = []
+class Made(NamedTuple):
+    record: KeyRecord
+    text: str
 
-    async def receive():
-        if sent:
-            await asyncio.Event().wait()
-        return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message):
-        sent.append(message)
-
-    fields = [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in headers]
-    path, _, query = path.partition("?")
-    scope = {"type": "http", "method": method, "path": path, "headers": fields, "query_string": query.encode()}
-    with contextlib.suppress(KeyError):  # which Starlette raises again for the server's log, once it has answered
-        await gateway(scope, receive, send)
-    whole = b"".join(message.get("body", b"") for message in sent[1:])
-    return sent[0]["status"], json.loads(whole) if whole[:1] == b"{" else whole
+ROOT = Principal("default", role=Role.ROOT)
 
 
 @pytest.fixture
 async def gateway():
     served = Gateway(AsyncClient(CONFIG))
-    await served.client.open()
+    await served.open()
     yield served
-    await served.client.aclose()
+    await served.aclose()
+
+
+@pytest.fixture
+async def keys(gateway):
+    """Keys of each sort, by name."""
+    keys, teams = Keys(gateway.accounts, ROOT), Teams(gateway.accounts, ROOT)
+    for tenant in ("acme/search", "acme/other", "foreign/team"):
+        await teams.create(TeamTerms(tenant))
+    made = {}
+    for name, tenant, role in (
+        ("viewer", "acme/search", "viewer"),
+        ("user", "acme/search", "user"),
+        ("admin", "acme/search", "admin"),
+        ("colleague", "acme/other", "user"),
+        ("foreign", "foreign/team", "user"),
+        ("foreign admin", "foreign/team", "admin"),
+        ("revoked", "acme/search", "admin"),
+        ("expired", "acme/search", "admin"),
+    ):
+        made[name] = await keys.create(KeyTerms(name, tenant, role))
+    await keys.revoke(made["revoked"][0].id)
+    await gateway.accounts.store.change_key(made["expired"][0].id, {"expires_at": 1.0})
+    await gateway.accounts.refresh()
+    return {name: Made(record, text) for name, (record, text) in made.items()}
 
 
 def bearer(key):
@@ -66,17 +79,33 @@ def denied(status, body):
 
 
 CALLERS = {
-    "none": ((), None),
-    "garbage": ((bearer("sk-garbage"),), None),
-    "user": ((bearer(USER_KEY),), Role.USER),
-    "root": ((bearer(ROOT_KEY),), Role.ROOT),
+    "none": None,
+    "garbage": None,
+    "revoked": None,
+    "expired": None,
+    "foreign": Role.USER,
+    "viewer": Role.VIEWER,
+    "user": Role.USER,
+    "configured": Role.USER,
+    "admin": Role.ADMIN,
+    "foreign admin": Role.ADMIN,
+    "root": Role.ROOT,
 }
+"""Who asks, and the role that one has."""
+
+
+def headers_of(caller, keys):
+    if caller == "none":
+        return ()
+    return (
+        bearer({"garbage": "sk-garbage", "configured": USER_KEY, "root": ROOT_KEY}.get(caller) or keys[caller].text),
+    )
 
 
 @pytest.mark.parametrize(("route", "caller"), [*itertools.product(LEAST, CALLERS)], ids=str)
-async def test_the_matrix(gateway, route, caller):
+async def test_the_matrix(call, gateway, keys, route, caller):
     (method, path), least = route, LEAST[route]
-    headers, role = CALLERS[caller]
+    headers, role = headers_of(caller, keys), CALLERS[caller]
     found = denied(*await call(gateway, method, at(path), *headers))
     if least is None or (role is not None and role >= least):
         assert not found
@@ -91,7 +120,7 @@ def test_every_route_is_in_the_table_and_every_row_is_a_route(gateway):
     assert served == set(LEAST)
 
 
-async def test_a_route_that_is_not_in_the_table_is_denied_to_all(gateway):
+async def test_a_route_that_is_not_in_the_table_is_denied_to_all(call, gateway, keys):
     asked = []
 
     async def endpoint(request):
@@ -100,8 +129,8 @@ async def test_a_route_that_is_not_in_the_table_is_denied_to_all(gateway):
     (route,) = guarded([Route("/new", endpoint)], gateway.gate)
     gateway.routes.append(route)
     gateway._cold.router.routes.append(route)
-    for headers, _ in CALLERS.values():
-        assert await call(gateway, "GET", "/new", *headers) == (
+    for caller in CALLERS:
+        assert await call(gateway, "GET", "/new", *headers_of(caller, keys)) == (
             403,
             {"error": {"message": "Nobody may do this.", "type": "permission_error", "param": None,
                        "code": "forbidden"}},
@@ -109,7 +138,7 @@ async def test_a_route_that_is_not_in_the_table_is_denied_to_all(gateway):
     assert not asked
 
 
-async def test_a_fault_in_checking_keys_denies(gateway, monkeypatch):
+async def test_a_fault_in_checking_keys_denies(call, gateway, monkeypatch):
     def fail(*_args, **_more):
         raise KeyError("a bug")
 
@@ -138,7 +167,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-async def test_hostile_authorization(gateway, value):
+async def test_hostile_authorization(call, gateway, value):
     for path in ("/v1/models", "/v1/chat/completions"):
         status, answer = await call(gateway, "POST" if "chat" in path else "GET", path, ("authorization", value))
         assert status == 401

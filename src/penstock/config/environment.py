@@ -19,8 +19,9 @@ FILE = "PENSTOCK_CONFIG"
 LEVEL = "AI_OPTIMIZATION_LEVEL"
 DATABASE = "DATABASE_URL"
 ADMIN_KEY = "PENSTOCK_ADMIN_KEY"
+SECRET = "PENSTOCK_SECRET"
 
-_OTHERS = {FILE, ADMIN_KEY, *(row.url_env for row in ROWS if row.url_env)}
+_OTHERS = {FILE, ADMIN_KEY, SECRET, *(row.url_env for row in ROWS if row.url_env)}
 
 
 def settings_from(environ: Mapping[str, str], problems: Problems) -> Node:
@@ -31,8 +32,9 @@ def settings_from(environ: Mapping[str, str], problems: Problems) -> Node:
     database = environ.get(DATABASE, "")
     if database.startswith("sqlite:///"):
         tree.put(("store", "url"), Node(database, Origin(f"environment {DATABASE}")))
-    if admin_key := environ.get(ADMIN_KEY):
-        tree.put(("server", "admin_key"), Node(admin_key, Origin(f"environment {ADMIN_KEY}")))
+    for name, path in {ADMIN_KEY: ("server", "admin_key"), SECRET: ("store", "secret")}.items():
+        if text := environ.get(name):
+            tree.put(path, Node(text, Origin(f"environment {name}")))
     for name, variable in variables().items():  # sections come before their fields, so fields win
         if text := environ.get(name):
             origin = Origin(f"environment {name}")

@@ -11,10 +11,14 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Match, Route
 
+from penstock.access.ring import KeyRing
+from penstock.accounts.directory import Accounts
 from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.request import Operation
 from penstock.server import controls
+from penstock.server.admin.keys import KeyRoutes
+from penstock.server.admin.teams import TeamRoutes
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, render
 from penstock.server.http import ClientGone, Message, Receive, Scope, Send, send_error
@@ -35,11 +39,12 @@ _log = logging.getLogger("penstock.server")
 
 
 class Gateway:
-    """Serves one client's pipeline over HTTP. The lifespan opens and closes the client."""
+    """Serves one client's pipeline over HTTP. The lifespan opens and closes it."""
 
     def __init__(self, client: AsyncClient) -> None:
         self.client = client
-        self.gate = gate = Gate(client.loaded.settings.server)
+        self.gate = gate = Gate(client.loaded.settings.server, KeyRing(client.clock))
+        self._accounts: Accounts | None = None
         keeper = Keeper(client)
         self.lifecycle = Lifecycle()
         self.operations = Operations(client, self.lifecycle)
@@ -49,7 +54,12 @@ class Gateway:
         }
         # The hot ones never get there, but their paths do, with other methods.
         hot = [Route(path, route, methods=["POST"]) for path, route in self.hot.items()]
-        cold = [*StoredCompletions(client).routes, *self.operations.routes]
+        cold = [
+            *StoredCompletions(client).routes,
+            *self.operations.routes,
+            *KeyRoutes(lambda: self.accounts).routes,
+            *TeamRoutes(lambda: self.accounts).routes,
+        ]
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(
             routes=self.routes,
@@ -61,6 +71,50 @@ class Gateway:
             },
         )
         self._cold.router.redirect_slashes = False
+
+    @property
+    def accounts(self) -> Accounts:
+        """Keys and teams.
+
+        Raises:
+            RuntimeError: The gateway is not open.
+        """
+        if self._accounts is None:
+            raise RuntimeError("the gateway is not open: await open()")
+        return self._accounts
+
+    async def open(self) -> None:
+        """Open the client, read the keys and keep up with their changes; harmless when that is done.
+
+        Raises:
+            ConfigError: A provider or the store cannot be set up.
+            StoreError: The store cannot be opened, or its keys cannot be checked.
+        """
+        await self.client.open()
+        if self._accounts is not None:
+            return
+        shared, settings = self.client.shared, self.client.settings
+        secret = settings.store.secret
+        accounts = Accounts(
+            shared.stores.keys,
+            self.gate.ring,
+            shared.clock,
+            secret=None if secret is None else secret.get_secret_value(),
+        )
+        try:
+            await accounts.refresh()
+        except BaseException:
+            await self.client.aclose()
+            raise
+        self._accounts = accounts
+        shared.tasks.spawn(
+            accounts.follow(lambda: self.client.settings.server.keys_ttl_s), name="follow changes of keys"
+        )
+
+    async def aclose(self) -> None:
+        """Close the client."""
+        self._accounts = None
+        await self.client.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI 3."""
@@ -92,7 +146,7 @@ class Gateway:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await self.client.open()
+            await self.open()
         except PenstockError as error:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -100,7 +154,7 @@ class Gateway:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.lifecycle.ready = False
-        await self.client.aclose()
+        await self.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _unmatched(self, request: HttpRequest, error: Exception) -> HttpResponse:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 import penstock
+from penstock.accounts.keys import KeyTerms
+from penstock.accounts.teams import TeamTerms
+from penstock.server.admin.keys import KeyChanges, Rotation
+from penstock.server.admin.teams import TeamChanges
 
 
 class Described(NamedTuple):
@@ -20,6 +26,7 @@ class Described(NamedTuple):
     query: tuple[str, ...] = ()
     media: str = "application/json"
     stream: bool = False
+    status: int = 200
 
 
 OPERATIONS = (
@@ -41,6 +48,20 @@ OPERATIONS = (
               "EmbeddingList"),
     Described("get", "/v1/models", "listModels", "List models", None, "List"),
     Described("get", "/v1/models/{model}", "retrieveModel", "Describe a model", None, "Model"),
+    Described("get", "/admin/whoami", "whoami", "Say what the key that is used may do", None, "Any"),
+    Described("get", "/admin/keys", "listKeys", "List keys", None, "List", ("tenant",)),
+    Described("post", "/admin/keys", "createKey", "Make a key; its text is in this answer only", "KeyTerms", "Key",
+              status=201),
+    Described("get", "/admin/keys/{key_id}", "getKey", "Get a key", None, "Key"),
+    Described("post", "/admin/keys/{key_id}", "updateKey", "Change what is in the body", "KeyChanges", "Key"),
+    Described("delete", "/admin/keys/{key_id}", "deleteKey", "Remove a key", None, "Deleted"),
+    Described("post", "/admin/keys/{key_id}/rotate", "rotateKey", "Make a key that takes another's place", "Rotation",
+              "Key", status=201),
+    Described("post", "/admin/keys/{key_id}/revoke", "revokeKey", "End a key at once", None, "Key"),
+    Described("get", "/admin/teams", "listTeams", "List teams", None, "List", ("organisation",)),
+    Described("post", "/admin/teams", "createTeam", "Make a team", "TeamTerms", "Team", status=201),
+    Described("get", "/admin/teams/{tenant}", "getTeam", "Get a team", None, "Team"),
+    Described("post", "/admin/teams/{tenant}", "updateTeam", "Change what is in the body", "TeamChanges", "Team"),
     Described("get", "/health/live", "live", "Whether the process answers", None, "Status"),
     Described("get", "/health/ready", "ready", "Whether requests are welcome; 503 is an error with a status", None,
               "Status"),
@@ -79,6 +100,21 @@ SCHEMAS: dict[str, Any] = {
     "Completion": _object(("id", "object", "choices"), id=_TEXT, object=_TEXT, choices=_OBJECTS, usage=_object()),
     "EmbeddingList": _object(("object", "data"), object=_TEXT, data=_OBJECTS, usage=_object()),
     "Model": _object(("id", "object"), id=_TEXT, object=_TEXT, created=_WHOLE, owned_by=_TEXT),
+    "Key": _object(
+        ("id", "tenant", "role"),
+        id=_TEXT,
+        object=_TEXT,
+        tenant=_TEXT,
+        role=_TEXT,
+        name=_TEXT,
+        hint=_TEXT,
+        status=_TEXT,
+        key={**_TEXT, "description": "The key itself, only when it is made."},
+    ),
+    "Team": _object(("tenant",), object=_TEXT, tenant=_TEXT, name=_TEXT),
+    **msgspec.json.schema_components(
+        [KeyTerms, KeyChanges, Rotation, TeamTerms, TeamChanges], ref_template="#/components/schemas/{name}"
+    )[1],
     "List": _object(("object", "data"), object=_TEXT, data=_OBJECTS, has_more=_FLAG),
     "Deleted": _object(("id", "deleted"), id=_TEXT, object=_TEXT, deleted=_FLAG),
     "Status": _object(("status",), status=_TEXT),
@@ -133,7 +169,7 @@ def _describe(operation: Described) -> dict[str, Any]:
         "operationId": operation.name,
         "summary": operation.summary,
         "responses": {
-            "200": {"description": "The answer", "content": content},
+            str(operation.status): {"description": "The answer", "content": content},
             "default": {
                 "description": "An error, in OpenAI's shape",
                 "headers": {"x-request-id": {"required": True, "schema": _TEXT}},

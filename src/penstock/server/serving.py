@@ -115,7 +115,7 @@ class _Server:
         # What is made at the start is kept to the end: looking for garbage in it only makes the start longer.
         gc.disable()
         # Opened before uvicorn starts, so that a failing start is an exception here and not a line in a log.
-        await self._client.open()
+        await self._gateway.open()
         settings = self._loaded.settings.server
         server = GracefulServer(
             uvicorn.Config(

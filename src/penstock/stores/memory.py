@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.abc import StoredAnswer
+from penstock.abc import Directory, KeyRecord, StoredAnswer, TeamRecord
 from penstock.core.call import Call
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Request
@@ -163,3 +164,67 @@ class MemoryCompletionStore:
         if kept is not None:
             self._size -= kept.size
         return kept is not None
+
+
+class MemoryKeyStore:
+    """Keeps keys and teams while the process lives."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._version = 0
+        self._keys: dict[str, KeyRecord] = {}
+        self._teams: dict[str, TeamRecord] = {}
+
+    async def secret(self, *, create: bool) -> bytes | None:
+        """What keys are hashed with."""
+        return self._secret
+
+    async def version(self) -> int:
+        """The number of changes."""
+        return self._version
+
+    async def directory(self) -> Directory:
+        """Everything."""
+        return Directory(self._version, list(self._keys.values()), list(self._teams.values()))
+
+    async def add_key(self, key: KeyRecord, *, retire: tuple[str, float] | None = None) -> bool:
+        """Add a key; let another one expire."""
+        if retire is not None:
+            old = self._keys.get(retire[0])
+            if old is None or old.revoked_at is not None:
+                return False
+            self._keys[old.id] = msgspec.structs.replace(old, expires_at=retire[1])
+        self._keys[key.id] = key
+        self._version += 1
+        return True
+
+    async def change_key(self, key_id: str, changes: Mapping[str, Any]) -> bool:
+        """Change the named fields."""
+        if key_id not in self._keys:
+            return False
+        self._keys[key_id] = msgspec.structs.replace(self._keys[key_id], **changes)
+        self._version += 1
+        return True
+
+    async def delete_key(self, key_id: str) -> bool:
+        """Remove it."""
+        if self._keys.pop(key_id, None) is None:
+            return False
+        self._version += 1
+        return True
+
+    async def add_team(self, team: TeamRecord) -> bool:
+        """Add a team, once."""
+        if team.tenant in self._teams:
+            return False
+        self._teams[team.tenant] = team
+        self._version += 1
+        return True
+
+    async def change_team(self, tenant: str, changes: Mapping[str, Any]) -> bool:
+        """Change the named fields."""
+        if tenant not in self._teams:
+            return False
+        self._teams[tenant] = msgspec.structs.replace(self._teams[tenant], **changes)
+        self._version += 1
+        return True

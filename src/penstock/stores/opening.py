@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from penstock.abc import CacheStore, CompletionStore, Ledger
+from penstock.abc import CacheStore, CompletionStore, KeyStore, Ledger
 from penstock.core.clock import Clock
-from penstock.stores.memory import MemoryCacheStore, MemoryCompletionStore, MemoryLedger
+from penstock.stores.memory import MemoryCacheStore, MemoryCompletionStore, MemoryKeyStore, MemoryLedger
 
 MEMORY = "memory:"
 
@@ -26,14 +26,21 @@ class Stores:
         cache: Cached answers.
         ledger: The record of calls.
         completions: Stored completions.
+        keys: Keys and teams.
     """
 
     def __init__(
-        self, cache: CacheStore, ledger: Ledger, completions: CompletionStore, backend: _Backend | None = None
+        self,
+        cache: CacheStore,
+        ledger: Ledger,
+        completions: CompletionStore,
+        keys: KeyStore,
+        backend: _Backend | None = None,
     ) -> None:
         self.cache = cache
         self.ledger = ledger
         self.completions = completions
+        self.keys = keys
         self._backend = backend
 
     @property
@@ -72,14 +79,15 @@ def open_store(url: str, clock: Clock) -> Stores:
         ConfigError: `url` is something else.
     """
     if url == MEMORY:
-        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore())
+        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore(), MemoryKeyStore())
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.cache import SqlCacheStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
+    from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.ledger import SqlLedger  # noqa: PLC0415 - see above
     from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
     ledger = SqlLedger(database, [Rollup(database.engine)])
-    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), database)
+    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database), database)

@@ -8,7 +8,13 @@ delays, freezes and cuts (`FaultProxy`), builders of answers, and checks that im
 
 from penstock.testing.answers import answer, chunks
 from penstock.testing.clock import FakeClock
-from penstock.testing.conformance import check_cache_store, check_completion_store, check_ledger, check_provider
+from penstock.testing.conformance import (
+    check_cache_store,
+    check_completion_store,
+    check_key_store,
+    check_ledger,
+    check_provider,
+)
 from penstock.testing.faultd import (
     InvoiceLine,
     UpstreamConnection,
@@ -35,6 +41,7 @@ __all__ = [
     "answer",
     "check_cache_store",
     "check_completion_store",
+    "check_key_store",
     "check_ledger",
     "check_provider",
     "chunks",

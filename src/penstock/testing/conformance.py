@@ -13,7 +13,16 @@ from typing import Any
 
 import msgspec
 
-from penstock.abc import CacheStore, CompletionStore, Ledger, Provider, StoredAnswer
+from penstock.abc import (
+    CacheStore,
+    CompletionStore,
+    KeyRecord,
+    KeyStore,
+    Ledger,
+    Provider,
+    StoredAnswer,
+    TeamRecord,
+)
 from penstock.core.call import Call
 from penstock.core.events import Event
 from penstock.core.request import Request
@@ -105,6 +114,52 @@ async def check_ledger(ledger: Ledger, count: Callable[[], Awaitable[int]]) -> N
     _require(await count() == before + 3, "flush() returned before everything recorded was kept, or twice")
     await ledger.flush()
     _require(await count() == before + 3, "flush() with nothing queued recorded something")
+
+
+async def check_key_store(store: KeyStore) -> None:
+    """Check a key store: add, change, retire and remove keys, add and change teams; what else is in it stays."""
+    tenant = f"acme/{os.urandom(6).hex()}"
+    first, second = _key(tenant, 1_700_000_000.5), _key(tenant, 1_700_000_001.25)
+    secret = await store.secret(create=True)
+    _require(secret is not None and len(secret) >= 32, "secret(create=True) has less than 256 bits")
+    _require(await store.secret(create=False) == secret, "secret() is not the same again")
+
+    version = await store.version()
+    _require(await store.add_key(first), "add_key() of a new key is not True")
+    _require(await store.add_key(second), "add_key() of a new key is not True")
+    _require(await store.version() > version, "add_key() does not raise the version")
+    directory = await store.directory()
+    _require(directory.version == await store.version(), "directory() is of another version than version()")
+    _require([key for key in directory.keys if key.tenant == tenant] == [first, second],
+             "directory() does not list the keys unchanged, oldest first")  # fmt: skip
+
+    changes = {"models": ["a*"], "revoked_at": 1_700_000_002.5, "tokens_per_minute": None}
+    version = await store.version()
+    _require(await store.change_key(second.id, changes), "change_key() of a key is not True")
+    _require(await store.version() > version, "change_key() does not raise the version")
+    _require(await _keys(store, tenant) == [first, msgspec.structs.replace(second, **changes)],
+             "change_key() does not change what is named, and only that")  # fmt: skip
+    _require(not await store.change_key("unknown", changes), "change_key() of an unknown key is not False")
+
+    third = _key(tenant, 1_700_000_003.0)
+    for lost in (second.id, "unknown"):
+        _require(not await store.add_key(third, retire=(lost, 1.0)), "a key that is over can be retired")
+    _require(len(await _keys(store, tenant)) == 2, "add_key() adds a key although there is none to retire")
+    _require(await store.add_key(third, retire=(first.id, 1_800_000_000.0)), "add_key(retire=...) is not True")
+    _require([key.expires_at for key in await _keys(store, tenant)] == [1_800_000_000.0, None, None],
+             "add_key(retire=...) does not let the other key expire")  # fmt: skip
+    _require(await store.delete_key(third.id), "delete_key() of a key is not True")
+    _require(not await store.delete_key(third.id), "delete_key() of an unknown key is not False")
+    _require(len(await _keys(store, tenant)) == 2, "delete_key() does not remove the key, and only that")
+
+    team = TeamRecord(tenant, "Team", None, 10, None, 1_700_000_000.0)
+    _require(await store.add_team(team), "add_team() of a new team is not True")
+    _require(not await store.add_team(team), "add_team() of a known team is not False")
+    changed = {"archived_at": 1_700_000_004.0, "models": ["b"]}
+    _require(await store.change_team(tenant, changed), "change_team() of a team is not True")
+    _require(not await store.change_team("unknown", changed), "change_team() of an unknown team is not False")
+    teams = [each for each in (await store.directory()).teams if each.tenant == tenant]
+    _require(teams == [msgspec.structs.replace(team, **changed)], "change_team() does not change what is named")
 
 
 async def check_completion_store(store: CompletionStore) -> None:
@@ -212,3 +267,13 @@ async def _eventually(probe: Callable[[], Awaitable[bool]], otherwise: str) -> N
 def _require(kept: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like an assertion
     if not kept:
         raise AssertionError(otherwise)
+
+
+def _key(tenant: str, created_at: float) -> KeyRecord:
+    return KeyRecord(
+        f"key_{os.urandom(8).hex()}", os.urandom(32), "abcd", "Näme", tenant, "user", None, 5, 6, created_at, "root"
+    )
+
+
+async def _keys(store: KeyStore, tenant: str) -> list[KeyRecord]:
+    return [key for key in (await store.directory()).keys if key.tenant == tenant]

@@ -43,6 +43,14 @@ api_keys = Table(
 )
 """``digest`` is a keyed hash; ``hint`` the last characters, to recognise a key by."""
 
+versions = Table(
+    "versions",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+"""What rises with each change of something that other processes keep in memory."""
+
 budgets = Table(
     "budgets",
     metadata,

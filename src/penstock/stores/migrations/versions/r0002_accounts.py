@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 _NEW = ("statistics_resets", "alert_events", "budget_leases", "budget_periods", "budgets", "api_keys", "teams",
-        "marks", "usage_histograms", "usage_latencies", "usage", "usage_groups")  # fmt: skip
+        "versions", "marks", "usage_histograms", "usage_latencies", "usage", "usage_groups")  # fmt: skip
 
 
 def upgrade() -> None:
@@ -136,6 +136,11 @@ def _accounts() -> None:
         sa.Column("replaces", sa.Text),
     )
     op.create_index("api_keys_tenant", "api_keys", ["tenant"])
+    op.create_table(
+        "versions",
+        sa.Column("name", sa.String(32), primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+    )
 
 
 def _budgets() -> None:

@@ -1,0 +1,1 @@
+"""Keys and teams: in the store for good, in memory for every request, changed by those who may."""

@@ -1,0 +1,1 @@
+"""The admin API; one file a topic, who may call what in `penstock.server.permissions`."""
