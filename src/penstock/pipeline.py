@@ -510,9 +510,22 @@ def _timeouts(settings: Settings) -> dict[str, float]:
     return {provider.name: provider.timeouts.total_s for provider in settings.providers}
 
 
-def make_pricer(settings: Settings, prices: PriceList | None = None, clock: Clock | None = None) -> Pricer:
-    """Make what prices calls under `settings`; `prices` is the published list, by default the installed library's."""
-    accounts = {each.name: Account(each.kind, each.discount) for each in settings.providers}
+def make_pricer(
+    settings: Settings,
+    prices: PriceList | None = None,
+    clock: Clock | None = None,
+    accounts: Mapping[str, Account] | None = None,
+) -> Pricer:
+    """Make what prices calls under `settings`.
+
+    Args:
+        settings: The configuration.
+        prices: The published list, by default the installed library's.
+        clock: Says when now is; by default the machine's.
+        accounts: Providers by name, by default those of `settings`.
+    """
+    if accounts is None:
+        accounts = {each.name: Account(each.kind, each.discount) for each in settings.providers}
     own = [OwnPrice(**each.model_dump(exclude_none=True)) for each in settings.prices]
     return Pricer(accounts, own, prices, clock)
 

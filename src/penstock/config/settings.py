@@ -171,6 +171,7 @@ class TokenPriceSettings(Section):
     cached_image: Usd | None = Field(None, description="Images in the prompt, read from the provider's cache.")
     output_image: Usd | None = Field(None, description="Generated images.")
     input_video: Usd | None = Field(None, description="Video in the prompt.")
+    cached_video: Usd | None = Field(None, description="Video in the prompt, read from the provider's cache.")
 
 
 class PriceSettings(Section):

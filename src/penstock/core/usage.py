@@ -30,6 +30,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         cached_image_tokens: Part of the images read from the prompt cache, also in `cached_input_tokens`.
         output_image_tokens: Part of the output that is images.
         input_video_tokens: Part of the input that is video.
+        cached_video_tokens: Part of the video read from the prompt cache, also in `cached_input_tokens`.
         web_searches: Searches the provider made for the answer, which it bills apart.
         service_tier: The provider's word for the tier that served the call, as ``flex`` or ``priority``; empty for the
             usual one.
@@ -49,6 +50,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached_image_tokens: int = 0
     output_image_tokens: int = 0
     input_video_tokens: int = 0
+    cached_video_tokens: int = 0
     web_searches: int = 0
     service_tier: str = ""
 

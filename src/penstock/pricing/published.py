@@ -39,6 +39,7 @@ _PER_MILLION = {
     "input_image": "input_image_mtok",
     "cached_image": "cache_image_read_mtok",
     "input_video": "input_video_mtok",
+    "cached_video": "cache_video_read_mtok",
     "output": "output_mtok",
     "reasoning": "output_reasoning_mtok",
     "output_audio": "output_audio_mtok",
@@ -77,8 +78,11 @@ class PriceList:
         if self._providers is not None:
             self._sellers = {each.id: each for each in self._providers}
 
-    def load(self) -> list[Provider]:
+    def load(self) -> None:
         """Load the list, if it is not yet."""
+        self._load()
+
+    def _load(self) -> list[Provider]:
         if self._providers is None:
             from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 0.2 s that most commands never need
 
@@ -96,7 +100,7 @@ class PriceList:
             when: Time of the request.
             service_tier: The provider's word for a tier with its own price; one the list does not know changes nothing.
         """
-        providers = self.load()
+        providers = self._load()
         provider = self._sellers.get(seller)
         info = None if provider is None else provider.find_model(model, all_providers=providers)
         if provider is None or info is None:
@@ -105,7 +109,7 @@ class PriceList:
 
     def models(self, sellers: Sequence[str], when: datetime) -> Iterator[Published]:
         """List what the list knows of some sellers."""
-        self.load()
+        self._load()
         for seller in sellers:
             provider = self._sellers.get(seller)
             if provider is not None:
@@ -128,9 +132,10 @@ def _published(provider: Provider, info: ModelInfo, when: datetime, service_tier
 
 def _tiers(price: ModelPrice) -> tuple[Rates, ...]:
     """Read an entry, one `Rates` a threshold of input tokens; nothing when it prices neither tokens nor requests."""
-    found = {kind: getattr(price, name, None) for kind, name in _PER_MILLION.items()}
+    stated = vars(price)
+    found = {kind: stated.get(name) for kind, name in _PER_MILLION.items()}
     said = {kind: value for kind, value in found.items() if value is not None}
-    request, search = getattr(price, "requests_kcount", None), getattr(price, "web_searches_kcount", None)
+    request, search = stated.get("requests_kcount"), stated.get("web_searches_kcount")
     if not said and request is None:
         return ()
     tiered = [one for one in (*said.values(), request, search) if one is not None and not isinstance(one, Decimal)]

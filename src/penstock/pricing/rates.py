@@ -20,6 +20,7 @@ PARENTS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "input_image": ("input",),
     "cached_image": ("cached_input", "input_image", "input"),
     "input_video": ("input",),
+    "cached_video": ("cached_input", "input_video", "input"),
     "output": (),
     "reasoning": ("output",),
     "output_audio": ("output",),
@@ -77,19 +78,21 @@ def counts(usage: Usage) -> tuple[int, ...]:
     cached, write, hour = usage.cached_input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
     audio, cached_audio = usage.input_audio_tokens, usage.cached_audio_tokens
     image, cached_image = usage.input_image_tokens, usage.cached_image_tokens
-    video, reasoning = usage.input_video_tokens, usage.reasoning_tokens
+    video, cached_video = usage.input_video_tokens, usage.cached_video_tokens
+    reasoning = usage.reasoning_tokens
     said_audio, said_image = usage.output_audio_tokens, usage.output_image_tokens
-    fresh_audio, fresh_image = audio - cached_audio, image - cached_image
+    fresh_audio, fresh_image, fresh_video = audio - cached_audio, image - cached_image, video - cached_video
     return (
-        usage.input_tokens - cached - write - fresh_audio - fresh_image - video,
-        cached - cached_audio - cached_image,
+        usage.input_tokens - cached - write - fresh_audio - fresh_image - fresh_video,
+        cached - cached_audio - cached_image - cached_video,
         write - hour,
         hour,
         fresh_audio,
         cached_audio,
         fresh_image,
         cached_image,
-        video,
+        fresh_video,
+        cached_video,
         usage.output_tokens - reasoning - said_audio - said_image,
         reasoning,
         said_audio,
