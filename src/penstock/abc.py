@@ -7,10 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from penstock.core.call import Call
+from penstock.core.call import Attempt, Call
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
+from penstock.core.usage import Usage
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
@@ -168,8 +169,26 @@ class CacheStore(Protocol):
 class Ledger(Protocol):
     """Where every answer and every attempt is recorded."""
 
+    def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
+        """Write down that `attempt` is about to be sent, so that it is known whatever happens. Never waits.
+
+        Args:
+            request: What is asked; its call's attempts are those made before.
+            attempt: The new one.
+            expected: Tokens that will be sent; of the output nothing is known.
+
+        Raises:
+            StoreError: ``ledger_unavailable``: it cannot be written down, so it must not be sent.
+        """
+
+    def release(self, request: Request, attempt: Attempt) -> None:
+        """Nothing was sent for `attempt`, of which `reserve` was told. Never waits, never raises."""
+
     def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
-        """Queue the rows of one finished call: one for the answer, one an attempt. Never waits, never raises."""
+        """Take the rows of one finished call: one for the answer, one an attempt. Never waits, never raises.
+
+        When it returns, a call with attempts survives the end of the process.
+        """
 
     async def flush(self) -> None:
         """Wait until everything queued so far is on disk."""

@@ -110,7 +110,7 @@ class Shared:
             StoreError: The store cannot be opened.
         """
         clock = clock or SystemClock()
-        shared = cls(open_store(settings.store.url, clock), clock)
+        shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock)
         shared._closing.push_async_callback(shared.stores.aclose)
         await shared.stores.start()
         shared._closing.push_async_callback(shared.writes.drain)
@@ -305,6 +305,15 @@ class Pipeline:
             lambda: [
                 ((name,), count)
                 for name, count in zip(("pending", "dropped", "lost"), parts.shared.stores.state[:3], strict=True)
+            ],
+        )
+        gauge(
+            "penstock_ledger_recovered",
+            "Calls of killed processes that this one put into the ledger when it began, by how far they were.",
+            ("stage",),
+            lambda: [
+                ((stage,), count)
+                for stage, count in zip(("settled", "interrupted"), parts.shared.stores.recovered, strict=True)
             ],
         )
         stats = parts.cache.stats if parts.cache is not None else None

@@ -14,6 +14,8 @@ from penstock.stores.sql.writer import Writer
 class Rows:
     """Writes numbers; "poison" cannot be written. Counts transactions and remembers what became of the items."""
 
+    lasting = False
+
     def __init__(self):
         self.batches = []
         self.written, self.lost = [], []
@@ -138,6 +140,51 @@ def test_a_batch_that_cannot_be_written_is_given_up_in_the_end_and_counted(make,
     assert writer.state.lost == 2
     assert "2 lost" in caplog.text
     assert values(path) == []
+
+
+def test_lasting_items_are_not_given_up_while_the_writer_runs(make, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
+    writer, job, passing = make(gather_s=0.0, patience_s=0.1), Rows(), Rows()
+    job.lasting = True
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer.put(job, 1)
+    writer.put(passing, 2)
+    writer.put(job, 3)
+    writer.start()
+    for _ in range(100):
+        if passing.lost:
+            break
+        threading.Event().wait(0.05)
+    other.execute("ROLLBACK")
+    other.close()
+    writer.close()
+    assert (values(path), job.written, job.lost, passing.lost) == ([1, 3], [1, 3], [], [2])
+    assert writer.state.lost == 1
+
+
+def test_lasting_items_are_left_at_the_end(make, path, monkeypatch):
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
+    writer, job = make(closing_patience_s=0.1), Rows()
+    job.lasting = True
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writer.put(job, 1)
+    writer.start()
+    writer.close()
+    other.close()
+    assert (job.written, job.lost, writer.state.lost) == ([], [], 1)
+
+
+def test_an_item_that_must_be_written_is_taken_beyond_the_limit(make, path):
+    writer, job = make(limit=1), Rows()
+    assert writer.put(job, 1)
+    assert writer.full
+    assert not writer.put(job, 2)
+    assert writer.put(job, 3, beyond=True)
+    writer.start()
+    writer.close()
+    assert values(path) == [1, 3]
 
 
 def test_errors_keep_being_explained():

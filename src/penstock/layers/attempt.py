@@ -50,7 +50,7 @@ class Attempts:
         learn: Learn | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        """`timeouts` has each provider's seconds for one attempt, by the provider's name; `ledger` hears of it before."""
+        """`timeouts` has each provider's seconds for one attempt, by its name; `ledger` hears of each before."""
         self._begin = begin
         self._learn = learn
         self._ledger = ledger

@@ -225,7 +225,7 @@ class ExactCache:
             if not request.late(self._clock.monotonic()):
                 return None
             # Who cancels what is late, the deadline layer or that for fallbacks, accepts an answer in its place.
-        elif not isinstance(error, Refused):
+        elif not isinstance(error, (Refused, StoreError)):
             return None
         now = self._clock.wall()
         entry = self._entries.find(cache_key(request))
@@ -297,6 +297,7 @@ class ExactCache:
         answer = write_answer(request, response, events, self.limits, now=now, ttl_s=ttl)
         if answer is None:
             return False
+        request.call.answer_bytes = len(answer.data)
         entry = Entry(answer, response.usage or request.call.usage)
         gone = self._entries.expire(now)
         evicted = self._entries.put(entry)

@@ -66,7 +66,7 @@ def type_of(status: int) -> str:
 def body_of(error: PenstockError, status: int) -> dict[str, Any]:
     """Return the ``error`` object."""
     message = error.message
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError) and error.code != "ledger_unavailable":
         # What is wrong with the store, and where it is, is for who operates it.
         _log.error("the store failed: %s", message)
         message = "The store cannot be used now; the reason is in the log."

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.abc import Directory, KeyRecord, StoredAnswer, TeamRecord
-from penstock.core.call import Call
+from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Request
+from penstock.core.usage import Usage
 
 RECENT = 1000
 COMPLETIONS = 1000
@@ -61,6 +62,12 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.recent: deque[Recorded] = deque(maxlen=RECENT)
+
+    def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
+        """Nothing survives the process."""
+
+    def release(self, request: Request, attempt: Attempt) -> None:
+        """Nothing was reserved."""
 
     def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
         """Keep one finished call, without its body."""

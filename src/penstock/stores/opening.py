@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Protocol
 
 from penstock.abc import CacheStore, CompletionStore, KeyStore, Ledger
+from penstock.core.call import CostSource
 from penstock.core.clock import Clock
+from penstock.core.usage import Usage
 from penstock.stores.memory import MemoryCacheStore, MemoryCompletionStore, MemoryKeyStore, MemoryLedger
 
 MEMORY = "memory:"
+Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
 
 
 class _Backend(Protocol):
@@ -36,12 +41,19 @@ class Stores:
         completions: CompletionStore,
         keys: KeyStore,
         backend: _Backend | None = None,
+        recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self.cache = cache
         self.ledger = ledger
         self.completions = completions
         self.keys = keys
         self._backend = backend
+        self._recovered = recovered
+
+    @property
+    def recovered(self) -> tuple[int, int]:
+        """Calls of killed processes that this one put into the ledger when it began: ended ones, and running ones."""
+        return self._recovered()
 
     @property
     def state(self) -> tuple[int, int, int, str]:
@@ -72,8 +84,14 @@ class Stores:
             await self._backend.aclose()
 
 
-def open_store(url: str, clock: Clock) -> Stores:
+def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     """Make the stores `url` names: ``sqlite:///FILE``, or ``memory:``. Nothing is opened yet.
+
+    Args:
+        url: The URL.
+        clock: Where time comes from.
+        price: Prices what calls have probably used that were running when their process was killed, by the provider's
+            name, its model and the tokens; without it their cost is unknown.
 
     Raises:
         ConfigError: `url` is something else.
@@ -89,5 +107,6 @@ def open_store(url: str, clock: Clock) -> Stores:
     from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
-    ledger = SqlLedger(database, [Rollup(database.engine)])
-    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database), database)
+    ledger = SqlLedger(database, [Rollup(database.engine)], price)
+    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database), database,
+                  lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

@@ -28,6 +28,8 @@ class SqlCacheStore:
     half full answers are no longer taken, so that the ledger's rows still find room: losing one only costs a miss.
     """
 
+    lasting = False
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = database.writer

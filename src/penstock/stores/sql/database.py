@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,10 @@ _READERS = 4
 class Database:
     """What the ledger, the cache and the stored completions share; nothing is opened before `start`.
 
+    Attributes:
+        starting: What is done at the end of `start`.
+        closing: What is done at the end of `aclose`, when everything is written.
+
     Raises:
         ConfigError: The URL cannot be used.
     """
@@ -35,6 +39,8 @@ class Database:
         self.path = sqlite.file_of(url)
         self.engine = sqlite.open_writing(self.path)
         self.writer = Writer(self.engine, self.explain, clock)
+        self.starting: list[Callable[[], Awaitable[None]]] = []
+        self.closing: list[Callable[[], None]] = []
         self._reading = sqlite.open_reading(self.path)
         self._calls = _Calls()
         self._threads: ThreadPoolExecutor | None = None
@@ -59,6 +65,12 @@ class Database:
             raise
         self._threads = threads
         self.writer.start()
+        try:
+            for begin in self.starting:
+                await begin()
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` in a thread, in a reading transaction of its own.
@@ -115,6 +127,8 @@ class Database:
 
     def _close(self) -> None:
         self.writer.close()
+        for end in self.closing:
+            end()
         self._reading.dispose()
         self.engine.dispose()
 
@@ -141,6 +155,8 @@ class _Waiting:
 
 class _Calls:
     """Runs changes somebody waits for; one that fails is run again alone, so it does not take others with it."""
+
+    lasting = False
 
     def write(self, connection: Connection, items: Sequence[_Waiting]) -> None:
         for item in items:

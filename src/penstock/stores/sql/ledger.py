@@ -1,9 +1,17 @@
-"""The ledger: a row an answer, a row a try, made and written in the writer's thread."""
+"""The ledger: a row an answer, a row a try.
+
+    reserve ──► spool           an attempt is about to be sent
+    record ───► spool ──► queue ──► the writer's thread makes rows, inserts them and what follows from them
+
+What is in the spool and not in the database when a process begins is put there by it, see `Recovery`.
+"""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 from sqlalchemy.engine import Connection
@@ -13,45 +21,106 @@ from penstock.core.errors import StoreError
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.usage import Usage
+from penstock.stores.failpoints import failpoint
 from penstock.stores.sql.database import Database
+from penstock.stores.sql.entry import Entry, begun, ended
+from penstock.stores.sql.recovery import Price, Recovered, Recovery
+from penstock.stores.sql.spool import Segment, Spool
 from penstock.stores.sql.sqlite import Insert
-from penstock.stores.sql.tables import attempts, calls, first_id
+from penstock.stores.sql.tables import ID_SHIFT, attempts, calls, first_id
 from penstock.stores.sql.tally import CallRow, Tally
 
+_log = logging.getLogger("penstock.stores")
 _encode = msgspec.json.Encoder().encode
 _Tokens = tuple[int | None, int | None, int | None, int | None, int | None, str | None]
 _NO_USAGE: _Tokens = (None, None, None, None, None, None)
-_KEY_BYTES = 16
 _CHUNK = 100
 """Rows made and inserted at a time, so that the interpreter is never held for long."""
+_COUNTED = 1 << 11
+"""Calls of one process in one millisecond, which their ids have room for."""
+_RETRY_AFTER_S = 5.0
 
-_Item = tuple[Call, str, str, str, str, bool, tuple[str, ...], Mapping[str, str] | None, float, str]
-"""Call, tenant, key, operation, model, stream, tags, metadata, duration, outcome: all but the body, often large."""
+_Item = tuple[Entry, Segment | None]
+"""A call that ended, and the segment of the spool that has it, if it had to be there."""
 _Row = tuple[object, ...]
 
 
 class SqlLedger:
     """`penstock.abc.Ledger` in a database; a duplicate `Call.id` is another row, never a lost one.
 
-    What is in `tallies` is told of each row in the transaction that inserts it.
+    Attributes:
+        recovered: What this process found in the spool when it began.
     """
 
-    def __init__(self, database: Database, tallies: Sequence[Tally] = ()) -> None:
+    lasting = True
+
+    def __init__(self, database: Database, tallies: Sequence[Tally] = (), price: Price | None = None) -> None:
+        """Started and closed with `database`.
+
+        Args:
+            database: Where.
+            tallies: Are told of each row in the transaction that inserts it.
+            price: Prices attempts that were running when their process ended; without it their cost is unknown.
+        """
         self._database = database
         self._tallies = tallies
-        self._put = database.writer.put
+        self._writer = database.writer
         self._calls = Insert(calls, database.engine, rows=_CHUNK)
         self._attempts = Insert(attempts, database.engine, rows=_CHUNK)
-        self._node = secrets.randbelow(1 << 10) << 11
+        self._spool = Spool(Path(f"{database.path}-spool"))
+        self._recovery = Recovery(database, self._spool, self.insert, price)
         self._last_id = 0
+        self._next_complaint = 0.0
+        database.starting.append(self._start)
+        database.closing.append(self._spool.close)
+
+    @property
+    def recovered(self) -> Recovered:
+        """What this process found in the spool when it began."""
+        return self._recovery.recovered
+
+    def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
+        """Write down that `attempt` is about to be sent. Never waits.
+
+        Raises:
+            StoreError: ``ledger_unavailable``: it cannot be, so it must not be sent.
+        """
+        if self._writer.full:
+            raise self._unavailable("too many calls are waiting to be written to the database")
+        call = request.call
+        ident = next((each.ledger_id for each in call.attempts if each.ledger_id), 0)
+        attempt.ledger_id = ident or self._next_id(call.started_at)
+        try:
+            self._spool.begin(begun(attempt.ledger_id, request, [*call.attempts, attempt], expected))
+        except (OSError, ValueError) as error:
+            raise self._unavailable(f"{self._spool.root}: {error}") from error
+
+    def release(self, request: Request, attempt: Attempt) -> None:
+        """Write down that nothing was sent for `attempt`, which `reserve` was told of. Never waits, never raises."""
+        left = [each for each in request.call.attempts if each is not attempt]
+        try:
+            self._spool.release(begun(attempt.ledger_id, request, left, None))
+        except (OSError, ValueError) as error:
+            self._complain(f"{self._spool.root}: {error}")
 
     def record(self, request: Request, call: Call, *, duration_s: float, outcome: str) -> None:
-        """Queue the rows of one finished call. Never waits, never raises."""
-        item: _Item = (
-            call, request.tenant, request.key_id, request.operation, request.model, request.stream, request.tags,
-            request.metadata, duration_s, outcome,
+        """Queue the rows of one finished call; one that asked a provider is in the spool before this returns.
+
+        Never waits, never raises.
+        """
+        saved = call.saved_usd
+        ident = next((each.ledger_id for each in call.attempts if each.ledger_id), 0)
+        entry = ended(
+            ident or self._next_id(call.started_at), request, call, duration_s, outcome,
+            None if saved is None else to_picodollars(saved),
         )  # fmt: skip
-        self._put(self, item)
+        segment = None
+        if call.attempts:
+            try:
+                segment = self._spool.settle(entry)
+            except (OSError, ValueError) as error:
+                self._complain(f"{self._spool.root}: {error}; calls that have ended are in memory only")
+        self._writer.put(self, (entry, segment), beyond=segment is not None)
 
     async def flush(self) -> None:
         """Wait until everything queued so far is on disk.
@@ -63,49 +132,88 @@ class SqlLedger:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread."""
+        self.insert(connection, [entry for entry, _ in items])
+
+    @failpoint("ledger-committed")
+    def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
+        """The spool need not keep them any more; the writer counts what is lost."""
+        for _, segment in items:
+            if segment is not None:
+                segment.stored += 1
+        self._spool.sweep()
+
+    @failpoint("ledger-insert")
+    def insert(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Insert the rows of calls that ended, and what follows from them; for the writer's thread."""
         written: list[CallRow] = []
-        for start in range(0, len(items), _CHUNK):
+        for start in range(0, len(entries), _CHUNK):
             answered: list[CallRow] = []
             tried: list[_Row] = []
-            for item in items[start : start + _CHUNK]:
-                self._add(item, answered, tried)
+            for entry in entries[start : start + _CHUNK]:
+                _add(entry, answered, tried)
             self._calls.run(connection, answered)
             self._attempts.run(connection, tried)
             written += answered
         for tally in self._tallies:
             tally.tally(connection, written)
 
-    def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
-        """Nobody waits; the writer counts what is lost."""
-
-    def _add(self, item: _Item, answered: list[CallRow], tried: list[_Row]) -> None:
-        call, tenant, key_id, operation, model, stream, tags, metadata, duration_s, outcome = item
-        row_id = self._next_id(call.started_at)
-        provider = provider_model = first_token = None
-        cost: int | None = 0
-        source: str = "none"
-        if call.attempts:
-            costs = [_cost(attempt) for attempt in call.attempts]
-            for position, attempt in enumerate(call.attempts):
-                tried.append(_attempt_row(row_id, position, attempt, costs[position], call.started))
-            cost, source = _total(costs, call.attempts)
-            served = _served(call.attempts)
-            provider, provider_model = served.provider, served.model
-            if served.first_token_s is not None:
-                first_token = int((served.started - call.started + served.first_token_s) * 1e6)
-        saved = call.saved_usd
-        answered.append(CallRow(
-            row_id, call.id, int(call.started_at * 1e6), tenant, operation, model, provider, provider_model, stream,
-            outcome, call.cache, call.finish_reason, *_usage(call.usage), cost, source,
-            None if saved is None else to_picodollars(saved), first_token, int(duration_s * 1e6), len(call.attempts),
-            _encode(tags).decode() if tags else None, _encode(metadata).decode() if metadata else None,
-            key_id or None, None if call.key is None else call.key[:_KEY_BYTES], call.answer_bytes,
-        ))  # fmt: skip
+    async def _start(self) -> None:
+        await self._recovery.run()
+        try:
+            self._spool.open()
+        except OSError as error:
+            raise StoreError(
+                f"{self._spool.root} cannot be used: {error}; calls are written there before they are sent, so make it "
+                "writable for this user, or set store.url to a file in another directory"
+            ) from error
 
     def _next_id(self, started_at: float) -> int:
         """Make ids of milliseconds, node and count: they grow, so rows are appended, and differ between processes."""
-        self._last_id = max(self._last_id + 1, first_id(started_at) | self._node)
-        return self._last_id
+        ident = first_id(started_at) | self._spool.node * _COUNTED
+        if ident <= self._last_id:
+            ident = self._last_id + 1
+            if not ident % _COUNTED:
+                ident += (1 << ID_SHIFT) - _COUNTED
+        self._last_id = ident
+        return ident
+
+    def _unavailable(self, reason: str) -> StoreError:
+        self._complain(f"{reason}; calls that would cost something are refused")
+        return StoreError(
+            "The call cannot be written down, so it was not sent; try again later.",
+            code="ledger_unavailable",
+            retry_after=_RETRY_AFTER_S,
+        )
+
+    def _complain(self, reason: str) -> None:
+        now = time.monotonic()
+        if now >= self._next_complaint:
+            self._next_complaint = now + 1.0
+            _log.error("%s", reason)
+
+
+def _add(entry: Entry, answered: list[CallRow], tried: list[_Row]) -> None:
+    tries, row_id = entry.attempts, entry.id
+    provider = provider_model = first_token = None
+    cost: int | None = 0
+    source: str = "none"
+    if tries:
+        costs = [_cost(attempt) for attempt in tries]
+        for position, attempt in enumerate(tries):
+            tried.append(_attempt_row(row_id, position, attempt, costs[position], entry.started))
+        cost, source = _total(costs, tries)
+        served = _served(tries)
+        provider, provider_model = served.provider, served.model
+        if served.first_token_s is not None:
+            first_token = int((served.started - entry.started + served.first_token_s) * 1e6)
+    tags, metadata = entry.tags, entry.metadata
+    answered.append(CallRow(
+        row_id, entry.request_id, int(entry.started_at * 1e6), entry.tenant, entry.operation, entry.model, provider,
+        provider_model, entry.stream, entry.outcome, entry.cache, entry.finish_reason, *_usage(entry.usage), cost,
+        source, entry.saved_pusd, first_token, int(entry.duration_s * 1e6), len(tries),
+        _encode(tags).decode() if tags else None, _encode(metadata).decode() if metadata else None,
+        entry.key_id or None, entry.cache_key, entry.answer_bytes,
+    ))  # fmt: skip
 
 
 def _served(tries: list[Attempt]) -> Attempt:

@@ -7,6 +7,7 @@ process loses nothing that was committed; a power cut may lose the last commits,
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -178,7 +179,8 @@ class Insert:
         statement = adding(table) if add else replacing(table) if replace else insert(table)
         one = dict.fromkeys(column.name for column in table.columns)
         self._one = str(statement.values(one).compile(engine))
-        self._many = str(statement.values([one] * rows).compile(engine))
+        before, values, after = re.split(r"(?<= VALUES )(\([^()]*\))", self._one, maxsplit=1)
+        self._many = before + ", ".join([values] * rows) + after  # compiling that would take 20 ms
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert `rows`, whose values are the driver's own, in the order of the table's columns."""

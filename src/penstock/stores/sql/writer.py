@@ -21,13 +21,19 @@ Batch = dict["Job", list[Any]]
 
 
 class Job(Protocol):
-    """Knows how to write one sort of items. Both methods are called in the writer thread."""
+    """Knows how to write one sort of items. Both methods are called in the writer thread.
+
+    Attributes:
+        lasting: Its items are not given up while the writer runs, however long the database cannot be written.
+    """
+
+    lasting: bool
 
     def write(self, connection: Connection, items: Sequence[Any]) -> None:
         """Write `items` in the transaction of `connection`, in order; called again if the transaction failed."""
 
     def settled(self, items: Sequence[Any], error: StoreError | None) -> None:
-        """`items` are on disk, or lost because of `error`."""
+        """`items` are on disk, or lost because of `error`. Not called for lasting ones that were left at the end."""
 
 
 class WriterState(NamedTuple):
@@ -105,9 +111,14 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, job: Job, item: object) -> bool:
-        """Queue `item`; never waits. False, counted and logged, when the queue is full."""
-        if len(self._queue) >= self.limit:
+    @property
+    def full(self) -> bool:
+        """Whether `put` refuses."""
+        return len(self._queue) >= self.limit
+
+    def put(self, job: Job, item: object, *, beyond: bool = False) -> bool:
+        """Queue `item`, even `beyond` the limit; never waits. False, counted and logged, when the queue is full."""
+        if len(self._queue) >= self.limit and not beyond:
             self.drop()
             return False
         self._queue.append((job, item))
@@ -174,7 +185,7 @@ class Writer:
             self._error = explained.message
             patience = self._closing_patience_s if self._closing.is_set() else self._patience_s
             if time.monotonic() - started + pause > patience:
-                self._settle(batch, explained)
+                self._give_up(batch, explained)
                 return
             self._complain(explained.message)
             if self._closing.is_set():
@@ -182,6 +193,16 @@ class Writer:
             else:
                 self._closing.wait(pause)
             pause = min(pause * 2, 2.0)
+
+    def _give_up(self, batch: Batch, error: StoreError) -> None:
+        lasting = {job: items for job, items in batch.items() if job.lasting}
+        self._settle({job: items for job, items in batch.items() if job not in lasting}, error)
+        for job, items in lasting.items():
+            if self._closing.is_set():
+                self._lost += len(items)
+                self._complain(error.message)
+            else:
+                self._queue.extendleft((job, item) for item in reversed(items))
 
     def _write_singly(self, batch: Batch) -> None:
         """Keep one item that cannot be written from taking the others with it."""

@@ -1,0 +1,95 @@
+"""A call as the spool and the writer's queue hold it: all that becomes rows, without its body."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.core.call import Attempt, Call
+from penstock.core.request import Request
+from penstock.core.usage import Usage
+
+_CAPS = ("max_completion_tokens", "max_tokens")
+_KEY_BYTES = 16
+
+
+class Entry(msgspec.Struct, array_like=True, gc=False):
+    """One call, at one of its stages: an attempt is about to be sent, or the call has ended.
+
+    Written down as an array: fields are added at the end, with defaults, and none is removed.
+
+    Attributes:
+        id: Number of the row.
+        request_id: `Call.id`.
+        started: `Call.started`; a process's own clock, of which only differences mean anything.
+        started_at: Seconds since the epoch.
+        tenant: Whose it is.
+        key_id: Which key asked; empty without one.
+        operation: As `Request.operation`.
+        model: The model name as the client wrote it.
+        stream: Whether a stream was wanted.
+        tags: Labels.
+        metadata: Key-value pairs.
+        attempts: Every try so far; of a call that never asks a provider none.
+        outcome: How the call ended; empty while it runs.
+        duration_s: Seconds until it ended.
+        expected: Tokens that the attempts which run are expected to send.
+        most_output: Output tokens the request allows, if it says so.
+        cache: As `Call.cache`.
+        finish_reason: As `Call.finish_reason`.
+        usage: As `Call.usage`.
+        saved_pusd: Picodollars that a hit saved, if known.
+        cache_key: Beginning of the cache key.
+        answer_bytes: As `Call.answer_bytes`.
+    """
+
+    id: int
+    request_id: str
+    started: float
+    started_at: float
+    tenant: str
+    key_id: str
+    operation: str
+    model: str
+    stream: bool
+    tags: tuple[str, ...]
+    metadata: dict[str, str] | None
+    attempts: list[Attempt]
+    outcome: str = ""
+    duration_s: float = 0.0
+    expected: Usage | None = None
+    most_output: int | None = None
+    cache: str = ""
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    saved_pusd: int | None = None
+    cache_key: bytes | None = None
+    answer_bytes: int | None = None
+
+
+def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Entry:
+    """Describe a call with `attempts`, some of which are running."""
+    call = request.call
+    return Entry(
+        ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
+        request.stream, request.tags, request.metadata, attempts, "", 0.0, expected, _most_output(request),
+    )  # fmt: skip
+
+
+def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str, saved_pusd: int | None) -> Entry:
+    """Describe a call that has ended."""
+    key = call.key
+    return Entry(
+        ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
+        request.stream, request.tags, request.metadata, call.attempts, outcome, duration_s, None, None, call.cache,
+        call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
+    )  # fmt: skip
+
+
+def _most_output(request: Request) -> int | None:
+    payload = request.payload
+    for name in _CAPS:
+        cap = payload.get(name)
+        if type(cap) is int:
+            choices = payload.get("n")
+            return cap * choices if type(choices) is int else cap
+    return 0 if request.operation == "embeddings" else None

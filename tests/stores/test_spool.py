@@ -1,0 +1,342 @@
+import errno
+import itertools
+import os
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from penstock.core.call import Attempt, Call
+from penstock.core.errors import StoreError
+from penstock.core.request import Request
+from penstock.core.usage import Usage
+from penstock.stores.sql.entry import begun, ended
+from penstock.stores.sql.spool import Spool
+
+_idents = itertools.count(1)
+
+
+def call_of(*attempts, ident=None):
+    """A request with attempts that are already written down under one id."""
+    ident = ident or next(_idents)
+    call = Call(id=f"req_{ident}", attempts=list(attempts))
+    for attempt in attempts:
+        attempt.ledger_id = ident
+    return ident, Request(operation="chat", model="fast", payload={"max_tokens": 7}, call=call)
+
+
+def attempt(**fields):
+    return Attempt("openai", "gpt-4o-mini", 1.0, running=True, **fields)
+
+
+def begin(spool, ident, request):
+    spool.begin(begun(ident, request, request.call.attempts, Usage(11, 0, source="estimate")))
+
+
+def settle(spool, ident, request, outcome="ok"):
+    return spool.settle(ended(ident, request, request.call, 0.5, outcome, None))
+
+
+def found(spool):
+    """What a next process would find after this one was killed: it releases the lock and nothing else."""
+    os.close(spool._lock)
+    spool._lock = -1
+    (leftover,) = spool.leftovers()
+    entries = list(leftover.entries())
+    leftover.close()
+    return entries
+
+
+@pytest.fixture
+def spool(tmp_path):
+    opened = Spool(tmp_path / "spool", segment_bytes=2000)
+    opened.open()
+    yield opened
+    opened.close()
+
+
+def test_what_has_ended_and_what_was_running_is_found_after_a_kill(spool):
+    first, running = call_of(attempt()), call_of(attempt())
+    begin(spool, *first)
+    begin(spool, *running)
+    settle(spool, *first)
+    ended_call, begun_call = found(spool)
+    assert (ended_call.id, ended_call.outcome, begun_call.id, begun_call.outcome) == (first[0], "ok", running[0], "")
+    assert (begun_call.expected.input_tokens, begun_call.most_output) == (11, 7)
+
+
+def test_a_later_attempt_carries_the_end_of_the_one_before(spool):
+    ident, request = call_of(attempt())
+    begin(spool, ident, request)
+    request.call.attempts[0].running = False
+    request.call.attempts[0].outcome = "upstream_timeout"
+    second = attempt(ledger_id=ident)
+    request.call.attempts.append(second)
+    begin(spool, ident, request)
+    (entry,) = found(spool)
+    assert [(each.outcome, each.running) for each in entry.attempts] == [("upstream_timeout", False), ("", True)]
+
+
+def test_attempts_another_call_paid_for_are_not_running_any_more(spool):
+    """The passenger of a coalesced call that began it has left, and another one's call ends with its attempts."""
+    mine, theirs = call_of(attempt()), call_of(attempt())
+    begin(spool, *mine)
+    begin(spool, *theirs)
+    theirs[1].call.attempts[:0] = mine[1].call.attempts
+    settle(spool, *theirs)
+    assert [entry.id for entry in found(spool)] == [theirs[0]]
+
+
+def test_a_call_that_was_not_sent_after_all_is_not_found(spool):
+    ident, request = call_of(attempt())
+    begin(spool, ident, request)
+    spool.release(begun(ident, request, [], None))
+    assert found(spool) == []
+
+
+def test_segments_go_when_the_database_has_what_ended_in_them_and_running_calls_move_on(spool, tmp_path):
+    long = call_of(attempt())
+    begin(spool, *long)
+    for _ in range(50):
+        short = call_of(attempt())
+        begin(spool, *short)
+        settle(spool, *short).stored += 1
+        spool.sweep()
+    files = sorted((tmp_path / "spool").glob("*/*"))
+    assert len(files) == 1
+    assert int(files[0].name) > 5
+    assert [entry.id for entry in found(spool) if not entry.outcome] == [long[0]]
+
+
+def test_a_segment_waits_for_older_ones(spool, tmp_path):
+    old = call_of(attempt())
+    begin(spool, *old)
+    kept = settle(spool, *old)
+    while spool._segments[-1] is kept:
+        short = call_of(attempt())
+        begin(spool, *short)
+        settle(spool, *short).stored += 1
+    spool.sweep()
+    assert kept.path.exists()
+    kept.stored += 1
+    spool.sweep()
+    assert not kept.path.exists()
+
+
+def test_nothing_is_left_when_all_is_stored(spool, tmp_path):
+    call = call_of(attempt())
+    begin(spool, *call)
+    settle(spool, *call).stored += 1
+    spool.close()
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_processes_do_not_take_what_a_living_one_has_and_have_numbers_of_their_own(spool, tmp_path):
+    other = Spool(tmp_path / "spool")
+    other.open()
+    begin(spool, *call_of(attempt()))
+    assert list(other.leftovers()) == []
+    assert other.node != spool.node
+    other.close()
+
+
+def test_two_that_recover_do_not_get_the_same(spool, tmp_path):
+    begin(spool, *call_of(attempt()))
+    os.close(spool._lock)
+    spool._lock = -1
+    first, second = Spool(tmp_path / "spool").leftovers(), Spool(tmp_path / "spool").leftovers()
+    held = list(first)
+    assert len(held) == 1
+    assert list(second) == []
+    held[0].remove()
+
+
+def test_a_write_that_finds_no_room_leaves_nothing_behind(spool, monkeypatch):
+    first = call_of(attempt())
+    begin(spool, *first)
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:20]))
+    with pytest.raises(OSError, match="space") as failure:
+        begin(spool, *call_of(attempt()))
+    assert failure.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    settle(spool, *first)
+    assert [entry.outcome for entry in found(spool)] == ["ok"]
+
+
+def test_no_room_for_a_new_segment_refuses_and_the_old_one_stays_in_use(spool, monkeypatch):
+    calls = []
+    while spool._segments[-1].size < spool._segments[-1].limit:
+        calls.append(call_of(attempt()))
+        begin(spool, *calls[-1])
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: 0)
+    with pytest.raises(OSError, match="space"):
+        begin(spool, *call_of(attempt()))
+    monkeypatch.setattr(os, "write", real)
+    for call in calls:
+        settle(spool, *call)
+    assert [entry.outcome for entry in found(spool)] == ["ok"] * len(calls)
+
+
+def test_a_closed_spool_takes_nothing(spool):
+    call = call_of(attempt())
+    begin(spool, *call)
+    spool.close()
+    with pytest.raises(OSError, match="not open"):
+        settle(spool, *call)
+    with pytest.raises(OSError, match="not open"):
+        begin(spool, *call_of(attempt()))
+
+
+def test_what_is_damaged_is_read_as_far_as_possible_and_kept_aside(spool, tmp_path):
+    calls = [call_of(attempt()) for _ in range(3)]
+    for call in calls:
+        begin(spool, *call)
+        settle(spool, *call)
+    (path,) = (tmp_path / "spool").glob("*/*")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.close(spool._lock)
+    spool._lock = -1
+    (leftover,) = spool.leftovers()
+    found_ids = [entry.id for entry in leftover.entries()]
+    assert found_ids[:1] == [calls[0][0]]
+    (aside,) = leftover.remove()
+    assert aside.read_bytes() == bytes(data)
+    assert [each for each in (tmp_path / "spool").iterdir() if each != aside] == []
+    assert list(spool.leftovers()) == []
+
+
+@pytest.mark.parametrize("content", [b"PSPOOL9\nwhatever", b"something else"])
+def test_what_another_version_wrote_is_not_guessed_at(spool, tmp_path, content):
+    (tmp_path / "spool" / "9999").mkdir()
+    (tmp_path / "spool" / "9999" / "00000001").write_bytes(content)
+    (leftover,) = spool.leftovers()
+    with pytest.raises(StoreError, match="another version"):
+        list(leftover.entries())
+    leftover.close()
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """Calls begin, are retried, end and are stored; the process is killed at any byte of any write.
+
+    What the next process finds must be exactly what the model says: every acknowledged end that is not stored, once;
+    every other acknowledged beginning, as running.
+    """
+
+    folders = None
+
+    @initialize()
+    def start(self):
+        self.root = SpoolMachine.folders.mktemp("spool") / "s"
+        self.running, self.ended, self.stored = {}, {}, set()
+        self.waiting = []
+        self.idents = itertools.count(1)
+        self.spool = self.opened()
+
+    def opened(self):
+        spool = Spool(self.root, segment_bytes=3000)
+        spool.open()
+        return spool
+
+    @rule()
+    def begin_one(self):
+        ident, request = call_of(attempt(), ident=next(self.idents))
+        begin(self.spool, ident, request)
+        self.running[ident] = request
+
+    @rule(data=st.data())
+    def try_again(self, data):
+        if self.running:
+            ident = data.draw(st.sampled_from(sorted(self.running)))
+            request = self.running[ident]
+            request.call.attempts.append(attempt(ledger_id=ident))
+            begin(self.spool, ident, request)
+
+    @rule(data=st.data())
+    def end_one(self, data):
+        if self.running:
+            ident = data.draw(st.sampled_from(sorted(self.running)))
+            self.waiting.append((ident, settle(self.spool, ident, self.running.pop(ident))))
+            self.ended[ident] = None
+
+    @rule(data=st.data())
+    def take_over(self, data):
+        """Another call pays for the attempts of one that is running."""
+        if len(self.running) > 1:
+            giver, taker = data.draw(st.permutations(sorted(self.running)))[:2]
+            given = self.running.pop(giver)
+            self.running[taker].call.attempts[:0] = given.call.attempts
+            ident = self.running[taker].call.attempts[0].ledger_id
+            self.waiting.append((ident, settle(self.spool, ident, self.running.pop(taker))))
+            self.ended[ident] = None
+
+    @rule(count=st.integers(1, 20))
+    def store(self, count):
+        for ident, segment in self.waiting[:count]:
+            self.stored.add(ident)
+            segment.stored += 1
+        del self.waiting[:count]
+        self.spool.sweep()
+
+    @rule(ends=st.booleans(), data=st.data())
+    def be_killed(self, ends, data):
+        """In the middle of a write: only the first bytes of it are in the file."""
+        segment = self.spool._segments[-1]
+        before = os.path.getsize(segment.path)
+        if ends and self.running:
+            ident = data.draw(st.sampled_from(sorted(self.running)))
+            settle(self.spool, ident, self.running[ident])
+        else:
+            begin(self.spool, *call_of(attempt(), ident=next(self.idents)))
+        if self.spool._segments[-1] is segment:
+            after = os.path.getsize(segment.path)
+            os.truncate(segment.path, data.draw(st.integers(before, after - 1)))
+        else:  # the segment is new: it holds what runs, and is whole or torn; the older one still has all of it
+            size = os.path.getsize(self.spool._segments[-1].path)
+            os.truncate(self.spool._segments[-1].path, data.draw(st.integers(0, size - 1)))
+        self.look()
+        self.running, self.ended, self.stored, self.waiting = {}, {}, set(), []
+        self.spool = self.opened()
+
+    def look(self):
+        os.close(self.spool._lock)
+        self.spool._lock = -1
+        (leftover,) = self.spool.leftovers()
+        entries = list(leftover.entries())
+        ended_ids = [entry.id for entry in entries if entry.outcome]
+        running_ids = [entry.id for entry in entries if not entry.outcome]
+        assert len(ended_ids) == len(set(ended_ids))
+        assert set(ended_ids) >= set(self.ended) - self.stored
+        assert set(ended_ids) <= set(self.ended)
+        assert set(running_ids) - self.stored == set(self.running)
+        for entry in entries:
+            if not entry.outcome and entry.id in self.running:
+                assert len(entry.attempts) == len(self.running[entry.id].call.attempts)
+        assert leftover.remove() == []
+
+    @rule()
+    def little_is_kept(self):
+        for _, segment in self.waiting:
+            segment.stored += 1
+        self.stored |= {ident for ident, _ in self.waiting}
+        self.waiting = []
+        self.spool.sweep()
+        frames = sum(len(frame) for frame in self.spool._running.values())
+        assert sum(path.stat().st_size for path in self.root.glob("*/*")) < 2 * 3000 + 2 * frames + 2000
+
+    def teardown(self):
+        if hasattr(self, "spool"):
+            self.spool.close()
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path_factory):
+    SpoolMachine.folders = tmp_path_factory
+
+
+TestSpoolMachine = SpoolMachine.TestCase
+TestSpoolMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
