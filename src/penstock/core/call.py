@@ -24,7 +24,7 @@ _CACHED = ("hit", "stale")
 _ANSWERING = ("ok", "")
 
 
-class Attempt(msgspec.Struct):
+class Attempt(msgspec.Struct, omit_defaults=True):
     """One try on one target.
 
     Attributes:

@@ -11,7 +11,7 @@ UsageSource = Literal["provider", "estimate", "calibrated"]
 _USUAL_TIERS = frozenset({"auto", "default", "standard"})
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False):
+class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Tokens of one call; every count includes its parts.
 
     Attributes:

@@ -88,8 +88,7 @@ class SqlLedger:
         if self._writer.full:
             raise self._unavailable("too many calls are waiting to be written to the database")
         call = request.call
-        ident = next((each.ledger_id for each in call.attempts if each.ledger_id), 0)
-        attempt.ledger_id = ident or self._next_id(call.started_at)
+        attempt.ledger_id = _known_id(call.attempts) or self._next_id(call.started_at)
         try:
             self._spool.begin(begun(attempt.ledger_id, request, [*call.attempts, attempt], expected))
         except (OSError, ValueError) as error:
@@ -109,11 +108,8 @@ class SqlLedger:
         Never waits, never raises.
         """
         saved = call.saved_usd
-        ident = next((each.ledger_id for each in call.attempts if each.ledger_id), 0)
-        entry = ended(
-            ident or self._next_id(call.started_at), request, call, duration_s, outcome,
-            None if saved is None else to_picodollars(saved),
-        )  # fmt: skip
+        ident = _known_id(call.attempts) or self._next_id(call.started_at)
+        entry = ended(ident, request, call, duration_s, outcome, None if saved is None else to_picodollars(saved))
         segment = None
         if call.attempts:
             try:
@@ -190,6 +186,13 @@ class SqlLedger:
         if now >= self._next_complaint:
             self._next_complaint = now + 1.0
             _log.error("%s", reason)
+
+
+def _known_id(tries: Sequence[Attempt]) -> int:
+    for attempt in tries:
+        if attempt.ledger_id:
+            return attempt.ledger_id
+    return 0
 
 
 def _add(entry: Entry, answered: list[CallRow], tried: list[_Row]) -> None:
