@@ -94,6 +94,11 @@ class Books(RuleBasedStateMachine):
         with self.database.engine.begin() as connection:
             self.folding.step(connection, START + day * DAY)
 
+    @rule(week=st.integers(0, 2))
+    def fold_weeks(self, week):
+        with self.database.engine.begin() as connection:
+            self.folding.step_weeks(connection, upkeep.week_of(START + week * 7 * DAY))
+
     @rule(day=st.integers(0, 12))
     def expire(self, day):
         limit = first_id(START + day * DAY)
@@ -162,7 +167,7 @@ async def test_old_hours_become_days_and_old_rows_go(open_books, path, record, a
         record(ledger, attempt(), attempt(), started_at=clock.wall() - age * DAY)
     await ledger.flush()
     kept = await Upkeep(base, clock, 90.0).once()
-    assert (kept.summed, kept.folded, kept.removed) == (0, 3, 2)
+    assert (kept.summed, kept.folded, kept.removed) == (0, 5, 2)
     again = await Upkeep(base, clock, 90.0).once()
     assert (again.folded, again.removed) == (0, 0)
     await base.aclose()

@@ -209,7 +209,8 @@ class UsageReport(msgspec.Struct, frozen=True):
     """What happened in a period.
 
     Attributes:
-        since: Start of the period: a full hour, or a midnight when it is more than three days ago.
+        since: Start of the period: a full hour, a midnight when it is more than three days ago, and a Monday's when it
+            is more than five weeks ago.
         until: Its end.
         by: What `lines` is split by.
         tenant: Whose calls these are; None for everybody's.

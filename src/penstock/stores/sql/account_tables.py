@@ -92,13 +92,13 @@ alert_events = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("rule", Text, nullable=False),
-    Column("subject", Text, nullable=False),
     Column("state", String(16), nullable=False),
     Column("severity", String(16), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("value", Float(53)),
     Column("threshold", Float(53)),
     Column("message", Text, nullable=False),
+    Column("repeated", Boolean, nullable=False),
     Index("alert_events_at", "at"),
 )
 """Alerts that began (``firing``) and ended (``resolved``)."""
@@ -110,5 +110,6 @@ statistics_resets = Table(
     Column("at", BigInteger, nullable=False),
     Column("tenant", Text),
     Column("by", Text),
+    Column("totals", JSON, nullable=False),
 )
-"""Since when statistics count anew; for one tenant, or for all."""
+"""Since when statistics count anew, for one tenant or for all, and what they had counted by then."""

@@ -15,6 +15,7 @@ from penstock.core.errors import StoreError
 from penstock.core.money import to_usd
 from penstock.reporting import histogram
 from penstock.reporting.figures import ErrorPattern, RecentCall, UsageLine, UsageSlot
+from penstock.reporting.statistics import CACHED, NO_ERRORS
 from penstock.stores.sql import sqlite
 from penstock.stores.sql.database import revision
 from penstock.stores.sql.rollups import DAY_S, DURATION, HOUR_S
@@ -25,12 +26,11 @@ Key = tuple[str | None, ...]
 Span = tuple[int, int]
 """From when, and until when, in epoch seconds, the latter excluded."""
 
-NO_ERRORS = ("ok", "client_closed")
-CACHED = ("hit", "stale")
 PATTERNS = 20
 """How many error patterns are told apart."""
 _SUMS = ("calls", "attempts", "input_tokens", "output_tokens", "cached_tokens", "cost_pusd", "estimated_pusd",
          "saved_pusd", "priced", "estimated", "unpriced", "duration_us")  # fmt: skip
+_OVER_TIME = ("calls", "input_tokens", "output_tokens", "cost_pusd", "saved_pusd", "duration_us")
 _COLUMNS = {"model": "model", "tenant": "tenant", "key": "key_id", "provider": "provider", "operation": "operation",
             "name": "name", "cache": "cache", "outcome": "outcome"}  # fmt: skip
 _decode_tags = msgspec.json.Decoder(list[str]).decode
@@ -107,29 +107,18 @@ class Period:
         def count(condition: ColumnElement[bool]) -> ColumnElement[Any]:
             return func.sum(case((condition, usage.c.calls), else_=0))
 
+        # In the order of the primary key, so that nothing has to be sorted.
+        place = usage.c.span_s, usage.c.start
         group = usage_groups.c
-        start = usage.c.start - usage.c.start % slot_s
-        wanted = select(
-            start.label("start"), count(group.outcome.not_in(NO_ERRORS)).label("errors"),
-            count(group.cache.in_(CACHED)).label("hits"), *_sums(),
-        )  # fmt: skip
-        rows = self._connection.execute(
-            self._within(usage, wanted.join_from(usage, usage_groups)).where(self._mine).group_by(start).order_by(start)
-        )
-        return [
-            UsageSlot(
-                start=row.start,
-                calls=row.calls,
-                errors=row.errors,
-                hits=row.hits,
-                input_tokens=row.input_tokens,
-                output_tokens=row.output_tokens,
-                cost_usd=to_usd(row.cost_pusd),
-                saved_usd=to_usd(row.saved_pusd),
-                mean_s=row.duration_us / row.calls / 1e6,
-            )
-            for row in rows
-        ]
+        sums = [count(group.outcome.not_in(NO_ERRORS)), count(group.cache.in_(CACHED))]
+        sums += [func.sum(usage.c[name]) for name in _OVER_TIME]
+        wanted = self._within(usage, select(*place, *sums).join_from(usage, usage_groups)).where(self._mine)
+        found: dict[int, list[int]] = {}
+        for _, start, *values in self._connection.execute(wanted.group_by(*place).order_by(*place)):
+            slot = start - start % slot_s
+            held = found.get(slot)
+            found[slot] = values if held is None else [old + new for old, new in zip(held, values, strict=True)]
+        return [_slot(start, *found[start]) for start in sorted(found)]
 
     def _within(self, table: Table, wanted: Select[Any]) -> Select[Any]:
         since, until = self._span
@@ -148,15 +137,16 @@ class Period:
         """Add up how long calls took, by group: the durations, and the times to the first token."""
         counts: dict[tuple[int, int], dict[int, int]] = {}
         table = usage_latencies
-        place = table.c.group_id, table.c.kind, table.c.bucket
-        hours = self._within(table, select(*place, func.sum(table.c.calls))).group_by(*place)
+        columns = table.c.group_id, table.c.kind, table.c.bucket
+        hours = self._within(table, select(*columns, func.sum(table.c.calls))).group_by(*columns)
         for group, kind, number, count in self._connection.execute(hours):
             counts.setdefault((group, kind), {})[number] = count
         packed = {place: histogram.pack(each) for place, each in counts.items()}
         days = usage_histograms
         stored = self._within(days, select(days.c.group_id, days.c.kind, days.c.counts))
         for group, kind, data in self._connection.execute(stored):
-            packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(data)
+            place = group, kind
+            packed[place] = packed.get(place, 0) + histogram.from_bytes(data)
         found: dict[int, tuple[histogram.Packed, histogram.Packed]] = {}
         for (group, kind), each in packed.items():
             durations, firsts = found.get(group, (0, 0))
@@ -222,6 +212,13 @@ class _Sum:
             hit_rate=self.hits / number if number else None,
             cost_per_call_usd=round(cost / known, 12) if known else None,
         )
+
+
+def _slot(  # noqa: PLR0913 - the columns of a row
+    start: int, errors: int, hits: int, number: int, tokens_in: int, tokens_out: int, cost: int, saved: int, took: int
+) -> UsageSlot:
+    mean_s = took / number / 1e6
+    return UsageSlot(start, number, errors, hits, tokens_in, tokens_out, to_usd(cost), to_usd(saved), mean_s)
 
 
 def uncounted(connection: Connection) -> int:

@@ -29,11 +29,13 @@ def usage_report(
     until: float | None = None,
     clock: Clock | None = None,
 ) -> UsageReport:
-    """Report on the last days, from sums that are kept by the hour and, three days later, by the day (UTC).
+    """Report on the last days, from sums that are kept by the hour, after three days by the day (UTC).
+
+    Latencies are kept by the week after five weeks, so a longer period begins on a Monday.
 
     Args:
         url: The store's URL.
-        days: How far back to look; the period is made longer, to the start of its first hour or day.
+        days: How far back to look; the period is made longer, to the start of its first hour, day or week.
         by: What to split by, out of `GROUPS`.
         recent: How many single calls to return.
         tenant: Whose calls; an organisation's name stands for all of its teams; None for everybody's.
@@ -53,8 +55,16 @@ def usage_report(
     now = (clock or SystemClock()).wall()
     end = now if until is None else min(until, now)
     horizon = upkeep.horizon_at(now)
-    since = _aligned(end - days * _DAY_S, horizon)
-    before = _aligned(since - (end - since), horizon)
+
+    def aligned(time: float) -> int:
+        """Return the start of the hour, or of the day or week when its hours or days may not be there any more."""
+        if time < upkeep.week_horizon_at(now):
+            return upkeep.week_of(int(time))
+        step = _HOUR_S if time >= horizon else _DAY_S
+        return int(time // step) * step
+
+    since = aligned(end - days * _DAY_S)
+    before = aligned(since - (end - since))
     slot_s = _HOUR_S if end - since <= _BY_THE_HOUR_S and since >= horizon else _DAY_S
     with queries.reading(path) as connection:
         period = queries.Period(connection, (since, math.ceil(end)), tenant)
@@ -93,9 +103,3 @@ def file_of(url: str) -> str:
     if not os.path.exists(path):
         raise ConfigError(f"there is no {path} yet; it is made by the first `penstock serve`", key="store.url")
     return path
-
-
-def _aligned(time: float, horizon: int) -> int:
-    """Return the start of the hour, or of the day when its hours may not be there any more."""
-    step = _HOUR_S if time >= horizon else _DAY_S
-    return int(time // step) * step

@@ -153,7 +153,7 @@ def replacing(table: Table) -> dml.Insert:
 
 
 def adding(table: Table, *names: str) -> dml.Insert:
-    """Make an INSERT that adds its values of `names`, by default of all, to those of the row of the same primary key."""
+    """Make an INSERT that adds its values of `names`, by default of all, to the row of the same primary key."""
     statement = sqlite.insert(table)
     added = names or [column.name for column in table.columns if not column.primary_key]
     sums = {name: table.c[name] + statement.excluded[name] for name in added}

@@ -198,7 +198,7 @@ usage_histograms = Table(
     Column("kind", SmallInteger, primary_key=True),
     Column("counts", LargeBinary, nullable=False),
 )
-"""The same by day, once the hours are old: all buckets in one value (`penstock.reporting.histogram`)."""
+"""The same by day, once the hours are old, and then by week; all buckets are in one value."""
 
 marks = Table(
     "marks",

@@ -27,12 +27,17 @@ _log = logging.getLogger("penstock.stores")
 
 HOURLY_DAYS = 3
 """How many whole days are kept by the hour before they are summed up by the day."""
+DAILY_DAYS = 35
+"""How many days' latencies are kept by the day before they are summed up by the week, which begins on Monday."""
 UNSUMMED_FROM, UNSUMMED_UNTIL = "unsummed_from", "unsummed_until"
 """Marks: ids between which no roll-up counts the calls yet."""
 KEPT_FROM = "kept_from"
 """Mark: rows of calls with smaller ids may have been removed."""
 _DONE = "upkeep"
 """Mark: when upkeep was last done."""
+WEEK_S = 7 * DAY_S
+_MONDAY = 4 * DAY_S
+"""The first of all Mondays: the epoch began on a Thursday."""
 _SUMMED_ROWS = 1000
 _FOLDED_GROUPS = 50
 _EXPIRED_ROWS = 500
@@ -47,7 +52,7 @@ class Kept(msgspec.Struct):
 
     Attributes:
         summed: Calls of an older database that were added to the roll-ups.
-        folded: Hours' sums that became part of a day's.
+        folded: Sums that became part of a day's or a week's.
         removed: Calls that were removed because they were old; their sums stay.
     """
 
@@ -95,9 +100,13 @@ class Upkeep:
         done = Kept()
         now = self._clock.wall()
         await self._sum(done, pause_s, progress)
-        horizon = horizon_at(now)
+        horizon, weeks = horizon_at(now), week_horizon_at(now)
         fold = Fold(self._database.engine)
         while step := await self._database.execute(lambda connection: fold.step(connection, horizon)):
+            done.folded += step
+            progress(done)
+            await self._clock.sleep(pause_s)
+        while step := await self._database.execute(lambda connection: fold.step_weeks(connection, weeks)):
             done.folded += step
             progress(done)
             await self._clock.sleep(pause_s)
@@ -123,6 +132,16 @@ class Upkeep:
 def horizon_at(now: float) -> int:
     """Return when the hours begin that are not summed up by the day, if upkeep is done at `now`; epoch seconds."""
     return int(now // DAY_S - HOURLY_DAYS) * DAY_S
+
+
+def week_horizon_at(now: float) -> int:
+    """Return when the days begin whose latencies are not summed up by the week, if upkeep is done at `now`."""
+    return week_of(int(now) - DAILY_DAYS * DAY_S)
+
+
+def week_of(time: int) -> int:
+    """Return when the week began, on Monday at midnight (UTC)."""
+    return time - (time - _MONDAY) % WEEK_S
 
 
 def mark(connection: Connection, name: str) -> int | None:
@@ -184,22 +203,50 @@ class Fold:
         self._fold_latencies(connection, day, hours, groups)
         return connection.execute(delete(usage).where(*here)).rowcount
 
+    def step_weeks(self, connection: Connection, horizon: int) -> int:
+        """Sum up by the week some of the days' latencies before `horizon`, a Monday; return how many went into it."""
+        days, after = usage_histograms, -1
+        while True:
+            next_one = select(func.min(days.c.start)).where(days.c.start > after, days.c.start < horizon)
+            first = connection.execute(next_one).scalar()
+            if first is None:
+                return 0
+            if first != week_of(first):
+                break
+            after = first
+        week = week_of(first)
+        rest = list(range(week + DAY_S, week + WEEK_S, DAY_S))
+        wanted = select(days.c.group_id).where(days.c.start.in_(rest)).distinct().order_by(days.c.group_id)
+        groups = list(connection.execute(wanted.limit(_FOLDED_GROUPS)).scalars())
+        here = (days.c.start.in_(rest), days.c.group_id.in_(groups))
+        packed: dict[tuple[int, int], histogram.Packed] = defaultdict(int)
+        for group, kind, stored in connection.execute(select(days.c.group_id, days.c.kind, days.c.counts).where(*here)):
+            packed[group, kind] += histogram.from_bytes(stored)
+        self._add_histograms(connection, week, groups, packed)
+        return connection.execute(delete(days).where(*here)).rowcount
+
     def _fold_latencies(self, connection: Connection, day: int, hours: list[int], groups: list[int]) -> None:
-        table, days = usage_latencies, usage_histograms
+        table = usage_latencies
         here = (table.c.start.in_(hours), table.c.group_id.in_(groups))
         found: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
         for _, group, kind, number, count in connection.execute(select(table).where(*here)):
             counts = found[group, kind]
             counts[number] = counts.get(number, 0) + count
         packed = {place: histogram.pack(counts) for place, counts in found.items()}
-        known = select(days.c.group_id, days.c.kind, days.c.counts).where(
-            days.c.start == day, days.c.group_id.in_(groups)
-        )
-        for group, kind, stored in connection.execute(known):
-            packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(stored)
-        rows = [(day, group, kind, histogram.to_bytes(counts)) for (group, kind), counts in packed.items()]
-        self._histograms.run(connection, rows)
+        self._add_histograms(connection, day, groups, packed)
         connection.execute(delete(table).where(*here))
+
+    def _add_histograms(
+        self, connection: Connection, start: int, groups: list[int], packed: dict[tuple[int, int], histogram.Packed]
+    ) -> None:
+        table = usage_histograms
+        known = select(table.c.group_id, table.c.kind, table.c.counts)
+        for group, kind, stored in connection.execute(
+            known.where(table.c.start == start, table.c.group_id.in_(groups))
+        ):
+            packed[group, kind] = packed.get((group, kind), 0) + histogram.from_bytes(stored)
+        rows = [(start, group, kind, histogram.to_bytes(counts)) for (group, kind), counts in packed.items()]
+        self._histograms.run(connection, rows)
 
 
 def expire(connection: Connection, limit: int) -> int:

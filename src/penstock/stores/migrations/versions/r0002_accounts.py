@@ -26,13 +26,13 @@ def upgrade() -> None:
         "alert_events",
         sa.Column("id", _id(), primary_key=True),
         sa.Column("rule", sa.Text, nullable=False),
-        sa.Column("subject", sa.Text, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("severity", sa.String(16), nullable=False),
         _time("at"),
         sa.Column("value", sa.Float(53)),
         sa.Column("threshold", sa.Float(53)),
         sa.Column("message", sa.Text, nullable=False),
+        sa.Column("repeated", sa.Boolean, nullable=False),
     )
     op.create_index("alert_events_at", "alert_events", ["at"])
     op.create_table(
@@ -41,6 +41,7 @@ def upgrade() -> None:
         _time("at"),
         sa.Column("tenant", sa.Text),
         sa.Column("by", sa.Text),
+        sa.Column("totals", sa.JSON, nullable=False),
     )
 
 
