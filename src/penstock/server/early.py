@@ -135,7 +135,8 @@ class EarlyProtocol(GuardedProtocol):
             keep_alive=True,
             on_response=self.on_response_complete,
         )
-        self.cycle.body += body
+        if decoded is None:
+            self.cycle.body += body
         self.cycle.more_body = False
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.app)

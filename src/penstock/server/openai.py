@@ -104,15 +104,19 @@ class ModelRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
-        headers = controls.pick(scope["headers"])
         decoded = scope.get("penstock")
-        request_id = controls.request_id(headers) if decoded is None else decoded.request.call.id
+        if decoded is None:
+            headers = controls.pick(scope["headers"])
+            request_id = controls.request_id(headers)
+        else:
+            request_id = decoded.request.call.id
         try:
-            principal = self._admit(headers)
-            body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
             if decoded is None:
+                principal = self._admit(headers)
+                body = await read_body(headers, receive, self._client.settings.server.max_body_bytes)
                 inbound = await self._decode(body)
                 decoded = self._read(headers, inbound, request_id, principal)
+            # Otherwise `known` has admitted, read and decoded it.
             request, keep = decoded
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
