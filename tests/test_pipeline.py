@@ -163,7 +163,9 @@ async def test_health_and_cache_outlive_a_configuration_unless_their_settings_ch
     old: Parts = pipeline.parts
     same = await next_one(timeout_s=5)
     assert (same.health, same.cache) == (old.health, old.cache)
-    other = await next_one(breaker={"failures": 2}, cache={"exact": {"ttl_s": 5}})
+    briefer = await next_one(cache={"exact": {"ttl_s": 5}})
+    assert briefer.cache is old.cache
+    other = await next_one(breaker={"failures": 2}, cache={"exact": {"max_entries": 5}})
     assert other.health is not old.health
     assert other.cache is not old.cache
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from penstock.core.alert import AlertEvent
 from penstock.core.call import Attempt, Call
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -318,3 +319,17 @@ class KeyStore(Protocol):
 
     async def change_team(self, tenant: str, changes: Mapping[str, Any]) -> bool:
         """Change only the named fields; False when there is no such team."""
+
+
+class AlertStore(Protocol):
+    """The history of alerts."""
+
+    def record(self, event: AlertEvent) -> None:
+        """Queue an event. Never waits, never raises."""
+
+    async def events(self, limit: int) -> Sequence[AlertEvent]:
+        """Return the newest events, newest first.
+
+        Raises:
+            StoreError: They could not be read.
+        """

@@ -22,6 +22,8 @@ from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
+from penstock.insight.measures import Totals
+from penstock.monitoring.monitor import Monitor
 from penstock.pipeline import Pipeline, Shared
 from penstock.polling.backoff import Backoff, poll
 from penstock.wire.openai_chat import decode_request
@@ -71,7 +73,9 @@ class AsyncClient:
         self.clock = clock or SystemClock()
         self._providers = providers
         self._opening = asyncio.Lock()
+        self._reloading = asyncio.Lock()
         self._shared: Shared | None = None
+        self._monitor: Monitor | None = None
         self._pipeline: Pipeline | None = None
 
     @property
@@ -99,6 +103,17 @@ class AsyncClient:
         """
         return self.pipeline.parts.shared
 
+    @property
+    def monitor(self) -> Monitor:
+        """Alerts and health.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        if self._monitor is None:
+            raise RuntimeError("the client is not open: use it as a context manager or await open()")
+        return self._monitor
+
     async def open(self) -> Self:
         """Open the store and the providers; harmless when they are open.
 
@@ -110,17 +125,20 @@ class AsyncClient:
             if self._pipeline is None:
                 shared = await Shared.open(self.loaded.settings, self.clock)
                 try:
+                    monitor = self._watch(shared)
                     self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
                 except BaseException:
                     await shared.aclose()
                     raise
-                self._shared = shared
+                self._shared, self._monitor = shared, monitor
+                if self.loaded.settings.alerts.rules:
+                    monitor.start()
         return self
 
     async def aclose(self) -> None:
         """Close connections and the store; what was recorded is on disk afterwards."""
         pipeline, shared = self._pipeline, self._shared
-        self._pipeline = self._shared = None
+        self._pipeline = self._shared = self._monitor = None
         async with AsyncExitStack() as closing:
             if shared is not None:
                 closing.push_async_callback(shared.aclose)
@@ -143,12 +161,31 @@ class AsyncClient:
         Raises:
             ConfigError: It cannot be used, or changes the store, which needs a restart. The old one stays in force.
         """
-        old = self.pipeline
-        if loaded.settings.store != old.settings.store:
-            raise ConfigError("the store cannot be changed while running; restart Penstock", key="store")
-        new = await Pipeline.open(loaded.settings, self.shared, providers=self._providers, previous=old)
-        self._pipeline, self.loaded = new, loaded
-        self.shared.tasks.spawn(_retire(old), name="retire the old configuration")
+        async with self._reloading:
+            old, monitor = self.pipeline, self.monitor
+            if loaded.settings.store != old.settings.store:
+                raise ConfigError("the store cannot be changed while running; restart Penstock", key="store")
+            if loaded is not self.loaded:
+                monitor.configure(loaded.settings)
+            settings = monitor.adapted(loaded.settings, loaded.sources)
+            new = await Pipeline.open(settings, self.shared, providers=self._providers, previous=old)
+            self._pipeline, self.loaded = new, loaded
+            self.shared.tasks.spawn(_retire(old), name="retire the old configuration")
+
+    def _watch(self, shared: Shared) -> Monitor:
+        def totals() -> Totals:
+            _, dropped, lost, _ = shared.stores.state
+            return Totals(**shared.metrics.totals(), lost=dropped + lost)
+
+        async def adapt() -> None:
+            await self.reload(self.loaded)
+
+        monitor = Monitor(shared.tasks, shared.clock, shared.stores.alerts, totals, adapt)
+        monitor.gauge("active_requests", lambda: float(shared.metrics.active))
+        monitor.gauge("store_pending", lambda: float(shared.stores.state[0]))
+        monitor.gauge("targets_down", lambda: self.pipeline.targets_down)
+        monitor.configure(self.loaded.settings)
+        return monitor
 
     async def handle(self, request: Request) -> Response:
         """Answer a request in Penstock's own terms; for servers and other surfaces.

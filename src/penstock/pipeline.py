@@ -220,7 +220,8 @@ class Pipeline:
                     opened.push_async_callback(built[provider.name].aclose)
             old = previous.parts if previous is not None else None
             health = old.health if old and old.settings.breaker == settings.breaker else None
-            cache = old.cache if old and old.settings.cache.exact == settings.cache.exact else None
+            exact = settings.cache.exact
+            cache = old.cache if old and old.cache and exact.enabled and old.cache.adopt(exact) else None
             if cache is None and settings.cache.exact.enabled:
                 cache = ExactCache(
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
@@ -278,6 +279,18 @@ class Pipeline:
                 name = info.id if known else f"{provider}/{info.id}"
                 listed.setdefault(name, msgspec.structs.replace(info, id=name, owned_by=provider))
         return list(listed.values())
+
+    @property
+    def targets_down(self) -> float | None:
+        """Share of the configured targets that take no requests now; None without any."""
+        targets = {
+            (target.provider, target.model)
+            for model in self.settings.models
+            for target in model.targets
+            if target.model != "*"
+        }
+        down = [self.parts.health.recovers_in(Target(*target)) > 0.0 for target in targets]
+        return sum(down) / len(down) if down else None
 
     async def idle(self) -> None:
         """Wait until no request is running."""
@@ -363,8 +376,13 @@ class Pipeline:
             lambda: [((check.state.provider,), check.state.failed) for check in self.checks],
         )
 
+    def relimit(self) -> None:
+        """Put the layer of the limits into the stack, or take it out: the first key or team has some now, or none."""
+        self._layers.pop("limit", None)
+        self._handler = self._stack(CALL, self._ask)
+
     def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> Handler:
-        built = [(name, build(self.parts)) for name, build in order]
+        built = [(name, self._layers[name] if name in self._layers else build(self.parts)) for name, build in order]
         layers = {name: layer for name, layer in built if layer is not None}
         self._layers |= layers
         return compose(list(layers.values()), innermost)

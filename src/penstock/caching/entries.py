@@ -73,15 +73,18 @@ class Entry:
 
 
 class Entries:
-    """Bounded by number of entries, and by the bytes of the answers held in memory; each has its own `Sieve`."""
+    """Bounded by number of entries, and by the bytes of the answers held in memory; each has its own `Sieve`.
+
+    Attributes:
+        kept_stale_s: How long stale entries can be of use; they are kept for a day at least.
+    """
 
     def __init__(self, max_entries: int, max_memory_bytes: int, *, kept_stale_s: float = 0.0) -> None:
-        """`kept_stale_s`: how long stale entries can be of use, a day at least."""
         self._by_key: dict[bytes, Entry] = {}
         self._list = Sieve(max_entries, max_entries)
         self._memory = Sieve(max_entries, max_memory_bytes)
         self._max_memory_bytes = max_memory_bytes
-        self._kept_stale_s = max(kept_stale_s, _KEPT_STALE_S)
+        self.kept_stale_s = kept_stale_s
         self.find = self._by_key.get
 
     def __len__(self) -> int:
@@ -137,7 +140,7 @@ class Entries:
 
     def outdated(self, entry: Entry, now: float) -> bool:
         """Nobody can be given `entry` any more."""
-        return now >= entry.fresh_until + self._kept_stale_s
+        return now >= entry.fresh_until + max(self.kept_stale_s, _KEPT_STALE_S)
 
     def expire(self, now: float) -> list[bytes]:
         """Forget outdated entries at the old end; returns their keys. Costs nothing when there are none."""

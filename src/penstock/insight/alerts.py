@@ -15,41 +15,16 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.alert import AlertEvent, AlertState, Severity
 from penstock.core.errors import ConfigError
 from penstock.insight.measures import GAUGES, MEASURES
 
 Operator = Literal["gt", "ge", "lt", "le"]
-Severity = Literal["info", "warning", "critical"]
-State = Literal["firing", "resolved"]
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 )
 _WORDS = MappingProxyType({"gt": "above", "ge": "at or above", "lt": "below", "le": "at or below"})
-
-
-class Event(msgspec.Struct, frozen=True):
-    """A rule began or ceased to fire, or still does.
-
-    Attributes:
-        rule: The rule's name.
-        state: ``firing`` or ``resolved``.
-        severity: The rule's.
-        at: When, seconds since the epoch.
-        value: The measure; None when there was too little to tell.
-        threshold: The rule's.
-        message: The same in words.
-        repeated: It was told before.
-    """
-
-    rule: str
-    state: State
-    severity: Severity
-    at: float
-    value: float | None
-    threshold: float
-    message: str
-    repeated: bool = False
 
 
 class AlertRule(msgspec.Struct, frozen=True):
@@ -80,7 +55,7 @@ class AlertRule(msgspec.Struct, frozen=True):
     severity: Severity = "warning"
     repeat_s: float = 14_400.0
     actions: tuple[str, ...] = ()
-    callback: Callable[[Event], object] | None = None
+    callback: Callable[[AlertEvent], object] | None = None
 
     def __post_init__(self) -> None:
         if self.operator not in _COMPARE:
@@ -94,7 +69,7 @@ class AlertRule(msgspec.Struct, frozen=True):
         """Whether `value` is what the alert is about; nothing is when there is too little to tell."""
         return value is not None and _COMPARE[self.operator](value, self.threshold)
 
-    def says(self, value: float | None, state: State) -> str:
+    def says(self, value: float | None, state: AlertState) -> str:
         """Put an event in words."""
         meaning = MEASURES[self.metric][0] if self.metric in MEASURES else GAUGES.get(self.metric, "")
         now = "not known" if value is None else f"{value:.4g}"
@@ -177,7 +152,7 @@ class Alerts:
             for each in self._watched.values()
         ]
 
-    def check(self, measure: Callable[[str, float], float | None], now: float, wall: float) -> list[Event]:
+    def check(self, measure: Callable[[str, float], float | None], now: float, wall: float) -> list[AlertEvent]:
         """Compare all rules with what they are about.
 
         Args:
@@ -185,7 +160,7 @@ class Alerts:
             now: Time on `Clock.monotonic`.
             wall: Seconds since the epoch.
         """
-        events: list[Event] = []
+        events: list[AlertEvent] = []
         for each in self._watched.values():
             each.value = measure(each.rule.metric, each.rule.window_s)
             event = _step(each, now, wall)
@@ -194,7 +169,7 @@ class Alerts:
         return events
 
 
-def _step(each: _Watched, now: float, wall: float) -> Event | None:
+def _step(each: _Watched, now: float, wall: float) -> AlertEvent | None:
     rule = each.rule
     if rule.holds(each.value):
         each.calm_since = None
@@ -218,9 +193,9 @@ def _step(each: _Watched, now: float, wall: float) -> Event | None:
     return _event(each, "resolved", wall)
 
 
-def _event(each: _Watched, state: State, wall: float, *, repeated: bool = False) -> Event:
+def _event(each: _Watched, state: AlertState, wall: float, *, repeated: bool = False) -> AlertEvent:
     rule, value = each.rule, each.value
-    return Event(rule.name, state, rule.severity, wall, value, rule.threshold, rule.says(value, state), repeated)
+    return AlertEvent(rule.name, state, rule.severity, wall, value, rule.threshold, rule.says(value, state), repeated)
 
 
 BUILT_IN = (

@@ -68,6 +68,16 @@ class ExactCache:
         self._clears = 0
         self._stats = CacheStats()
 
+    def adopt(self, settings: ExactCacheSettings) -> bool:
+        """Go on under `settings`, with all answers; False if they ask for another size, which needs a new cache."""
+        old = self._settings
+        if (settings.max_entries, settings.max_memory_bytes) != (old.max_entries, old.max_memory_bytes):
+            return False
+        self._settings = settings
+        self._entries.kept_stale_s = max(settings.stale_while_revalidate_s, settings.stale_if_error_s)
+        self.limits = Limits(settings.max_entry_bytes, settings.tool_calls)
+        return True
+
     async def start(self) -> None:
         """Learn what the store has; if it cannot say, begin with nothing."""
         try:

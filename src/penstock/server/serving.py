@@ -152,6 +152,8 @@ class _Server:
         gc.set_threshold(*GARBAGE)
         gc.enable()
         self._lag.start()
+        self._client.monitor.gauge("loop_lag_s", lambda: self._lag.worst_s)
+        self._client.monitor.start()
         try:
             await server.serve(sockets=[self._listening])
         finally:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.abc import Directory, KeyRecord, StoredAnswer, TeamRecord
+from penstock.core.alert import AlertEvent
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Request
@@ -235,3 +236,18 @@ class MemoryKeyStore:
         self._teams[tenant] = msgspec.structs.replace(self._teams[tenant], **changes)
         self._version += 1
         return True
+
+
+class MemoryAlertStore:
+    """Keeps the newest events."""
+
+    def __init__(self) -> None:
+        self._events: deque[AlertEvent] = deque(maxlen=RECENT)
+
+    def record(self, event: AlertEvent) -> None:
+        """Keep an event."""
+        self._events.append(event)
+
+    async def events(self, limit: int) -> Sequence[AlertEvent]:
+        """Return the newest events, newest first."""
+        return list(self._events)[::-1][:limit]

@@ -6,11 +6,17 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
 
-from penstock.abc import CacheStore, CompletionStore, KeyStore, Ledger
+from penstock.abc import AlertStore, CacheStore, CompletionStore, KeyStore, Ledger
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock
 from penstock.core.usage import Usage
-from penstock.stores.memory import MemoryCacheStore, MemoryCompletionStore, MemoryKeyStore, MemoryLedger
+from penstock.stores.memory import (
+    MemoryAlertStore,
+    MemoryCacheStore,
+    MemoryCompletionStore,
+    MemoryKeyStore,
+    MemoryLedger,
+)
 
 MEMORY = "memory:"
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
@@ -32,6 +38,7 @@ class Stores:
         ledger: The record of calls.
         completions: Stored completions.
         keys: Keys and teams.
+        alerts: The history of alerts.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class Stores:
         ledger: Ledger,
         completions: CompletionStore,
         keys: KeyStore,
+        alerts: AlertStore,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -47,6 +55,7 @@ class Stores:
         self.ledger = ledger
         self.completions = completions
         self.keys = keys
+        self.alerts = alerts
         self._backend = backend
         self._recovered = recovered
 
@@ -97,8 +106,10 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
         ConfigError: `url` is something else.
     """
     if url == MEMORY:
-        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore(), MemoryKeyStore())
+        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore(), MemoryKeyStore(),
+                      MemoryAlertStore())  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
+    from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.cache import SqlCacheStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
@@ -108,5 +119,6 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
 
     database = Database(url, clock)
     ledger = SqlLedger(database, [Rollup(database.engine)], price)
-    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database), database,
+    return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
+                  SqlAlertStore(database), database,
                   lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

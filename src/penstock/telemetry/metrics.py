@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.call import Attempt, Call
 from penstock.core.request import Request
@@ -22,6 +22,10 @@ BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 _MODELS = 200
 """Model names counted apart, of clients and of providers each; clients choose names, so the rest are ``other``."""
+
+_FINE = frozenset({"ok", "client_closed"})
+_HITS = frozenset({"hit", "stale"})
+_REJECTED = "rate_limit_exceeded"
 
 Gauge = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
 
@@ -91,6 +95,29 @@ class Metrics:
 
         if len(call.attempts) > 1:
             self._count_retries(call.attempts)
+
+    def totals(self) -> dict[str, Any]:
+        """Sum up what was counted since the start, as the fields of `penstock.insight.measures.Totals`."""
+        requests = errors = hits = rejected = 0
+        for (_, _, outcome, cache), count in self._requests.items():
+            requests += count
+            errors += count * (outcome not in _FINE)
+            hits += count * (cache in _HITS)
+            rejected += count * (outcome == _REJECTED)
+        return {
+            "requests": requests,
+            "errors": errors,
+            "hits": hits,
+            "rejected": rejected,
+            "seconds": sum(each.total for each in self._durations.values()),
+            "durations": _merged(self._durations.values()),
+            "first_tokens": _merged(self._first_tokens.values()),
+            "attempts": sum(self._attempts.values()),
+            "retries": sum(self._retries.values()),
+            "tokens": sum(self._tokens.values()),
+            "cost_usd": float(sum(self._costs.values())),
+            "saved_usd": float(self._saved),
+        }
 
     def _count_retries(self, attempts: list[Attempt]) -> None:
         tried = set()
@@ -182,6 +209,13 @@ class Metrics:
         library.GCCollector(registry=registry)
         registry.register(self)
         return library.generate_latest(registry), library.CONTENT_TYPE_LATEST
+
+
+def _merged(histograms: Iterable[Histogram]) -> tuple[int, ...]:
+    found = [0] * (len(BUCKETS) + 1)
+    for each in histograms:
+        found = [one + other for one, other in zip(found, each.counts, strict=True)]
+    return tuple(found)
 
 
 def _bounded(name: str, known: set[str]) -> str:
