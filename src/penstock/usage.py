@@ -11,4 +11,5 @@ from penstock.reporting.figures import UsageLine as UsageLine
 from penstock.reporting.figures import UsageReport as UsageReport
 from penstock.reporting.figures import UsageSlot as UsageSlot
 from penstock.reporting.formats import FORMATS as FORMATS
+from penstock.stores.sql.billing import booked as booked
 from penstock.stores.sql.reports import usage_report as usage_report

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from penstock.cli.output import config_option, emit, json_option, show_table
+from penstock.cli.reconcile import reconcile
 from penstock.cli.suggest import suggest
 from penstock.cli.usage_report import names as split_names
 from penstock.cli.usage_report import report, store_option, store_url
@@ -72,5 +73,6 @@ def _recent(call: RecentCall) -> list[object]:
     ]  # fmt: skip
 
 
+usage.add_command(reconcile)
 usage.add_command(report)
 usage.add_command(suggest)
