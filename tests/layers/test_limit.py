@@ -10,6 +10,7 @@ from penstock.core.request import CacheDirectives, Request
 from penstock.core.response import Response
 from penstock.core.usage import Usage
 from penstock.layers.limit import Limit, TenantAccounts
+from penstock.limiting.tenants import TenantLimits
 from penstock.testing import FakeClock
 
 
@@ -139,3 +140,35 @@ async def test_tenants_without_limits_pass():
     bench = Bench()
     request, _ = await bench.run()
     assert request.call.quota is None
+
+
+async def test_a_request_is_charged_to_its_key_and_its_team_or_to_neither():
+    bench = Bench()
+    bench.tenants.own({"k1": TenantLimits(2, 1000), "k2": TenantLimits(60)}, {"acme": TenantLimits(3, 5000)})
+
+    def left():
+        now = bench.clock.monotonic()
+        quotas = [account.quota(now) for account in bench.tenants.accounts("acme/search", "k1")]
+        return [(quota.requests_remaining, quota.tokens_remaining) for quota in quotas]
+
+    for _ in range(2):
+        request, _ = await bench.run(tenant="acme/search", key_id="k1")
+    assert left() == [(0, 800), (1, 4800)]
+    assert (request.call.quota.requests_limit, request.call.quota.requests_remaining) == (2, 0)
+    with pytest.raises(RateLimited, match="Limit of 2 requests"):
+        await bench.run(tenant="acme/search", key_id="k1")
+    assert left() == [(0, 800), (1, 4800)]
+    await bench.run(tenant="acme/other", key_id="k2")
+    with pytest.raises(RateLimited, match="Limit of 3 requests"):
+        await bench.run(tenant="acme/other", key_id="k2")
+    await bench.run(tenant="foreign", key_id="k3")
+    assert len(bench.asked) == 4
+
+
+async def test_tokens_of_the_key_or_the_team_whichever_are_gone_first():
+    bench = Bench(cached=False)
+    bench.tenants.own({"k1": TenantLimits(None, 10_000)}, {"acme": TenantLimits(None, 250)})
+    for _ in range(2):
+        await bench.run(tenant="acme", key_id="k1")
+    with pytest.raises(RateLimited, match="Limit of 250 tokens"):
+        await bench.run(tenant="acme", key_id="k1")

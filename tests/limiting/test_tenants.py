@@ -1,4 +1,5 @@
-from penstock.limiting.tenants import TenantLimits, Tenants
+from penstock.core.quota import Quota
+from penstock.limiting.tenants import TenantLimits, Tenants, tightest
 
 
 def test_accounts_by_name_with_a_default():
@@ -43,3 +44,43 @@ def test_names_are_forgotten_in_time():
     for number in range(10_000):
         tenants.account(str(number))
     assert len(tenants._accounts) <= 4096
+
+
+def test_accounts_of_keys_teams_and_organisations_stand_beside_the_tenants():
+    tenants = Tenants()
+    assert not tenants.owned
+    assert tenants.accounts("acme/search", "key_1") == []
+    tenants.own(
+        {"key_1": TenantLimits(1), "key_2": TenantLimits()}, {"acme": TenantLimits(2), "acme/search": TenantLimits(3)}
+    )
+    assert tenants.owned
+
+    def limits(tenant, key):
+        return [account.quota(0.0).requests_limit for account in tenants.accounts(tenant, key)]
+
+    assert limits("acme/search", "key_1") == [1, 3, 2]
+    assert limits("acme/other", "key_2") == [2]
+    assert limits("acme", "") == [2]
+    assert limits("foreign/search", "key_3") == []
+    tenants.put_in_force(TenantLimits(9), {})
+    assert limits("acme/search", "key_1") == [9, 1, 3, 2]
+    tenants.own({"key_2": TenantLimits()}, {})
+    assert not tenants.owned
+    assert limits("acme/search", "key_1") == [9]
+
+
+def test_a_change_of_another_key_forgives_nothing():
+    tenants = Tenants()
+    tenants.own({"key_1": TenantLimits(60)}, {})
+    tenants.accounts("a", "key_1")[0].requests.charge(60, 0.0)
+    tenants.own({"key_1": TenantLimits(60), "key_2": TenantLimits(5)}, {})
+    assert tenants.accounts("a", "key_1")[0].quota(0.0).requests_remaining == 0
+
+
+def test_what_is_left_is_what_is_left_of_the_tightest():
+    tenants = Tenants()
+    tenants.own({"key_1": TenantLimits(100, 500)}, {"a": TenantLimits(50, 1000)})
+    quota = tightest(tenants.accounts("a", "key_1"), 0.0)
+    assert (quota.requests_limit, quota.requests_remaining) == (50, 50)
+    assert (quota.tokens_limit, quota.tokens_remaining) == (500, 500)
+    assert tightest([], 0.0) == Quota()

@@ -9,11 +9,12 @@ import pytest
 
 async def ask(gateway, method, path, *headers, body=b"{}"):
     """Ask in-process; return status and body."""
-    sent = []
+    sent, asked = [], []
 
     async def receive():
-        if sent:
+        if asked:
             await asyncio.Event().wait()
+        asked.append(path)
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message):

@@ -173,3 +173,24 @@ async def test_an_unknown_key_may_be_a_new_one_while_the_store_cannot_be_read(ap
     await api.refused(503, "auth_unavailable", "POST", "/v1/chat/completions", CHAT, bearer("sk-unknown"))
     await api.refused(503, "store_error", "GET", "/admin/keys")
     await api.refused(401, "missing_api_key", "GET", "/admin/keys", key=("x-a", "b"))
+
+
+async def test_limits_of_keys_and_teams_hold_from_the_moment_they_are_set(api, gateway):
+    assert "limit" not in gateway.client.pipeline._layers
+    key = await api.made("/admin/keys", {"name": "web", "tenant": "acme/search"})
+    own, path = bearer(key["key"]), f"/admin/keys/{key['id']}"
+    assert "limit" not in gateway.client.pipeline._layers
+    await api("POST", path, {"requests_per_minute": 2})
+    for _ in range(2):
+        assert (await api("POST", "/v1/chat/completions", CHAT, own))[0] == 200
+    error = await api.refused(429, "rate_limit_exceeded", "POST", "/v1/chat/completions", CHAT, own)
+    assert error["type"] == "rate_limit_error"
+    await api("POST", path, {"requests_per_minute": None})
+    assert (await api("POST", "/v1/chat/completions", CHAT, own))[0] == 200
+    assert "limit" not in gateway.client.pipeline._layers
+    await api("POST", "/admin/teams/acme/search", {"requests_per_minute": 1})
+    other = bearer((await api.made("/admin/keys", {"name": "b", "tenant": "acme/search"}))["key"])
+    assert (await api("POST", "/v1/chat/completions", CHAT, own))[0] == 200
+    await api.refused(429, "rate_limit_exceeded", "POST", "/v1/chat/completions", CHAT, other)
+    await gateway.client.reload(gateway.client.loaded)
+    await api.refused(429, "rate_limit_exceeded", "POST", "/v1/chat/completions", CHAT, own)

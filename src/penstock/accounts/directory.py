@@ -11,6 +11,7 @@ from penstock.access.principal import GRANTABLE, ModelRule, Principal, organisat
 from penstock.access.ring import KeyRing
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
+from penstock.limiting.tenants import TenantLimits
 
 _log = logging.getLogger("penstock.accounts")
 _INTERVAL_S = 1.0
@@ -77,6 +78,12 @@ class Accounts:
         """
         return self._secret or await self.store.secret(create=create)
 
+    def limits(self) -> tuple[dict[str, TenantLimits], dict[str, TenantLimits]]:
+        """Return the limits of keys, by id, and of teams, by tenant."""
+        return {key.id: _limits(key) for key in self.keys.values()}, {
+            team.tenant: _limits(team) for team in self.teams.values()
+        }
+
     async def follow(self, ttl_s: Callable[[], float]) -> None:
         """Keep up with changes by other processes, for ever.
 
@@ -127,3 +134,7 @@ class Accounts:
             tokens_per_minute=key.tokens_per_minute,
             expires_at=key.expires_at,
         )
+
+
+def _limits(of: KeyRecord | TeamRecord) -> TenantLimits:
+    return TenantLimits(of.requests_per_minute, of.tokens_per_minute)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -16,7 +16,7 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.limiting.bucket import Bucket
 from penstock.limiting.forecast import Forecast, Tokens
-from penstock.limiting.tenants import TenantAccount, TenantLimits, Tenants
+from penstock.limiting.tenants import TenantAccount, TenantLimits, Tenants, tightest
 from penstock.telemetry.metrics import Gauge
 
 _MODELS = 1024
@@ -39,8 +39,8 @@ class TenantAccounts(Tenants):
 
 
 def limit_of(settings: Settings, tenants: Tenants, estimate: Callable[[Request], int], clock: Clock) -> Limit | None:
-    """Return the layer, if the settings limit any tenant."""
-    if not settings.limits.for_tenants:
+    """Return the layer, if anybody has limits: by the settings, or a key or team of its own."""
+    if not settings.limits.for_tenants and not tenants.owned:
         return None
     return Limit(tenants, estimate, clock, cached=settings.cache.exact.enabled)
 
@@ -50,9 +50,10 @@ def _limits(settings: TenantLimitSettings) -> TenantLimits:
 
 
 class Limit:
-    """Charges a request, and its input and predicted output, to the tenant; settles when the answer has ended.
+    """Charges a request, and its input and predicted output; settles when the answer has ended.
 
-    Every request counts, but only tokens that go to a provider do: a tenant without tokens still gets cached answers.
+    It is charged to all accounts it falls under: its tenant's, its key's, its team's, its organisation's. Every request
+    counts, but only tokens that go to a provider do: a tenant without tokens still gets cached answers.
     """
 
     def __init__(self, tenants: Tenants, estimate: Callable[[Request], int], clock: Clock, *, cached: bool) -> None:
@@ -65,37 +66,42 @@ class Limit:
 
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer, or refuse at once with `RateLimited`, whose `retry_after` says when to come back."""
-        account = self._tenants.account(request.tenant)
-        if account is None:
+        accounts = self._tenants.accounts(request.tenant, request.key_id)
+        if not accounts:
             return await inner(request)
         now = self._clock.monotonic()
-        if account.requests is not None:
-            wait = account.requests.wait_s(1.0, now)
-            if wait:
-                raise self._refusal("requests", account, account.requests, wait, now)
-            account.requests.charge(1.0, now)
-        if account.tokens is None:
-            request.call.quota = account.quota(now)
+        counted = [account.requests for account in accounts if account.requests is not None]
+        wait, bucket = _longest(counted, 1.0, now)
+        if wait and bucket is not None:
+            raise self._refusal("requests", accounts, bucket, wait, now)
+        for each in counted:
+            each.charge(1.0, now)
+        buckets = [account.tokens for account in accounts if account.tokens is not None]
+        if not buckets:
+            request.call.quota = tightest(accounts, now)
             return await inner(request)
-        return await self._charging(request, inner, account, account.tokens)
+        return await self._charging(request, inner, accounts, buckets)
 
-    async def _charging(self, request: Request, inner: Handler, account: TenantAccount, bucket: Bucket) -> Response:
+    async def _charging(
+        self, request: Request, inner: Handler, accounts: Sequence[TenantAccount], buckets: Sequence[Bucket]
+    ) -> Response:
         now = self._clock.monotonic()
         forecast = self._forecast(request)
         tokens = forecast.predict(request.payload, self._estimate(request), generates=request.operation != "embeddings")
-        wait = bucket.wait_s(sum(tokens), now)
-        if wait:
-            request.call.quota = account.quota(now)
-            refusal = self._refusal("tokens", account, bucket, wait, now)
+        wait, bucket = _longest(buckets, sum(tokens), now)
+        if wait and bucket is not None:
+            request.call.quota = tightest(accounts, now)
+            refusal = self._refusal("tokens", accounts, bucket, wait, now)
             if not self._cached or request.cache.no_cache or request.cache.no_store:
                 raise refusal
             try:
                 return await inner(_replace(request, cache=_replace(request.cache, only_if_cached=True)))
             except NotCached:
                 raise refusal from None
-        bucket.charge(sum(tokens), now)
-        request.call.quota = account.quota(now)
-        watch = _Watch(self, request, bucket, tokens)
+        for each in buckets:
+            each.charge(sum(tokens), now)
+        request.call.quota = tightest(accounts, now)
+        watch = _Watch(self, request, buckets, tokens)
         try:
             response = await inner(request)
         except BaseException:
@@ -104,7 +110,7 @@ class Limit:
         response.observe(watch)
         return response
 
-    def settle(self, request: Request, bucket: Bucket, tokens: Tokens) -> None:
+    def settle(self, request: Request, buckets: Sequence[Bucket], tokens: Tokens) -> None:
         """Charge what all attempts used instead of what was predicted."""
         used = 0
         for attempt in request.call.attempts:
@@ -112,7 +118,9 @@ class Limit:
                 used += attempt.usage.total_tokens
                 if attempt.outcome == "ok":
                     self._forecast(request).learn(tokens, attempt.usage.input_tokens, attempt.usage.output_tokens)
-        bucket.charge(used - sum(tokens), self._clock.monotonic())
+        now = self._clock.monotonic()
+        for bucket in buckets:
+            bucket.charge(used - sum(tokens), now)
 
     def _forecast(self, request: Request) -> Forecast:
         name = request.model if request.route is None else request.route.model
@@ -123,22 +131,34 @@ class Limit:
                 self._forecasts.popitem(last=False)
         return forecast
 
-    def _refusal(self, what: str, account: TenantAccount, bucket: Bucket, wait: float, now: float) -> PenstockError:
+    def _refusal(
+        self, what: str, accounts: Sequence[TenantAccount], bucket: Bucket, wait: float, now: float
+    ) -> PenstockError:
         self._tenants.refused += 1
         return RateLimited(
             f"Limit of {bucket.capacity:g} {what} a minute reached; try again in {wait:.1f} s.",
             retry_after=max(wait, 1.0),
-            quota=account.quota(now),
+            quota=tightest(accounts, now),
         )
 
 
-class _Watch:
-    __slots__ = ("_bucket", "_limit", "_request", "_tokens")
+def _longest(buckets: Sequence[Bucket], amount: float, now: float) -> tuple[float, Bucket | None]:
+    """Return how long must be waited for `amount` from all buckets, and for which of them longest."""
+    longest: tuple[float, Bucket | None] = (0.0, None)
+    for bucket in buckets:
+        wait = bucket.wait_s(amount, now)
+        if wait > longest[0]:
+            longest = (wait, bucket)
+    return longest
 
-    def __init__(self, limit: Limit, request: Request, bucket: Bucket, tokens: Tokens) -> None:
+
+class _Watch:
+    __slots__ = ("_buckets", "_limit", "_request", "_tokens")
+
+    def __init__(self, limit: Limit, request: Request, buckets: Sequence[Bucket], tokens: Tokens) -> None:
         self._limit = limit
         self._request = request
-        self._bucket = bucket
+        self._buckets = buckets
         self._tokens = tokens
 
     def on_events(self, batch: Batch, /) -> None:
@@ -148,4 +168,4 @@ class _Watch:
         self.settle()
 
     def settle(self) -> None:
-        self._limit.settle(self._request, self._bucket, self._tokens)
+        self._limit.settle(self._request, self._buckets, self._tokens)

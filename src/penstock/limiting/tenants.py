@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from penstock.core.quota import Quota
@@ -47,8 +47,30 @@ class TenantAccount:
         )
 
 
+def tightest(accounts: Sequence[TenantAccount], now: float) -> Quota:
+    """Return what is left of several accounts that are charged together: of each limit, where least is left."""
+    quotas = [account.quota(now) for account in accounts]
+    if len(quotas) == 1:
+        return quotas[0]
+    requests = [quota for quota in quotas if quota.requests_remaining is not None]
+    tokens = [quota for quota in quotas if quota.tokens_remaining is not None]
+    by_requests = min(requests, key=lambda quota: quota.requests_remaining or 0, default=Quota())
+    by_tokens = min(tokens, key=lambda quota: quota.tokens_remaining or 0, default=Quota())
+    return Quota(
+        requests_limit=by_requests.requests_limit,
+        requests_remaining=by_requests.requests_remaining,
+        requests_reset_s=by_requests.requests_reset_s,
+        tokens_limit=by_tokens.tokens_limit,
+        tokens_remaining=by_tokens.tokens_remaining,
+        tokens_reset_s=by_tokens.tokens_reset_s,
+    )
+
+
+_Owned = dict[str, tuple[TenantLimits, TenantAccount]]
+
+
 class Tenants:
-    """The accounts of all tenants.
+    """The accounts of all tenants by the settings, and those that teams, organisations and keys have of their own.
 
     Attributes:
         refused: Requests that were refused since the start.
@@ -56,6 +78,8 @@ class Tenants:
 
     def __init__(self) -> None:
         self.refused = 0
+        self._keys: _Owned = {}
+        self._teams: _Owned = {}
         self._default = TenantLimits()
         self._named: Mapping[str, TenantLimits] = {}
         self._accounts: OrderedDict[str, tuple[TenantLimits, TenantAccount]] = OrderedDict()
@@ -65,8 +89,28 @@ class Tenants:
         self._default = default
         self._named = named
 
+    @property
+    def owned(self) -> bool:
+        """Whether a key, a team or an organisation has limits of its own."""
+        return bool(self._keys or self._teams)
+
+    def own(self, keys: Mapping[str, TenantLimits], teams: Mapping[str, TenantLimits]) -> None:
+        """Put limits of single keys, by id, and of teams and organisations, by tenant, in force; as `put_in_force`."""
+        self._keys = _kept(self._keys, keys)
+        self._teams = _kept(self._teams, teams)
+
+    def accounts(self, tenant: str, key_id: str) -> list[TenantAccount]:
+        """Return all accounts that a request is charged to."""
+        account = self.account(tenant)
+        found = [] if account is None else [account]
+        if key_id in self._keys:
+            found.append(self._keys[key_id][1])
+        if self._teams:
+            found += [self._teams[name][1] for name in _over(tenant) if name in self._teams]
+        return found
+
     def account(self, tenant: str) -> TenantAccount | None:
-        """Return the account of `tenant`; None if it has no limits."""
+        """Return the account of `tenant` by the settings; None if they do not limit it."""
         limits = self._named.get(tenant, self._default)
         known = self._accounts.get(tenant)
         if known is not None and known[0] is limits:
@@ -79,6 +123,19 @@ class Tenants:
         if len(self._accounts) > _REMEMBERED:
             self._accounts.popitem(last=False)
         return account
+
+
+def _over(tenant: str) -> tuple[str, ...]:
+    organisation, slash, _ = tenant.partition("/")
+    return (tenant, organisation) if slash else (tenant,)
+
+
+def _kept(accounts: _Owned, limits: Mapping[str, TenantLimits]) -> _Owned:
+    return {
+        name: accounts[name] if name in accounts and accounts[name][0] == each else (each, TenantAccount(each))
+        for name, each in limits.items()
+        if each != TenantLimits()
+    }
 
 
 def _bucket(per_minute: int | None) -> Bucket | None:

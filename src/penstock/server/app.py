@@ -107,9 +107,18 @@ class Gateway:
             await self.client.aclose()
             raise
         self._accounts = accounts
+        accounts.on_change(self._limit)
         shared.tasks.spawn(
             accounts.follow(lambda: self.client.settings.server.keys_ttl_s), name="follow changes of keys"
         )
+
+    def _limit(self) -> None:
+        """Put the limits of keys and teams in force; the layer is in the stack only if there are any."""
+        tenants = self.client.shared.tenants
+        before = tenants.owned
+        tenants.own(*self.accounts.limits())
+        if tenants.owned != before:
+            self.client.pipeline.relimit()
 
     async def aclose(self) -> None:
         """Close the client."""
