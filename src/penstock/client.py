@@ -185,6 +185,7 @@ class AsyncClient:
         monitor.gauge("store_pending", lambda: float(shared.stores.state[0]))
         monitor.gauge("targets_down", lambda: self.pipeline.targets_down)
         monitor.configure(self.loaded.settings)
+        monitor.show(shared.metrics.gauge)
         return monitor
 
     async def handle(self, request: Request) -> Response:

@@ -28,7 +28,7 @@ from penstock.monitoring.process import Process
 from penstock.notify.building import build_sinks
 from penstock.notify.message import Message
 from penstock.notify.outbox import Outbox, OutboxState
-from penstock.telemetry.metrics import BUCKETS
+from penstock.telemetry.metrics import BUCKETS, Gauge
 
 HEALTH_WINDOW_S = 300.0
 """What the health score is taken over."""
@@ -163,6 +163,27 @@ class Monitor:
         now = self._clock.wall()
         text = "This is a test. Alerts and reports will arrive here."
         await self._outbox.sinks[sink].send(Message(_message_id(), "test", now, "Penstock test message", text))
+
+    def show(self, gauge: Callable[[str, str, tuple[str, ...], Gauge], None]) -> None:
+        """Put alerts, health and notifications on the metrics page."""
+        gauge(
+            "penstock_alert_firing",
+            "1 while an alert fires.",
+            ("rule", "severity"),
+            lambda: [((alert.rule, alert.severity), float(alert.state == "firing")) for alert in self.alerts()],
+        )
+        gauge(
+            "penstock_health_score",
+            "How well the process does, 0 to 100, over five minutes.",
+            (),
+            lambda: [((), self.health().score)],
+        )
+        gauge(
+            "penstock_notifications",
+            "Messages to sinks: on their way now, the rest since the start.",
+            ("state",),
+            lambda: [((name,), count) for name, count in msgspec.structs.asdict(self.notifications).items()],
+        )
 
     def look(self) -> list[AlertEvent]:
         """Take a sample, compare the rules, and tell what has changed."""
