@@ -42,7 +42,7 @@ from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.insight.suggesting import Suggestions, suggest
 from penstock.insight.suggestion import Suggestion
-from penstock.pipeline import make_pricer
+from penstock.shared import make_pricer
 from penstock.stores.opening import open_store
 from penstock.stores.sql.facts import read_facts
 from penstock.testing import answer

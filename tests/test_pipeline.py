@@ -9,8 +9,9 @@ from penstock.config.loader import load_mapping
 from penstock.core.call import Call
 from penstock.core.errors import ConfigError, InvalidRequest, ProviderError
 from penstock.core.request import Request
-from penstock.pipeline import CALL, TARGET, Parts, Pipeline, Shared
+from penstock.pipeline import CALL, TARGET, Pipeline
 from penstock.providers import registry
+from penstock.shared import Parts, Shared
 from penstock.testing import Reply, ScriptedProvider
 
 ROOT = Path(__file__).parents[1]

@@ -24,8 +24,9 @@ from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Pri
 from penstock.core.response import Response
 from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
-from penstock.pipeline import Pipeline, Shared
+from penstock.pipeline import Pipeline
 from penstock.polling.backoff import Backoff, poll
+from penstock.shared import Shared
 from penstock.wire.openai_chat import decode_request
 
 T = TypeVar("T")

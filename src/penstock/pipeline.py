@@ -10,128 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple
 
 import msgspec
 
-from penstock.abc import Connected, ModelInfo, Provider
+from penstock.abc import ModelInfo, Provider
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.call import Attempt
-from penstock.core.clock import Clock, SystemClock
-from penstock.core.errors import ConfigError, PenstockError, ProviderError
+from penstock.core.errors import PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import HedgeTerms, Target
-from penstock.core.tasks import TaskGroup
 from penstock.core.usage import Usage
-from penstock.insight.suggesting import Suggestions, suggest
+from penstock.exhibits import show
 from penstock.layers.attempt import Attempts
 from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
-from penstock.layers.concurrency import ProviderDoors, concurrency_of
+from penstock.layers.concurrency import concurrency_of
 from penstock.layers.deadline import Deadline
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
-from penstock.layers.limit import TenantAccounts, limit_of
+from penstock.layers.limit import limit_of
 from penstock.layers.load import Load
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
 from penstock.pricing.calibration import Calibration
-from penstock.pricing.estimate import estimate_request_tokens
-from penstock.pricing.machine_time import MachineTime
-from penstock.pricing.prices import Account, OwnPrice, Pricer
-from penstock.pricing.published import PriceList
 from penstock.providers import registry
-from penstock.routing.balancing import REPLICA, Balancer
 from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
-from penstock.routing.hedging import Hedging
 from penstock.routing.table import RouteTable, Rule
-from penstock.stores.opening import MEMORY, Stores, open_store
-from penstock.stores.sql.reports import RecentCall as RecentCall
-from penstock.stores.sql.reports import UsageLine as UsageLine
-from penstock.stores.sql.reports import UsageReport as UsageReport
-from penstock.stores.sql.reports import usage_report as usage_report
-from penstock.telemetry.metrics import Metrics
-
-
-class Shared:
-    """What every configuration of one process shares.
-
-    Attributes:
-        clock: Where time comes from.
-        random: Where chance comes from.
-        stores: Cache, ledger and stored completions at rest.
-        metrics: Counters of the process.
-        tasks: Background work that may be cancelled at the end.
-        writes: Background work that is waited for at the end.
-        prices: What tokens cost, as published.
-        calibration: What is known of how models count tokens.
-        machine_time: Who shares the time of machines that are paid by the hour.
-        hedging: How long answers take to begin, of models that are hedged, and the budgets for it.
-        balancer: What is known of the replicas behind models that are balanced.
-        doors: Providers' limits, and who waits for them.
-        tenants: What tenants may use a minute.
-        loading: Ends when the price list is in memory.
-    """
-
-    loading: asyncio.Future[None]
-
-    def __init__(self, stores: Stores, clock: Clock) -> None:
-        self.clock = clock
-        self.random = random.Random()
-        self.stores = stores
-        self.metrics = Metrics()
-        self.tasks = TaskGroup()
-        self.writes = TaskGroup()
-        self.prices = PriceList()
-        self.calibration = Calibration()
-        self.machine_time = MachineTime(clock)
-        self.hedging = Hedging()
-        self.balancer = Balancer(clock, self.random, estimate_request_tokens)
-        self.doors = ProviderDoors(clock)
-        self.tenants = TenantAccounts()
-        self._closing = AsyncExitStack()
-
-    @classmethod
-    async def open(cls, settings: Settings, clock: Clock | None = None) -> Shared:
-        """Open the store and start what runs in the background.
-
-        Raises:
-            ConfigError: The store's URL cannot be used.
-            StoreError: The store cannot be opened.
-        """
-        clock = clock or SystemClock()
-        shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock)
-        shared._closing.push_async_callback(shared.stores.aclose)
-        await shared.stores.start()
-        shared._closing.push_async_callback(shared.writes.drain)
-        shared._closing.push_async_callback(shared.tasks.aclose)
-        shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.prices.load), name="load the price list")
-        return shared
-
-    async def aclose(self) -> None:
-        """End background tasks, then write out and close the store."""
-        await self._closing.aclose()
-
-
-class Parts(NamedTuple):
-    """What layers are made of."""
-
-    settings: Settings
-    shared: Shared
-    health: Health
-    cache: ExactCache | None
-    routes: RouteTable
-
+from penstock.shared import Parts, Shared, make_pricer
+from penstock.stores.opening import open_keys as open_keys
 
 Build = Callable[[Parts], Layer | None]
 
@@ -234,7 +149,7 @@ class Pipeline:
             pipeline._closing = opened.pop_all()
         shared.doors.configure(settings.providers, settings.limits)
         shared.tenants.configure(settings.limits)
-        pipeline._show()
+        show(pipeline.parts, pipeline.providers, pipeline._flights)
         pipeline._check()
         return pipeline
 
@@ -300,58 +215,6 @@ class Pipeline:
         """Close the connections of the providers that were built here."""
         await self._closing.aclose()
 
-    def _show(self) -> None:
-        """Put what this pipeline knows on the metrics page."""
-        gauge, parts = self.parts.shared.metrics.gauge, self.parts
-        gauge(
-            "penstock_target_available",
-            "1 when requests may go to a target now.",
-            ("provider", "model"),
-            lambda: [((each.provider, each.model), float(each.recovers_in_s <= 0)) for each in parts.health.states()],
-        )
-        gauge("penstock_under_way", "What has begun and not ended, by kind.", ("what",), self._under_way)
-        gauge("penstock_upstream_connections", "Connections to providers.", ("provider", "state"), self._connections)
-        gauge(
-            "penstock_store_rows",
-            "Rows of the store by what became of them since the start.",
-            ("state",),
-            lambda: [
-                ((name,), count)
-                for name, count in zip(("pending", "dropped", "lost"), parts.shared.stores.state[:3], strict=True)
-            ],
-        )
-        gauge(
-            "penstock_ledger_recovered",
-            "Calls of killed processes that this one put into the ledger when it began, by how far they were.",
-            ("stage",),
-            lambda: [
-                ((stage,), count)
-                for stage, count in zip(("settled", "interrupted"), parts.shared.stores.recovered, strict=True)
-            ],
-        )
-        stats = parts.cache.stats if parts.cache is not None else None
-        gauge(
-            "penstock_cache",
-            "The exact cache: entries and bytes now, the rest since the start.",
-            ("what",),
-            lambda: [((name,), value) for name, value in msgspec.structs.asdict(stats()).items()] if stats else [],
-        )
-
-        if any(model.hedge for model in parts.settings.models):
-            counts = parts.shared.hedging.counts
-            gauge(
-                "penstock_hedging",
-                "Requests that were late, what was done about it, and the tokens spent, since the start.",
-                ("what",),
-                lambda: [((name,), value) for name, value in msgspec.structs.asdict(counts).items()],
-            )
-
-        parts.shared.doors.show(gauge)
-        parts.shared.tenants.show(gauge)
-        if _balanced(parts.settings):
-            for field, text in REPLICA.items():
-                gauge(f"penstock_replica_{field}", text, ("provider", "model"), partial(self._replicas, field))
-
     def _check(self) -> None:
         """Start the active health checks."""
         for provider in self.settings.providers:
@@ -387,27 +250,9 @@ class Pipeline:
         self._layers |= layers
         return compose(list(layers.values()), innermost)
 
-    def _under_way(self) -> list[tuple[tuple[str, ...], float]]:
-        shared, flights = self.parts.shared, self._layers.get("coalesce")
-        return [
-            (("requests",), shared.metrics.active),
-            (("coalesced",), len(flights) if isinstance(flights, Coalesce) else 0),
-            (("writes",), len(shared.writes)),
-            (("background",), len(shared.tasks)),
-            (("tasks",), len(asyncio.all_tasks())),
-        ]
-
-    def _replicas(self, field: str) -> list[tuple[tuple[str, ...], float]]:
-        states = self.parts.shared.balancer.states()
-        return [((each.provider, each.model), getattr(each, field)) for each in states]
-
-    def _connections(self) -> list[tuple[tuple[str, ...], float]]:
-        held = [(name, each.connections) for name, each in self.providers.items() if isinstance(each, Connected)]
-        return [
-            ((name, state), count)
-            for name, counts in held
-            for state, count in zip(("used", "idle"), counts, strict=True)
-        ]
+    def _flights(self) -> int:
+        flights = self._layers.get("coalesce")
+        return len(flights) if isinstance(flights, Coalesce) else 0
 
     def _ask(self, request: Request) -> Awaitable[Response]:
         return self._ask_target(request) if self.parts.shared.loading.done() else self._ask_later(request)
@@ -458,30 +303,6 @@ class _Leave:
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self._pipeline._leave()
-
-
-def suggestions(
-    settings: Settings, *, days: float, most: int = 200_000, said: Callable[[str], None] = lambda _: None
-) -> Suggestions:
-    """Replay the newest calls of the ledger under other settings.
-
-    Args:
-        settings: What is in force; names the store.
-        days: How far back to look.
-        most: How many calls to look at.
-        said: Told of each replay before it begins.
-
-    Raises:
-        ConfigError: There is no ledger that could be read.
-        StoreError: It cannot be read.
-    """
-    if settings.store.url == MEMORY:
-        raise ConfigError("store.url is memory:, which keeps no record; set it to sqlite:///FILE", key="store.url")
-    from penstock.stores.sql.facts import read_facts  # noqa: PLC0415 - SQLAlchemy, which not every store needs
-
-    said("reading the ledger")
-    facts = read_facts(settings.store.url, days=days, most=most)
-    return suggest(facts, settings, make_pricer(settings).cost, said)
 
 
 def rules(settings: Settings) -> list[Rule]:
@@ -535,26 +356,6 @@ def _balanced(settings: Settings) -> bool:
 
 def _timeouts(settings: Settings) -> dict[str, float]:
     return {provider.name: provider.timeouts.total_s for provider in settings.providers}
-
-
-def make_pricer(
-    settings: Settings,
-    prices: PriceList | None = None,
-    clock: Clock | None = None,
-    accounts: Mapping[str, Account] | None = None,
-) -> Pricer:
-    """Make what prices calls under `settings`.
-
-    Args:
-        settings: The configuration.
-        prices: The published list, by default the installed library's.
-        clock: Says when now is; by default the machine's.
-        accounts: Providers by name, by default those of `settings`.
-    """
-    if accounts is None:
-        accounts = {each.name: Account(each.kind, each.discount) for each in settings.providers}
-    own = [OwnPrice(**each.model_dump(exclude_none=True)) for each in settings.prices]
-    return Pricer(accounts, own, prices, clock)
 
 
 def _attempts(parts: Parts) -> Attempts:

@@ -5,7 +5,7 @@ import pytest
 from penstock.config.loader import load
 from penstock.core.errors import ConfigError
 from penstock.core.usage import Usage
-from penstock.pipeline import make_pricer
+from penstock.shared import make_pricer
 
 PROVIDERS = """
 providers:

@@ -8,7 +8,8 @@ from penstock.config.settings import Settings
 from penstock.core.call import Call
 from penstock.core.errors import RateLimited
 from penstock.core.request import Request
-from penstock.pipeline import Pipeline, Shared
+from penstock.pipeline import Pipeline
+from penstock.shared import Shared
 from penstock.testing.simulation import FAIR, FaultyProvider, SimulatedClock, SimulatedLoop
 
 SPARE = {"name": "b", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}

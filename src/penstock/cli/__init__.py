@@ -18,6 +18,7 @@ COMMANDS = {
     "config": ("penstock.cli.config:config", "Check, show, describe and import configurations."),
     "doctor": ("penstock.cli.doctor:doctor", "Find out what stands in the way, and how to mend it."),
     "prices": ("penstock.cli.prices:prices", "Show what models cost, and where that is known from."),
+    "alerts": ("penstock.cli.alerts:alerts", "Show what has been raised, list rules and metrics, and try sinks."),
     "usage": ("penstock.cli.usage:usage", "Show what was asked, answered, saved and spent."),
 }
 """Where each command is, and what `penstock --help` says of it without importing it."""

@@ -15,10 +15,10 @@ from penstock.cli.output import config_option, emit, json_option, show_table
 from penstock.config.loader import load
 from penstock.config.settings import Settings
 from penstock.core.usage import Usage
-from penstock.pipeline import make_pricer
 from penstock.pricing.prices import Account, Price, Pricer
 from penstock.pricing.published import SELLERS, PriceList
 from penstock.pricing.rates import PARENTS, Rates
+from penstock.shared import make_pricer
 from penstock.wire.usage_bodies import read_body_usage
 
 _MILLION = 10**6

@@ -12,7 +12,7 @@ from penstock.config.loader import load
 from penstock.insight.interval import Range
 from penstock.insight.suggesting import Suggestions
 from penstock.insight.suggestion import Money, Suggestion
-from penstock.pipeline import suggestions
+from penstock.looking_back import suggestions
 
 _MONTH_DAYS = 30
 _SHORTEST_DAYS = 1.0

@@ -94,7 +94,7 @@ class Monitor:
         self._process = Process(alerts.memory_bytes)
         self._configured = {
             **({rule.name: rule for rule in BUILT_IN} if alerts.built_in else {}),
-            **{rule.name: _rule(rule) for rule in alerts.rules},
+            **{rule.name: rule_of(rule) for rule in alerts.rules},
         }
         self._put_in_force()
 
@@ -249,7 +249,8 @@ class Monitor:
         self._tasks.spawn(_adapt(self._adapt), name="adapt settings")
 
 
-def _rule(settings: AlertRuleSettings) -> AlertRule:
+def rule_of(settings: AlertRuleSettings) -> AlertRule:
+    """Return a configured rule."""
     return AlertRule(
         settings.name, settings.metric, settings.threshold, settings.operator, settings.window_s, settings.for_s,
         settings.severity, settings.repeat_s, tuple(settings.actions),

@@ -9,8 +9,10 @@ from sqlalchemy.engine import Connection, Row
 
 from penstock.core.alert import AlertEvent
 from penstock.core.errors import StoreError
+from penstock.stores.sql import queries
 from penstock.stores.sql.account_tables import alert_events
 from penstock.stores.sql.database import Database
+from penstock.stores.sql.reports import file_of
 
 _INSERT = insert(alert_events)
 
@@ -33,8 +35,7 @@ class SqlAlertStore:
         Raises:
             StoreError: They could not be read.
         """
-        statement = select(alert_events).order_by(alert_events.c.at.desc(), alert_events.c.id.desc()).limit(limit)
-        return await self._database.read(lambda connection: [_event(row) for row in connection.execute(statement)])
+        return await self._database.read(lambda connection: _newest(connection, limit))
 
     def write(self, connection: Connection, items: Sequence[AlertEvent]) -> None:
         """Write in the writer's thread."""
@@ -42,6 +43,22 @@ class SqlAlertStore:
 
     def settled(self, items: Sequence[AlertEvent], error: StoreError | None) -> None:
         """Nobody waits; the writer counts what is lost."""
+
+
+def read_events(url: str, limit: int) -> list[AlertEvent]:
+    """Return the newest events of a store, newest first.
+
+    Raises:
+        ConfigError: The URL cannot be used, or there is no such file yet.
+        StoreError: The file cannot be read.
+    """
+    with queries.reading(file_of(url)) as connection:
+        return _newest(connection, limit)
+
+
+def _newest(connection: Connection, limit: int) -> list[AlertEvent]:
+    statement = select(alert_events).order_by(alert_events.c.at.desc(), alert_events.c.id.desc()).limit(limit)
+    return [_event(row) for row in connection.execute(statement)]
 
 
 def _row(event: AlertEvent) -> dict[str, object]:

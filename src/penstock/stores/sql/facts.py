@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.errors import ConfigError
 from penstock.insight.facts import Fact
-from penstock.stores.sql import queries, sqlite
+from penstock.stores.sql import queries
+from penstock.stores.sql.reports import file_of
 from penstock.stores.sql.tables import calls, first_id
 
 _COLUMNS = (
@@ -37,10 +36,7 @@ def read_facts(url: str, *, days: float, most: int, clock: Clock | None = None) 
     """
     since = (clock or SystemClock()).wall() - days * 86_400
     statement = select(*_COLUMNS).where(calls.c.id >= first_id(since)).order_by(calls.c.id.desc()).limit(most)
-    path = sqlite.file_of(url)
-    if not os.path.exists(path):
-        raise ConfigError(f"there is no {path} yet; it is made by the first `penstock serve`", key="store.url")
-    with queries.reading(path) as connection:
+    with queries.reading(file_of(url)) as connection:
         found = [_fact(row) for row in connection.execution_options(yield_per=5_000).execute(statement)]
     found.reverse()
     return found

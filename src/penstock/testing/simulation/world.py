@@ -17,7 +17,8 @@ from penstock.core.call import Call
 from penstock.core.errors import PenstockError
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Priority, Request
 from penstock.core.response import Response
-from penstock.pipeline import Pipeline, Shared
+from penstock.pipeline import Pipeline
+from penstock.shared import Shared
 from penstock.testing.simulation.asked import DIRECTIVES, Asked, text_of_body, text_of_chunk
 from penstock.testing.simulation.books import Book, Shelf
 from penstock.testing.simulation.loop import SimulatedClock, SimulatedLoop

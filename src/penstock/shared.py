@@ -1,0 +1,117 @@
+"""What outlives configurations: the store, counters, background work, and what was learnt."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import NamedTuple
+
+from penstock.config.settings import Settings
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.tasks import TaskGroup
+from penstock.layers.concurrency import ProviderDoors
+from penstock.layers.exact_cache import ExactCache
+from penstock.layers.limit import TenantAccounts
+from penstock.pricing.calibration import Calibration
+from penstock.pricing.estimate import estimate_request_tokens
+from penstock.pricing.machine_time import MachineTime
+from penstock.pricing.prices import Account, OwnPrice, Pricer
+from penstock.pricing.published import PriceList
+from penstock.routing.balancing import Balancer
+from penstock.routing.health import Health
+from penstock.routing.hedging import Hedging
+from penstock.routing.table import RouteTable
+from penstock.stores.opening import Stores, open_store
+from penstock.telemetry.metrics import Metrics
+
+
+class Shared:
+    """What every configuration of one process shares.
+
+    Attributes:
+        clock: Where time comes from.
+        random: Where chance comes from.
+        stores: Cache, ledger and stored completions at rest.
+        metrics: Counters of the process.
+        tasks: Background work that may be cancelled at the end.
+        writes: Background work that is waited for at the end.
+        prices: What tokens cost, as published.
+        calibration: What is known of how models count tokens.
+        machine_time: Who shares the time of machines that are paid by the hour.
+        hedging: How long answers take to begin, of models that are hedged, and the budgets for it.
+        balancer: What is known of the replicas behind models that are balanced.
+        doors: Providers' limits, and who waits for them.
+        tenants: What tenants may use a minute.
+        loading: Ends when the price list is in memory.
+    """
+
+    loading: asyncio.Future[None]
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self.clock = clock
+        self.random = random.Random()
+        self.stores = stores
+        self.metrics = Metrics()
+        self.tasks = TaskGroup()
+        self.writes = TaskGroup()
+        self.prices = PriceList()
+        self.calibration = Calibration()
+        self.machine_time = MachineTime(clock)
+        self.hedging = Hedging()
+        self.balancer = Balancer(clock, self.random, estimate_request_tokens)
+        self.doors = ProviderDoors(clock)
+        self.tenants = TenantAccounts()
+        self._closing = AsyncExitStack()
+
+    @classmethod
+    async def open(cls, settings: Settings, clock: Clock | None = None) -> Shared:
+        """Open the store and start what runs in the background.
+
+        Raises:
+            ConfigError: The store's URL cannot be used.
+            StoreError: The store cannot be opened.
+        """
+        clock = clock or SystemClock()
+        shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock)
+        shared._closing.push_async_callback(shared.stores.aclose)
+        await shared.stores.start()
+        shared._closing.push_async_callback(shared.writes.drain)
+        shared._closing.push_async_callback(shared.tasks.aclose)
+        shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.prices.load), name="load the price list")
+        return shared
+
+    async def aclose(self) -> None:
+        """End background tasks, then write out and close the store."""
+        await self._closing.aclose()
+
+
+class Parts(NamedTuple):
+    """What layers are made of."""
+
+    settings: Settings
+    shared: Shared
+    health: Health
+    cache: ExactCache | None
+    routes: RouteTable
+
+
+def make_pricer(
+    settings: Settings,
+    prices: PriceList | None = None,
+    clock: Clock | None = None,
+    accounts: Mapping[str, Account] | None = None,
+) -> Pricer:
+    """Make what prices calls under `settings`.
+
+    Args:
+        settings: The configuration.
+        prices: The published list, by default the installed library's.
+        clock: Says when now is; by default the machine's.
+        accounts: Providers by name, by default those of `settings`.
+    """
+    if accounts is None:
+        accounts = {each.name: Account(each.kind, each.discount) for each in settings.providers}
+    own = [OwnPrice(**each.model_dump(exclude_none=True)) for each in settings.prices]
+    return Pricer(accounts, own, prices, clock)
