@@ -10,6 +10,7 @@ import msgspec
 from penstock.cli.output import config_option, emit, json_option, show_table
 from penstock.cli.reconcile import reconcile
 from penstock.cli.suggest import suggest
+from penstock.cli.usage_data import export, import_, maintain, stats
 from penstock.cli.usage_report import names as split_names
 from penstock.cli.usage_report import report, store_option, store_url
 from penstock.reporting.text import explained, label
@@ -74,5 +75,6 @@ def _recent(call: RecentCall) -> list[object]:
 
 
 usage.add_command(reconcile)
-usage.add_command(report)
+for command in (report, stats, maintain, export, import_):
+    usage.add_command(command)
 usage.add_command(suggest)

@@ -49,9 +49,9 @@ def report(
 ) -> None:
     """Report on the last days, with trends, ratings and what failed.
 
-    Figures come from sums that are kept by the hour for three days, then by the day (UTC), latencies after five weeks by
-    the week. So a period begins at a full hour, at midnight or on a Monday. Percentiles are within 2.5 %. Sums stay when
-    the calls themselves are removed.
+    Figures come from sums that are kept by the hour for three days, then by the day (UTC), latencies after five weeks
+    by the week. So a period begins at a full hour, at midnight or on a Monday. Percentiles are within 2.5 %. Sums stay
+    when the calls themselves are removed.
     """
     found = usage_report(store_url(config, store), days=days, by=names(by), tenant=tenant)
     page = FORMATS[form].render(found)

@@ -323,6 +323,9 @@ class StoreSettings(Section):
     """Where answers, records and stored completions are kept."""
 
     url: StoreUrl = Field("sqlite:///penstock.db", description="`sqlite:///FILE`, or `memory:` to keep nothing.")
+    retention_days: float | None = Field(
+        90.0, gt=0, description="How long calls are kept; their sums stay. `null` keeps calls for ever."
+    )
     secret: Key | None = Field(
         None,
         min_length=32,

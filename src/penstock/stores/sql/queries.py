@@ -70,7 +70,7 @@ class Period:
     def __init__(self, connection: Connection, span: Span, tenant: str | None = None) -> None:
         self._connection = connection
         self._span = span
-        self._mine = _of_tenant(tenant)
+        self._mine = of_tenant(tenant)
         self._groups = self._read_groups()
         self._times = self._read_times()
 
@@ -231,11 +231,12 @@ def uncounted(connection: Connection) -> int:
 
 def recent(connection: Connection, count: int, tenant: str | None = None) -> list[RecentCall]:
     """Return the newest calls, newest first."""
-    wanted = select(calls).where(_of_tenant(tenant, calls)).order_by(calls.c.id.desc()).limit(count)
+    wanted = select(calls).where(of_tenant(tenant, calls)).order_by(calls.c.id.desc()).limit(count)
     return [_recent(row) for row in connection.execute(wanted)]
 
 
-def _of_tenant(tenant: str | None, table: Table = usage_groups) -> ColumnElement[bool]:
+def of_tenant(tenant: str | None, table: Table = usage_groups) -> ColumnElement[bool]:
+    """Return the condition that a row is the tenant's, or that of a team of the organisation of that name."""
     if tenant is None:
         return true()
     return or_(table.c.tenant == tenant, table.c.tenant.startswith(f"{tenant}/", autoescape=True))

@@ -82,7 +82,7 @@ class Upkeep:
                 if await self._database.execute(lambda connection: claim(connection, _DONE, self._slot())):
                     await self.once(pause_s=_PAUSE_S)
                 elif await self._database.execute(lambda connection: mark(connection, UNSUMMED_FROM)) is not None:
-                    await self._sum(Kept(), _PAUSE_S)  # whoever began has perhaps ended
+                    await self.sum_up(pause_s=_PAUSE_S)  # whoever began has perhaps ended
             except StoreError as error:
                 _log.warning("the ledger's upkeep is put off: %s", error.message)
             await self._clock.sleep(_EVERY_S)
@@ -97,9 +97,8 @@ class Upkeep:
         Raises:
             StoreError: The store is not open or cannot be written; what was done so far stays done.
         """
-        done = Kept()
         now = self._clock.wall()
-        await self._sum(done, pause_s, progress)
+        done = await self.sum_up(pause_s=pause_s, progress=progress)
         horizon, weeks = horizon_at(now), week_horizon_at(now)
         fold = Fold(self._database.engine)
         while step := await self._database.execute(lambda connection: fold.step(connection, horizon)):
@@ -118,12 +117,18 @@ class Upkeep:
                 await self._clock.sleep(pause_s)
         return done
 
-    async def _sum(self, done: Kept, pause_s: float, progress: Callable[[Kept], None] = lambda _: None) -> None:
-        rollup = Rollup(self._database.engine)
+    async def sum_up(self, *, pause_s: float = 0.0, progress: Callable[[Kept], None] = lambda _: None) -> Kept:
+        """Add the calls of an older database to the roll-ups.
+
+        Raises:
+            StoreError: The store is not open or cannot be written; what was done so far stays done.
+        """
+        done, rollup = Kept(), Rollup(self._database.engine)
         while step := await self._database.execute(lambda connection: sum_missing(connection, rollup)):
             done.summed += step
             progress(done)
             await self._clock.sleep(pause_s)
+        return done
 
     def _slot(self) -> int:
         return int(self._clock.wall() // _EVERY_S * _EVERY_S)

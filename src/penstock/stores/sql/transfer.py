@@ -1,0 +1,125 @@
+"""The ledger's calls out of a database and into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, select
+from sqlalchemy.engine import Connection, Engine
+
+from penstock.stores.records import CallRecord, TryRecord, microseconds, moment, picodollars, usd_text
+from penstock.stores.sql import sqlite
+from penstock.stores.sql.queries import of_tenant
+from penstock.stores.sql.rollups import Rollup
+from penstock.stores.sql.tables import attempts, calls, first_id
+from penstock.stores.sql.tally import CallRow
+from penstock.stores.sql.upkeep import KEPT_FROM, mark
+
+_AT_A_TIME = 500
+_SAME = tuple(
+    name for name in CallRecord.__struct_fields__
+    if name in calls.c and name not in ("started_at", "cache_key", "tags", "metadata", "stream")
+)  # fmt: skip
+_TRY = tuple(name for name in TryRecord.__struct_fields__ if name in attempts.c)
+_encode = msgspec.json.Encoder().encode
+
+
+class Added(msgspec.Struct):
+    """What came of an import.
+
+    Attributes:
+        added: Calls that were not there.
+        known: Calls that were there, and were left as they are.
+        too_old: Calls left out because those of their time may have been removed, and are counted in the sums.
+    """
+
+    added: int = 0
+    known: int = 0
+    too_old: int = 0
+
+
+def records(connection: Connection, since: float = 0.0, tenant: str | None = None) -> Iterator[CallRecord]:
+    """Read the calls since a time, seconds since the epoch, oldest first."""
+    last = first_id(since) - 1
+    wanted = select(calls).where(of_tenant(tenant, calls)).order_by(calls.c.id).limit(_AT_A_TIME)
+    while rows := connection.execute(wanted.where(calls.c.id > last)).all():
+        last = rows[-1].id
+        tried = select(attempts).where(attempts.c.call_id.between(rows[0].id, last))
+        found = connection.execute(tried.order_by(attempts.c.call_id, attempts.c.position))
+        tries = {ident: list(group) for ident, group in groupby(found, lambda row: row.call_id)}
+        for row in rows:
+            yield _record(row, tries.get(row.id, []))
+
+
+class Import:
+    """Adds records to a database, in transactions of some hundred."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._rollup = Rollup(engine)
+        self._calls = sqlite.Insert(calls, engine)
+        self._attempts = sqlite.Insert(attempts, engine)
+
+    def add(self, connection: Connection, some: Sequence[CallRecord], before: Added) -> Added:
+        """Add those of `some` that are not there, with their tries and to the sums; return `before` and these."""
+        done = Added(before.added, before.known, before.too_old)
+        kept_from = mark(connection, KEPT_FROM) or 0
+        ids = {record.id for record in some}
+        known = set(connection.execute(select(calls.c.id).where(calls.c.id.in_(ids))).scalars())
+        rows: list[CallRow] = []
+        tries: list[tuple[Any, ...]] = []
+        for record in some:
+            if record.id in known:
+                done.known += 1
+            elif record.id < kept_from:
+                done.too_old += 1
+            else:
+                known.add(record.id)
+                done.added += 1
+                rows.append(_row(record))
+                tries += [(record.id, at, *_try_row(each)) for at, each in enumerate(record.tries)]
+        self._calls.run(connection, rows)
+        self._attempts.run(connection, tries)
+        self._rollup.tally(connection, rows)
+        return done
+
+
+def _record(row: Row[Any], tries: Sequence[Row[Any]]) -> CallRecord:
+    same = {name: getattr(row, name) for name in _SAME}
+    return CallRecord(
+        **same,
+        started_at=moment(row.started_at),
+        stream=bool(row.stream),
+        cost_usd=usd_text(row.cost_pusd),
+        saved_usd=usd_text(row.saved_pusd),
+        tags=row.tags or [],
+        metadata=row.metadata or {},
+        cache_key=None if row.cache_key is None else row.cache_key.hex(),
+        tries=[
+            TryRecord(**{name: getattr(each, name) for name in _TRY}, cost_usd=usd_text(each.cost_pusd))
+            for each in tries
+        ],
+    )
+
+
+def _row(record: CallRecord) -> CallRow:
+    same = {name: getattr(record, name) for name in _SAME}
+    return CallRow(
+        **same,
+        started_at=microseconds(record.started_at),
+        stream=record.stream,
+        cost_pusd=picodollars(record.cost_usd),
+        saved_pusd=picodollars(record.saved_usd),
+        attempts=len(record.tries),
+        tags=_encode(record.tags).decode() if record.tags else None,
+        metadata=_encode(record.metadata).decode() if record.metadata else None,
+        cache_key=None if record.cache_key is None else bytes.fromhex(record.cache_key),
+    )
+
+
+def _try_row(each: TryRecord) -> tuple[Any, ...]:
+    names = [column.name for column in attempts.columns if column.name not in ("call_id", "position")]
+    cost = picodollars(each.cost_usd)
+    return tuple(cost if name == "cost_pusd" else getattr(each, name) for name in names)
