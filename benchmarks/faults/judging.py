@@ -206,7 +206,7 @@ def _row(row: sqlite3.Row, line: InvoiceLine) -> Iterator[str]:
         if recorded != (line.usage.input_tokens, line.usage.output_tokens) or row["usage_source"] != "provider":
             yield f"{outcome}: {recorded} tokens ({row['usage_source']}) for {line.usage} on the invoice"
     elif outcome == "ok" or row["first_token_us"] is not None:
-        if row["usage_source"] != "estimate" or not recorded[0]:
+        if row["usage_source"] not in ("estimate", "calibrated") or not recorded[0]:
             yield f"{outcome}: {recorded} tokens ({row['usage_source']}) though the upstream said none"
     elif outcome != "upstream_timeout" and recorded != (None, None):
         yield f"{outcome}: {recorded} tokens of an attempt without an answer"

@@ -127,7 +127,7 @@ def _problems(
     if finished:
         if line.usage is None or tokens != (line.usage.input_tokens, line.usage.output_tokens, "provider"):
             yield f"{tokens} tokens for {line.usage} on the invoice"
-    elif tokens[2] != "estimate" or not tokens[0]:
+    elif tokens[2] not in ("estimate", "calibrated") or not tokens[0]:
         yield f"{tokens} tokens of an answer that was paid for in part"
 
 

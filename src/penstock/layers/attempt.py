@@ -204,8 +204,10 @@ def _length(request: Request, response: Response, chars: int | None) -> int:
 
 
 def _chars(response: Response) -> int:
-    if response.body is not None:
-        return max(len(response.body) - _BODY_FRAME, 0)
+    if (body := response.body) is not None:
+        # The counts come last, if they come, and are no part of the answer.
+        counts = -1 if response.usage is None else body.rfind(b'"usage"')
+        return max((len(body) if counts < 0 else counts) - _BODY_FRAME, 0)
     meter = _Meter()
     meter.add(response.events or [])
     return meter.chars

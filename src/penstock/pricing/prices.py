@@ -109,7 +109,10 @@ class Price(msgspec.Struct, frozen=True):
 
     def rates(self, usage: Usage) -> Rates | None:
         """Return the rates for a request of that size, None when they are unknown."""
-        return next((tier for tier in self.tiers if usage.input_tokens > tier.above), None)
+        for tier in self.tiers:
+            if usage.input_tokens > tier.above:
+                return tier
+        return None
 
 
 class Pricer:
@@ -144,14 +147,16 @@ class Pricer:
         price = self.price(provider, model, "" if usage is None else usage.service_tier)
         if price.origin == "simulated":
             return _FREE
-        rates = None if usage is None else price.rates(usage)
-        amount = None if usage is None or rates is None else rates.amount(usage)
-        return _UNKNOWN if usage is None or amount is None else (amount, _SOURCES[usage.source])
+        if usage is not None and (rates := price.rates(usage)) is not None:
+            amount = rates.amount(usage)
+            if amount is not None:
+                return amount, _SOURCES[usage.source]
+        return _UNKNOWN
 
     def price(self, provider: str, model: str, service_tier: str = "") -> Price:
         """Return the price of a model now; `service_tier` is as in `Usage`."""
         known = self._known.get((provider, model, service_tier))
-        if known is None or known.until < self._wall():
+        if known is None or (known.dated and known.until < self._wall()):
             known = self._resolve(provider, model, service_tier)
             if len(self._known) >= MAX_MODELS:
                 self._known.clear()

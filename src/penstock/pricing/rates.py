@@ -48,7 +48,7 @@ class Rates(msgspec.Struct, frozen=True):
     def amount(self, usage: Usage) -> Decimal | None:
         """Return what `usage` costs in USD; None when some of it has no price, since that is not the same as free."""
         total = self.request
-        for count, rate in zip(counts(usage), self.each, strict=True):
+        for count, rate in zip(counts(usage), self.each, strict=False):
             if count > 0:
                 if rate is None:
                     return None
@@ -75,11 +75,10 @@ def counts(usage: Usage) -> tuple[int, ...]:
 
     Providers' counts may contradict each other; a kind that would be negative costs nothing.
     """
-    cached, write, hour = usage.cached_input_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens
-    audio, cached_audio = usage.input_audio_tokens, usage.cached_audio_tokens
+    cached, write, reasoning = usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens
+    hour, audio, cached_audio = usage.cache_write_1h_tokens, usage.input_audio_tokens, usage.cached_audio_tokens
     image, cached_image = usage.input_image_tokens, usage.cached_image_tokens
     video, cached_video = usage.input_video_tokens, usage.cached_video_tokens
-    reasoning = usage.reasoning_tokens
     said_audio, said_image = usage.output_audio_tokens, usage.output_image_tokens
     fresh_audio, fresh_image, fresh_video = audio - cached_audio, image - cached_image, video - cached_video
     return (
