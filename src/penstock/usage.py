@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,8 +28,6 @@ from penstock.stores.sql.reports import file_of
 from penstock.stores.sql.reports import usage_report as usage_report
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
     from penstock.stores.sql.database import Database
     from penstock.stores.sql.transfer import Added
     from penstock.stores.sql.upkeep import Kept
@@ -75,12 +74,7 @@ def usage_import(url: str, records: Iterable[CallRecord], progress: Callable[[Ad
         await Upkeep(database, SystemClock(), None).sum_up()  # else a call might be summed up a second time
         done, adding, left = Added(), Import(database.engine), iter(records)
         while some := list(islice(left, _AT_A_TIME)):
-            before = Added(done.added, done.known, done.too_old)
-
-            def add(connection: Connection, some: list[CallRecord] = some, before: Added = before) -> Added:
-                return adding.add(connection, some, before)
-
-            done = await database.execute(add)
+            done = await database.execute(partial(adding.add, some=some, before=done))
             progress(done)
         return done
 

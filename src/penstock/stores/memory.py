@@ -15,6 +15,7 @@ from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Request
 from penstock.core.usage import Usage
+from penstock.stores.memory_books import MemoryBooks
 
 RECENT = 1000
 COMPLETIONS = 1000
@@ -61,8 +62,9 @@ class MemoryLedger:
         recent: The calls, oldest first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, books: MemoryBooks | None = None) -> None:
         self.recent: deque[Recorded] = deque(maxlen=RECENT)
+        self._books = books
 
     def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
         """Nothing survives the process."""
@@ -75,6 +77,8 @@ class MemoryLedger:
         labels = request.tags, request.metadata
         kind = request.tenant, request.operation, request.model, request.stream
         self.recent.append(Recorded(call, *kind, *labels, duration_s, outcome))
+        if self._books is not None:
+            self._books.count(request, call, duration_s, outcome)
 
     async def flush(self) -> None:
         """Nothing is ever waiting."""
