@@ -1,8 +1,12 @@
 import pytest
 
+from penstock.access.principal import Principal
+from penstock.access.ring import PURPOSE, KeyRing
+from penstock.access.sealing import Sealer
 from penstock.config.settings import KeySettings, ServerSettings
 from penstock.core.errors import InvalidRequest
 from penstock.server.auth import Gate
+from penstock.testing import FakeClock
 
 KEYS = [KeySettings(key="sk-first", tenant="a"), KeySettings(key="sk-second", tenant="b"), KeySettings(key="sk-plain")]
 BEARER = b"authorization"
@@ -50,6 +54,32 @@ def test_without_a_known_key_nothing_is_served(gate, headers, code):
         gate.admit(headers)
     assert (caught.value.status_code, caught.value.code) == (401, code)
     assert "sk-wrong" not in caught.value.message
+
+
+def test_what_was_seen_holds_no_longer_than_the_key():
+    clock = FakeClock()
+    ring = KeyRing(clock)
+    gate = Gate(ServerSettings(keys=KEYS), ring)
+    lasting, brief = {BEARER: b"Bearer sk-first"}, {BEARER: b"Bearer sk-brief"}
+    seal, secret = Sealer(b"s" * 32, PURPOSE).seal, b"s" * 32
+    ring.store([(seal(b"sk-brief"), Principal("c", "key_1", expires_at=clock.wall() + 10))], secret=secret)
+    for _ in range(2):
+        assert gate.admit(lasting).tenant == "a"
+        assert gate.admit(brief).tenant == "c"
+    clock.advance(10)
+    with pytest.raises(InvalidRequest):
+        gate.admit(brief)
+    assert gate.admit(lasting).tenant == "a"
+    ring.configure([])
+    with pytest.raises(InvalidRequest):
+        gate.admit(lasting)
+
+
+def test_header_values_that_are_remembered_are_bounded():
+    gate = Gate(ServerSettings(keys=KEYS))
+    for spaces in range(12_000):
+        gate.admit({BEARER: b"Bearer " + b" " * (spaces % 64) + b"sk-first" + b" " * (spaces // 64)})
+    assert len(gate.ring.seen) <= 10_000
 
 
 def test_without_keys_the_client_may_name_a_tenant():

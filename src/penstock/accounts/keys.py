@@ -13,7 +13,7 @@ from penstock.access.principal import GRANTABLE, Principal, organisation_of
 from penstock.access.ring import PURPOSE
 from penstock.access.sealing import HINT, Sealer, new_key, new_key_id
 from penstock.accounts.directory import Accounts
-from penstock.accounts.terms import DEFAULT, check_end, check_name, check_terms, invalid
+from penstock.accounts.terms import DEFAULT, check_end, check_name, check_terms, invalid, whole_seconds
 from penstock.core.errors import InvalidRequest
 from penstock.telemetry.logs import audit
 
@@ -198,6 +198,19 @@ class Keys:
         if key.expires_at is not None and (not changes or "expires_at" in changes):
             check_end(key.expires_at, self._now)
         return key
+
+
+def describe_key(key: KeyRecord, now: float) -> dict[str, Any]:
+    """Return what people may see of a key."""
+    expired = key.expires_at is not None and key.expires_at <= now
+    return {
+        "object": "key", "id": key.id, "name": key.name, "hint": f"sk-…{key.hint}", "tenant": key.tenant,
+        "role": key.role, "models": key.models, "requests_per_minute": key.requests_per_minute,
+        "tokens_per_minute": key.tokens_per_minute, "created_at": whole_seconds(key.created_at),
+        "created_by": key.created_by, "expires_at": whole_seconds(key.expires_at),
+        "revoked_at": whole_seconds(key.revoked_at), "replaces": key.replaces,
+        "status": "revoked" if key.revoked_at is not None else "expired" if expired else "valid",
+    }  # fmt: skip
 
 
 def _missing(key_id: str) -> InvalidRequest:

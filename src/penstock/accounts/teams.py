@@ -12,7 +12,7 @@ from penstock.abc import TeamRecord
 from penstock.access.grants import check_team
 from penstock.access.principal import Principal, organisation_of
 from penstock.accounts.directory import Accounts
-from penstock.accounts.terms import check_name, check_terms, invalid
+from penstock.accounts.terms import check_name, check_terms, invalid, whole_seconds
 from penstock.core.errors import InvalidRequest
 from penstock.telemetry.logs import audit
 
@@ -110,6 +110,15 @@ class Teams:
     async def _done(self, action: str, team: TeamRecord, **fields: object) -> None:
         audit(action, by=self._by.name, tenant=team.tenant, **fields)
         await self._accounts.refresh()
+
+
+def describe_team(team: TeamRecord) -> dict[str, Any]:
+    """Return what people may see of a team."""
+    return {
+        "object": "team", "tenant": team.tenant, "name": team.name, "models": team.models,
+        "requests_per_minute": team.requests_per_minute, "tokens_per_minute": team.tokens_per_minute,
+        "created_at": whole_seconds(team.created_at), "archived_at": whole_seconds(team.archived_at),
+    }  # fmt: skip
 
 
 def _checked(team: TeamRecord) -> TeamRecord:

@@ -48,3 +48,8 @@ def check_terms(models: Sequence[str] | None, requests: int | None, tokens: int 
 def invalid(name: str, expected: str) -> InvalidRequest:
     """Return the error for a field that is not as `expected`."""
     return InvalidRequest(f"'{name}' must be {expected}.", param=name, code="invalid_value")
+
+
+def whole_seconds(time: float | None) -> int | None:
+    """Return a time as whole seconds since the epoch."""
+    return None if time is None else int(time)

@@ -17,6 +17,8 @@ COMMANDS = {
     "demo": ("penstock.cli.demo:demo", "Run the gateway with traffic to look at."),
     "config": ("penstock.cli.config:config", "Check, show, describe and import configurations."),
     "doctor": ("penstock.cli.doctor:doctor", "Find out what stands in the way, and how to mend it."),
+    "keys": ("penstock.cli.keys:keys", "Make, list, rotate and end the keys of clients."),
+    "teams": ("penstock.cli.teams:teams", "Make, list and change teams, which keys belong to."),
     "prices": ("penstock.cli.prices:prices", "Show what models cost, and where that is known from."),
     "alerts": ("penstock.cli.alerts:alerts", "Show what has been raised, list rules and metrics, and try sinks."),
     "usage": ("penstock.cli.usage:usage", "Show what was asked, answered, saved and spent."),

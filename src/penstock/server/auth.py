@@ -23,7 +23,7 @@ class Gate:
     """Checks keys; see `KeyRing` for why nothing is learnt from timing."""
 
     def __init__(self, settings: ServerSettings, ring: KeyRing | None = None) -> None:
-        self.ring = ring or KeyRing(SystemClock())
+        self.ring = KeyRing(SystemClock()) if ring is None else ring
         self.configure(settings)
 
     def configure(self, settings: ServerSettings) -> None:
@@ -45,18 +45,27 @@ class Gate:
         """
         ring = self.ring
         if ring.guarded:
-            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-            if scheme.lower() != b"bearer":
-                token = headers.get(b"x-api-key", b"")
-            principal = ring.find(token.strip())
-            if principal is None:
-                raise _unknown(token, ring)
+            value = headers.get(b"authorization", b"")
+            principal = ring.seen.get(value) or _look_up(value, headers, ring)
         else:
             named = headers.get(b"x-penstock-tenant")
             principal = Principal(_checked(named)) if named else _EVERYONE
         if principal.role < least:
             raise _forbidden(principal, least, ring)
         return principal
+
+
+def _look_up(value: bytes, headers: Mapping[bytes, bytes], ring: KeyRing) -> Principal:
+    scheme, _, token = value.partition(b" ")
+    bearer = scheme.lower() == b"bearer"
+    if not bearer:
+        token = headers.get(b"x-api-key", b"")
+    principal = ring.find(token.strip())
+    if principal is None:
+        raise _unknown(token, ring)
+    if bearer:
+        ring.remember(value, principal)
+    return principal
 
 
 def check_model(principal: Principal, model: str) -> None:

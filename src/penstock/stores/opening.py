@@ -12,7 +12,6 @@ from penstock.core.call import CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
 from penstock.core.usage import Usage
-from penstock.reporting.statistics import Statistics
 from penstock.stores.memory import (
     MemoryAlertStore,
     MemoryCacheStore,
@@ -20,7 +19,6 @@ from penstock.stores.memory import (
     MemoryKeyStore,
     MemoryLedger,
 )
-from penstock.stores.memory_books import MemoryBooks
 
 MEMORY = "memory:"
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
@@ -34,41 +32,6 @@ class _Backend(Protocol):
     def state(self) -> tuple[int, int, int, str]: ...
 
 
-class Books(Protocol):
-    """What is done with the ledger beside writing and reporting."""
-
-    async def keep(self, days: float | None) -> None:
-        """Do the upkeep that is due, and go on so for ever; calls are kept for `days`, None for ever."""
-
-    async def claim(self, name: str, due: int) -> bool:
-        """Return whether what is `due` (epoch seconds) is still to be done; of all who ask, one is told so.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
-
-    async def claimed(self, name: str) -> int | None:
-        """Return what was claimed last; None when nothing was.
-
-        Raises:
-            StoreError: The store cannot be read.
-        """
-
-    async def statistics(self, tenant: str | None = None) -> Statistics:
-        """Count everything, and what came since the last reset.
-
-        Raises:
-            StoreError: The store cannot be read or written.
-        """
-
-    async def reset_statistics(self, tenant: str | None = None, by: str | None = None) -> Statistics:
-        """Let `since_reset` begin now; return what had been counted until then.
-
-        Raises:
-            StoreError: The store cannot be written.
-        """
-
-
 class Stores:
     """The stores of one process, and their common lifetime.
 
@@ -78,7 +41,6 @@ class Stores:
         completions: Stored completions.
         keys: Keys and teams.
         alerts: The history of alerts.
-        books: Upkeep and statistics of the ledger.
     """
 
     def __init__(
@@ -88,7 +50,6 @@ class Stores:
         completions: CompletionStore,
         keys: KeyStore,
         alerts: AlertStore,
-        books: Books,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -97,7 +58,6 @@ class Stores:
         self.completions = completions
         self.keys = keys
         self.alerts = alerts
-        self.books = books
         self._backend = backend
         self._recovered = recovered
 
@@ -169,12 +129,10 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
         ConfigError: `url` is something else.
     """
     if url == MEMORY:
-        books = MemoryBooks(clock)
-        return Stores(MemoryCacheStore(), MemoryLedger(books), MemoryCompletionStore(), MemoryKeyStore(),
-                      MemoryAlertStore(), books)  # fmt: skip
+        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore(), MemoryKeyStore(),
+                      MemoryAlertStore())  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
-    from penstock.stores.sql.books import SqlBooks  # noqa: PLC0415 - see above
     from penstock.stores.sql.cache import SqlCacheStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
@@ -185,5 +143,5 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     database = Database(url, clock)
     ledger = SqlLedger(database, [Rollup(database.engine)], price)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
-                  SqlAlertStore(database), SqlBooks(database, clock), database,
+                  SqlAlertStore(database), database,
                   lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

@@ -53,8 +53,3 @@ def answer(document: object, *, status: int = 200) -> HttpResponse:
 def listing(rows: Sequence[object]) -> HttpResponse:
     """Return a list as OpenAI's API has it."""
     return answer({"object": "list", "data": rows, "has_more": False})
-
-
-def seconds(time: float | None) -> int | None:
-    """Return a time as whole seconds since the epoch."""
-    return None if time is None else int(time)

@@ -12,9 +12,10 @@ from starlette.routing import Route
 
 from penstock.abc import KeyRecord
 from penstock.accounts.directory import Accounts
-from penstock.accounts.keys import OVERLAP_S, Keys, KeyTerms
+from penstock.accounts.keys import OVERLAP_S, Keys, KeyTerms, describe_key
+from penstock.accounts.terms import whole_seconds
 from penstock.core.errors import InvalidRequest
-from penstock.server.admin.frame import answer, body_of, given, listing, seconds
+from penstock.server.admin.frame import answer, body_of, given, listing
 from penstock.server.permissions import principal_of
 
 _LONGEST_OVERLAP_S = 366 * 86_400.0
@@ -65,7 +66,7 @@ class KeyRoutes:
             "object": "principal", "tenant": by.tenant, "organisation": by.organisation, "key_id": by.key_id or None,
             "role": by.role.text, "models": [rule.patterns for rule in by.models] or None,
             "requests_per_minute": by.requests_per_minute, "tokens_per_minute": by.tokens_per_minute,
-            "expires_at": seconds(by.expires_at),
+            "expires_at": whole_seconds(by.expires_at),
         })  # fmt: skip
 
     async def list(self, request: HttpRequest) -> HttpResponse:
@@ -110,17 +111,4 @@ class KeyRoutes:
         return Keys(self._accounts(), principal_of(request))
 
     def _shown(self, key: KeyRecord) -> dict[str, Any]:
-        return shown(key, self._accounts().clock.wall())
-
-
-def shown(key: KeyRecord, now: float) -> dict[str, Any]:
-    """Return what people may see of a key."""
-    expired = key.expires_at is not None and key.expires_at <= now
-    return {
-        "object": "key", "id": key.id, "name": key.name, "hint": f"sk-…{key.hint}", "tenant": key.tenant,
-        "role": key.role, "models": key.models, "requests_per_minute": key.requests_per_minute,
-        "tokens_per_minute": key.tokens_per_minute, "created_at": seconds(key.created_at),
-        "created_by": key.created_by, "expires_at": seconds(key.expires_at), "revoked_at": seconds(key.revoked_at),
-        "replaces": key.replaces,
-        "status": "revoked" if key.revoked_at is not None else "expired" if expired else "valid",
-    }  # fmt: skip
+        return describe_key(key, self._accounts().clock.wall())

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from penstock.abc import TeamRecord
 from penstock.accounts.directory import Accounts
-from penstock.accounts.teams import Teams, TeamTerms
-from penstock.server.admin.frame import answer, body_of, given, listing, seconds
+from penstock.accounts.teams import Teams, TeamTerms, describe_team
+from penstock.server.admin.frame import answer, body_of, given, listing
 from penstock.server.permissions import principal_of
 
 
@@ -47,29 +45,20 @@ class TeamRoutes:
     async def list(self, request: HttpRequest) -> HttpResponse:
         """List teams, oldest first; of one `organisation`, if it is named."""
         found = await self._teams(request).list(request.query_params.get("organisation"))
-        return listing([shown(team) for team in found])
+        return listing([describe_team(team) for team in found])
 
     async def create(self, request: HttpRequest) -> HttpResponse:
         """Make a team."""
-        return answer(shown(await self._teams(request).create(await body_of(request, TeamTerms))), status=201)
+        return answer(describe_team(await self._teams(request).create(await body_of(request, TeamTerms))), status=201)
 
     async def get(self, request: HttpRequest) -> HttpResponse:
         """Return one."""
-        return answer(shown(await self._teams(request).get(request.path_params["tenant"])))
+        return answer(describe_team(await self._teams(request).get(request.path_params["tenant"])))
 
     async def update(self, request: HttpRequest) -> HttpResponse:
         """Change what is in the body."""
         changes = given(await body_of(request, TeamChanges))
-        return answer(shown(await self._teams(request).update(request.path_params["tenant"], changes)))
+        return answer(describe_team(await self._teams(request).update(request.path_params["tenant"], changes)))
 
     def _teams(self, request: HttpRequest) -> Teams:
         return Teams(self._accounts(), principal_of(request))
-
-
-def shown(team: TeamRecord) -> dict[str, Any]:
-    """Return what people may see of a team."""
-    return {
-        "object": "team", "tenant": team.tenant, "name": team.name, "models": team.models,
-        "requests_per_minute": team.requests_per_minute, "tokens_per_minute": team.tokens_per_minute,
-        "created_at": seconds(team.created_at), "archived_at": seconds(team.archived_at),
-    }  # fmt: skip
