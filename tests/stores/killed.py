@@ -53,8 +53,8 @@ async def work(url, kind, say):
             attempt.usage = asked.call.usage = Usage(100, 200)
             ledger.record(asked, asked.call, duration_s=0.5, outcome="ok")
             say(acknowledged=asked.call.id)
-            if number % 10 == 9:
-                await asyncio.sleep(0.004)
+            if number % 15 == 14:
+                await stores.flush()
     await stores.aclose()
     os._exit(0)
 

@@ -99,7 +99,7 @@ def test_a_process_killed_while_it_recovers_is_no_worse(empty, tmp_path):
     scenarios = []
     for number, point in enumerate(points):
         path = str(shutil.copy(empty, tmp_path / f"{number}.db"))
-        scenarios += [[path, "ledger-insert.after:2", "calls"], [path, point, "none"], [path, "", "none"]]
+        scenarios += [[path, "spool-append.after:80", "calls"], [path, point, "none"], [path, "", "none"]]
     done = run(scenarios)
     for number, point in enumerate(points):
         runs = done[number * 3 : number * 3 + 3]

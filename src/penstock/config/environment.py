@@ -20,8 +20,10 @@ LEVEL = "AI_OPTIMIZATION_LEVEL"
 DATABASE = "DATABASE_URL"
 ADMIN_KEY = "PENSTOCK_ADMIN_KEY"
 SECRET = "PENSTOCK_SECRET"
+FAILPOINT = "PENSTOCK_FAILPOINT"
+"""Read by `penstock.stores.failpoints`, for tests."""
 
-_OTHERS = {FILE, ADMIN_KEY, SECRET, *(row.url_env for row in ROWS if row.url_env)}
+_OTHERS = {FILE, ADMIN_KEY, SECRET, FAILPOINT, *(row.url_env for row in ROWS if row.url_env)}
 
 
 def settings_from(environ: Mapping[str, str], problems: Problems) -> Node:

@@ -69,7 +69,7 @@ class Recovery:
         """Recover everything there is; what other processes recover at the same time is left to them.
 
         Raises:
-            StoreError: The database cannot be written, or a newer Penstock wrote to the spool.
+            StoreError: The database cannot be written, or another version wrote to the spool.
         """
         for leftover in self._spool.leftovers():
             try:

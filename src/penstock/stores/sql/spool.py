@@ -2,7 +2,7 @@
 
     penstock.db-spool/
         0417/             one directory a process, locked (flock) for as long as the process lives
-            00000001      segments: an 8-byte magic, then frames, each 8 bytes of length and CRC-32 and an `Entry`
+            00000001      segments, see `penstock.stores.sql.frames`
             00000002
 
 A call is written when an attempt is about to be sent, and when it has ended. One `write` puts a frame into the
@@ -19,25 +19,17 @@ import contextlib
 import errno
 import fcntl
 import os
-import struct
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from random import SystemRandom
 
-import msgspec
-
-from penstock.core.errors import StoreError
 from penstock.stores.failpoints import failpoint
 from penstock.stores.sql.entry import Entry
+from penstock.stores.sql.frames import MAGIC, DamagedError, pack, unpack
 
-MAGIC = b"PSPOOL1\n"
 SEGMENT_BYTES = 4 * 1024 * 1024
 NODES = 1 << 10
-_HEADER = struct.Struct("<II")
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Entry).decode
 
 
 class Segment:
@@ -125,7 +117,7 @@ class Spool:
         Raises:
             OSError: It cannot be written.
         """
-        frame = _frame(entry)
+        frame = pack(entry)
         segment = self._current()
         if segment.size >= segment.limit:
             segment = self._rotate(segment)
@@ -142,7 +134,7 @@ class Spool:
             self.begin(entry)
         else:
             self._running.pop(entry.id, None)
-            self._current().append(_frame(entry))
+            self._current().append(pack(entry))
 
     def settle(self, entry: Entry) -> Segment:
         """Write down that `entry` has ended; return where, for `sweep`.
@@ -153,7 +145,7 @@ class Spool:
         for attempt in entry.attempts:
             self._running.pop(attempt.ledger_id, None)
         segment = self._current()
-        segment.append(_frame(entry))
+        segment.append(pack(entry))
         segment.ended += 1
         return segment
 
@@ -174,6 +166,10 @@ class Spool:
             self._folder.rmdir()
         os.close(self._lock)
         self._lock = -1
+
+    def nodes(self) -> set[int]:
+        """Return the numbers that are in use, or whose processes have left something behind."""
+        return {int(folder.name) for folder in self.root.iterdir() if folder.name.isdigit()}
 
     def leftovers(self) -> Iterator[Leftover]:
         """What ended processes have left behind, each locked against others until it is removed or closed."""
@@ -222,39 +218,25 @@ class Leftover:
         """First all calls that ended, then those that were running; each once.
 
         Raises:
-            StoreError: A newer Penstock wrote it.
+            StoreError: Another version of Penstock wrote it.
         """
         running: dict[int, Entry] = {}
         for path in sorted(self._folder.iterdir()):
-            for entry in self._read(path):
-                for attempt in entry.attempts:
-                    running.pop(attempt.ledger_id, None)
-                running.pop(entry.id, None)
-                if entry.outcome:
-                    yield entry
-                elif entry.attempts:
-                    running[entry.id] = entry
+            try:
+                yield from self._ended(path, running)
+            except DamagedError:
+                self.damaged.append(path)
         yield from running.values()
 
-    def _read(self, path: Path) -> Iterator[Entry]:
-        data = memoryview(path.read_bytes())
-        if data[: len(MAGIC)] != MAGIC[: len(data)]:
-            raise _foreign(path)
-        at = len(MAGIC)
-        while len(data) - at >= _HEADER.size:
-            size, checksum = _HEADER.unpack_from(data, at)
-            at += _HEADER.size
-            if at + size > len(data) and size < SEGMENT_BYTES:
-                return  # the process was killed in the middle of it
-            payload = data[at : at + size]
-            if not size or zlib.crc32(payload) != checksum:
-                self.damaged.append(path)
-                return
-            try:
-                yield _decode(payload)
-            except msgspec.DecodeError as error:
-                raise _foreign(path) from error
-            at += size
+    def _ended(self, path: Path, running: dict[int, Entry]) -> Iterator[Entry]:
+        for entry in unpack(path):
+            for attempt in entry.attempts:
+                running.pop(attempt.ledger_id, None)
+            running.pop(entry.id, None)
+            if entry.outcome:
+                yield entry
+            elif entry.attempts:
+                running[entry.id] = entry
 
     @failpoint("recovery-remove")
     def remove(self) -> list[Path]:
@@ -274,18 +256,6 @@ class Leftover:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-
-def _foreign(path: Path) -> StoreError:
-    return StoreError(
-        f"{path} was written by another version of Penstock: start that one once on this database, or move the file "
-        "away to go on without the calls in it"
-    )
-
-
-def _frame(entry: Entry) -> bytes:
-    payload = _encode(entry)
-    return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 @failpoint("spool-remove")
