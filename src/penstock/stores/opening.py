@@ -12,6 +12,7 @@ from penstock.core.call import CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
 from penstock.core.usage import Usage
+from penstock.reporting.statistics import Statistics
 from penstock.stores.memory import (
     MemoryAlertStore,
     MemoryCacheStore,
@@ -19,6 +20,7 @@ from penstock.stores.memory import (
     MemoryKeyStore,
     MemoryLedger,
 )
+from penstock.stores.memory_books import MemoryBooks
 
 MEMORY = "memory:"
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
@@ -32,6 +34,41 @@ class _Backend(Protocol):
     def state(self) -> tuple[int, int, int, str]: ...
 
 
+class Books(Protocol):
+    """What is done with the ledger beside writing and reporting."""
+
+    async def keep(self, days: float | None) -> None:
+        """Do the upkeep that is due, and go on so for ever; calls are kept for `days`, None for ever."""
+
+    async def claim(self, name: str, due: int) -> bool:
+        """Return whether what is `due` (epoch seconds) is still to be done; of all who ask, one is told so.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+
+    async def claimed(self, name: str) -> int | None:
+        """Return what was claimed last; None when nothing was.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+
+    async def statistics(self, tenant: str | None = None) -> Statistics:
+        """Count everything, and what came since the last reset.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+
+    async def reset_statistics(self, tenant: str | None = None, by: str | None = None) -> Statistics:
+        """Let `since_reset` begin now; return what had been counted until then.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+
+
 class Stores:
     """The stores of one process, and their common lifetime.
 
@@ -41,6 +78,7 @@ class Stores:
         completions: Stored completions.
         keys: Keys and teams.
         alerts: The history of alerts.
+        books: Upkeep and statistics of the ledger.
     """
 
     def __init__(
@@ -50,6 +88,7 @@ class Stores:
         completions: CompletionStore,
         keys: KeyStore,
         alerts: AlertStore,
+        books: Books,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -58,6 +97,7 @@ class Stores:
         self.completions = completions
         self.keys = keys
         self.alerts = alerts
+        self.books = books
         self._backend = backend
         self._recovered = recovered
 
@@ -129,10 +169,12 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
         ConfigError: `url` is something else.
     """
     if url == MEMORY:
-        return Stores(MemoryCacheStore(), MemoryLedger(), MemoryCompletionStore(), MemoryKeyStore(),
-                      MemoryAlertStore())  # fmt: skip
+        books = MemoryBooks(clock)
+        return Stores(MemoryCacheStore(), MemoryLedger(books), MemoryCompletionStore(), MemoryKeyStore(),
+                      MemoryAlertStore(), books)  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
+    from penstock.stores.sql.books import SqlBooks  # noqa: PLC0415 - see above
     from penstock.stores.sql.cache import SqlCacheStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
@@ -143,5 +185,5 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     database = Database(url, clock)
     ledger = SqlLedger(database, [Rollup(database.engine)], price)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
-                  SqlAlertStore(database), database,
+                  SqlAlertStore(database), SqlBooks(database, clock), database,
                   lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip
