@@ -8,6 +8,7 @@ from penstock.config.alerting import SinkSettings
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
 from penstock.notify.log import LogSink
+from penstock.notify.mail import Mail
 from penstock.notify.message import Sink
 from penstock.notify.webhook import Webhook
 
@@ -27,6 +28,12 @@ def _build(settings: SinkSettings, clock: Clock) -> Sink:
             secret = None if settings.secret is None else settings.secret.get_secret_value()
             return Webhook(settings.name, settings.url or "", clock, secret=secret, private=settings.allow_private,
                            ca_file=settings.ca_file)  # fmt: skip
+        if settings.kind == "mail":
+            password = None if settings.password is None else settings.password.get_secret_value()
+            login = None if settings.user is None or password is None else (settings.user, password)
+            return Mail(settings.name, settings.host or "", settings.sender or "", settings.recipients,
+                        port=settings.port, security=settings.security, login=login,
+                        ca_file=settings.ca_file)  # fmt: skip
         return LogSink(settings.name)
     except (ConfigError, OSError) as error:
         raise ConfigError(f"sink {settings.name}: {error}", key="sinks") from error

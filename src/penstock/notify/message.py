@@ -8,6 +8,14 @@ from typing import Any, Protocol
 import msgspec
 
 
+class Attachment(msgspec.Struct, frozen=True):
+    """A file that goes with a message: its name, what it is in MIME's words, and its text."""
+
+    name: str
+    media_type: str
+    content: str
+
+
 class Message(msgspec.Struct, frozen=True):
     """Something to tell.
 
@@ -19,6 +27,7 @@ class Message(msgspec.Struct, frozen=True):
         text: All of it, in plain text.
         data: The same for programs; JSON.
         html: The same as a page; empty for none.
+        attachments: Files that go with it, where there is room for files.
     """
 
     id: str
@@ -28,6 +37,7 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     data: Mapping[str, Any] = {}
     html: str = ""
+    attachments: tuple[Attachment, ...] = ()
 
 
 class Sink(Protocol):
