@@ -119,7 +119,8 @@ class _Translation:
         """The result, in the order people write it."""
         server = self._settings.pop("server", {})
         head = {"server": server} if server else {}
-        return {**head, "providers": self.rows.providers, "models": self.rows.models, **self._settings}
+        prices = {"prices": self.rows.prices} if self.rows.prices else {}
+        return {**head, "providers": self.rows.providers, "models": self.rows.models, **prices, **self._settings}
 
     def _handlers(self) -> dict[str, dict[str, Any]]:
         fallbacks = {

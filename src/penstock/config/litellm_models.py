@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeGuard
 
 from penstock.config.fallbacks import CAUSES
 from penstock.config.kinds import KINDS, ROWS, Kind
+from penstock.config.litellm_prices import KINDS as PRICES
+from penstock.config.litellm_prices import read_prices
 from penstock.config.provenance import Node, Path
 
 Lose = Callable[[Path, Node, str], None]
@@ -30,7 +32,7 @@ PREFIXES = {
 _LIMITS = frozenset({"rpm", "tpm", "max_parallel_requests"})
 _CARRIED = frozenset({
     "model", "api_base", "base_url", "api_key", "custom_llm_provider", "weight", "order", "timeout", "extra_headers",
-    "organization", "api_version",
+    "organization", "api_version", *PRICES,
 })  # fmt: skip
 
 
@@ -45,12 +47,13 @@ _Named = tuple[str, Node, Path]
 
 
 class Rows:
-    """Collects rows into `providers` and, once `finish` was called, `models`."""
+    """Collects rows into `providers`, `prices` and, once `finish` was called, `models`."""
 
     def __init__(self, lose: Lose) -> None:
         """`lose` is told what cannot be carried over."""
         self.providers: list[dict[str, Any]] = []
         self.models: list[dict[str, Any]] = []
+        self.prices: list[dict[str, Any]] = []
         self._lose = lose
         self._targets: dict[str, list[_Target]] = {}
         self._fallbacks: dict[str, dict[str, list[_Named]]] = {cause: {} for cause in CAUSES}
@@ -79,11 +82,24 @@ class Rows:
                 self._lose((*path, "model_name"), row, f"ask for {provider}/MODEL instead of {name[:-1]}MODEL")
             return
         self._targets.setdefault(name, []).append(self._target(params, provider, rest, path))
+        self._add_price(row, provider, rest, path)
         for key, node in row.value.items():
-            if key == "model_info":
-                self._lose((*path, key), node, "prices and limits are Penstock's own")
-            elif key not in ("model_name", "litellm_params"):
+            if key not in ("model_name", "litellm_params", "model_info"):
                 self._lose((*path, key), node, "Penstock has no such setting")
+            elif key == "model_info" and not (isinstance(node.value, dict) and node.value.keys() <= PRICES.keys()):
+                self._lose((*path, key), node, "only prices a token are carried over")
+
+    def _add_price(self, row: Node, provider: str, model: str, path: Path) -> None:
+        amounts: dict[str, float] = {}
+        for section in ("litellm_params", "model_info"):
+            for name, node, amount in read_prices(row.value.get(section)):
+                if amount is None:
+                    self._lose((*path, section, name), node, "not an amount")
+                else:
+                    amounts.setdefault(PRICES[name], amount)
+        price = {"provider": provider, "model": model, "usd_per_million": amounts}
+        if amounts and price not in self.prices:
+            self.prices.append(price)
 
     def add_fallbacks(self, node: Node, path: Path, *, cause: str = "errors") -> None:
         """Add ``fallbacks: [{model: [other, ...]}]``, or those for another cause than errors."""
