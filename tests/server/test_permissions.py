@@ -175,6 +175,17 @@ async def test_hostile_authorization(call, gateway, value):
         assert "sk-" not in answer["error"]["message"].replace("'Authorization: Bearer sk-…'", "")
 
 
+@pytest.mark.parametrize("others", [[USER_KEY], ["sk-garbage"], [""], ["sk-garbage", USER_KEY]])
+@pytest.mark.parametrize("name", ["authorization", "x-api-key"])
+async def test_several_keys_are_none(call, gateway, name, others):
+    prefix = "Bearer " if name == "authorization" else ""
+    headers = [(name, prefix + key) for key in (USER_KEY, *others)]
+    for order in (headers, headers[::-1]):
+        status, answer = await call(gateway, "GET", "/v1/models", *order)
+        assert (status, answer["error"]["code"]) == (401, "invalid_api_key")
+    assert (await call(gateway, "GET", "/v1/models", headers[0]))[0] == 200
+
+
 async def test_without_keys_models_can_be_called_and_nothing_managed():
     gate = Gate(AsyncClient({**CONFIG, "server": {}}).settings.server)
     assert gate.admit({}).role is Role.USER

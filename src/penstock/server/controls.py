@@ -28,13 +28,20 @@ WANTED = frozenset(
     }
 )
 _PRIORITIES: dict[bytes, Priority] = {b"high": "high", b"normal": "normal", b"low": "low"}
+_CREDENTIALS = (b"authorization", b"x-api-key")
 _ID_LENGTH = 128
 _TAGS, _TAG_LENGTH = 20, 64
 
 
 def pick(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return the headers Penstock reads; of a repeated one the last."""
-    return {name: value for name, value in raw if name in WANTED}
+    """Return the headers Penstock reads; of a repeated one the last, repeated keys joined, so that they are none."""
+    found = [field for field in raw if field[0] in WANTED]
+    picked = dict(found)
+    if len(picked) < len(found):
+        for name in _CREDENTIALS:
+            if name in picked:
+                picked[name] = b", ".join([value for each, value in found if each == name])
+    return picked
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> str:
