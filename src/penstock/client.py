@@ -26,6 +26,7 @@ from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
 from penstock.pipeline import Pipeline
 from penstock.polling.backoff import Backoff, poll
+from penstock.report_schedule import ReportSchedule
 from penstock.shared import Shared
 from penstock.wire.openai_chat import decode_request
 
@@ -77,6 +78,7 @@ class AsyncClient:
         self._reloading = asyncio.Lock()
         self._shared: Shared | None = None
         self._monitor: Monitor | None = None
+        self._reports: ReportSchedule | None = None
         self._pipeline: Pipeline | None = None
 
     @property
@@ -127,11 +129,14 @@ class AsyncClient:
                 shared = await Shared.open(self.loaded.settings, self.clock)
                 try:
                     monitor = self._watch(shared)
+                    reports = ReportSchedule(shared.tasks, shared.clock, shared.stores.books, monitor.tell)
+                    reports.configure(self.loaded.settings)
                     self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
                 except BaseException:
                     await shared.aclose()
                     raise
-                self._shared, self._monitor = shared, monitor
+                self._shared, self._monitor, self._reports = shared, monitor, reports
+                reports.start()
                 if self.loaded.settings.alerts.rules:
                     monitor.start()
         return self
@@ -139,7 +144,7 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close connections and the store; what was recorded is on disk afterwards."""
         pipeline, shared = self._pipeline, self._shared
-        self._pipeline = self._shared = self._monitor = None
+        self._pipeline = self._shared = self._monitor = self._reports = None
         async with AsyncExitStack() as closing:
             if shared is not None:
                 closing.push_async_callback(shared.aclose)
@@ -168,6 +173,9 @@ class AsyncClient:
                 raise ConfigError("the store cannot be changed while running; restart Penstock", key="store")
             if loaded is not self.loaded:
                 monitor.configure(loaded.settings)
+                if self._reports is not None:
+                    self._reports.configure(loaded.settings)
+                    self._reports.start()
             settings = monitor.adapted(loaded.settings, loaded.sources)
             new = await Pipeline.open(settings, self.shared, providers=self._providers, previous=old)
             self._pipeline, self.loaded = new, loaded

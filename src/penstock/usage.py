@@ -22,6 +22,8 @@ from penstock.reporting.statistics import Figures as Figures
 from penstock.reporting.statistics import Polling as Polling
 from penstock.reporting.statistics import Statistics as Statistics
 from penstock.stores import record_files as record_files
+from penstock.stores.opening import MEMORY as MEMORY
+from penstock.stores.opening import Books as Books
 from penstock.stores.records import CallRecord as CallRecord
 from penstock.stores.sql.billing import booked as booked
 from penstock.stores.sql.reports import file_of

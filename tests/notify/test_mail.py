@@ -93,7 +93,7 @@ async def test_a_message_arrives_whole(serve):
     assert found.get_body(("plain",)).get_content() == "Gut.\n.\nEnde\n"
     assert found.get_body(("html",)).get_content() == "<p>Gut.</p>\n"
     (file,) = found.iter_attachments()
-    assert (file.get_filename(), file.get_content()) == ("usage.csv", "a,b\n1,ü\n")
+    assert (file.get_filename(), file.get_content()) == ("usage.csv", "a,b\r\n1,ü\r\n")
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

@@ -31,6 +31,7 @@ def complete(tree: Node, environ: Mapping[str, str], problems: Problems) -> list
     _check_unique(tree, "providers", problems)
     _check_unique(tree, "models", problems)
     _check_unique(tree, "sinks", problems)
+    _check_unique(tree, "reports", problems)
     _check_sinks(tree, problems)
     if _absent(tree, "models"):
         _derive_models(tree, work, problems)
@@ -161,10 +162,10 @@ def _check_sinks(tree: Node, problems: Problems) -> None:
     """Whoever is to be told must be there."""
     known = {name for _, entry in tree.entries("sinks") if (name := entry.text("name")) is not None}
     alerts = tree.value.get("alerts") if isinstance(tree.value, dict) else None
-    if alerts is None:
-        return
-    places: list[tuple[Node, Path]] = [(alerts, ("alerts",))]
-    places += [(rule, ("alerts", "rules", index)) for index, rule in alerts.entries("rules")]
+    places: list[tuple[Node, Path]] = [(report, ("reports", index)) for index, report in tree.entries("reports")]
+    if alerts is not None:
+        places.append((alerts, ("alerts",)))
+        places += [(rule, ("alerts", "rules", index)) for index, rule in alerts.entries("rules")]
     for node, path in places:
         listed = node.value.get("sinks") if isinstance(node.value, dict) else None
         for index, sink in enumerate(listed.value if listed is not None and isinstance(listed.value, list) else ()):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.config.alerting import AlertSettings, SinkSettings
+from penstock.config.reports import ReportSettings
 from penstock.config.section import (
     SECRET_NAME,
     HeaderFields,
@@ -406,6 +407,7 @@ class Settings(Section):
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     sinks: list[SinkSettings] = Field([], description="Where alerts and reports go.")
     alerts: AlertSettings = Field(AlertSettings(), description="What is watched, and who is told.")
+    reports: list[ReportSettings] = Field([], description="Reports that are sent once a day or a week.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
 
     def document(self) -> dict[str, Any]:

@@ -148,6 +148,10 @@ class Monitor:
         """
         return await self._store.events(limit)
 
+    def tell(self, message: Message, sinks: Sequence[str]) -> None:
+        """Send `message` to the sinks of those names, soon, several times if need be; never waits, never raises."""
+        self._outbox.send(message, sinks)
+
     @property
     def notifications(self) -> OutboxState:
         """How telling the sinks goes."""

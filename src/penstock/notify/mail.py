@@ -79,7 +79,9 @@ class Mail:
             mail.add_alternative(message.html, subtype="html")
         for each in message.attachments:
             kind, _, subtype = each.media_type.partition(";")[0].partition("/")
-            mail.add_attachment(each.content.encode(), maintype=kind, subtype=subtype, filename=each.name)
+            charset = {"charset": "utf-8"} if kind == "text" else {}
+            content = each.content.encode()
+            mail.add_attachment(content, maintype=kind, subtype=subtype, filename=each.name, params=charset)
         return mail
 
     def _send(self, mail: EmailMessage) -> None:
