@@ -1,6 +1,7 @@
 """A gateway as users run it: a process of its own."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -59,6 +60,16 @@ class Gateway:
         self.process.stdout.close()
         self.log.close()
         return code
+
+
+@pytest.fixture
+def logging_kept() -> Iterator[None]:
+    """Put logging back as it was, for commands that set it up and are run in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

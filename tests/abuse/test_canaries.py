@@ -12,11 +12,26 @@ import threading
 import time
 
 import pytest
+from click.testing import CliRunner
+
+from penstock.cli import main
 
 CLIENT_KEY, FOREIGN_KEY = "sk-canary-client-3f9a", "sk-canary-foreign-77b1"
 PROVIDER_KEY, ANTHROPIC_KEY, OLLAMA_KEY = "sk-canary-provider-a81c", "canary-anthropic-9d20", "canary-ollama-55e6"
+ADMIN_KEY, STORE_SECRET = "sk-canary-admin-17e0", "canary-store-secret-4be2-0123456789abcdef"
 HEADER, QUERY, PROXY_PASSWORD = "canary-header-c4d7", "canary-query-08be", "canary-proxy-61fa"
-SECRETS = [CLIENT_KEY, FOREIGN_KEY, PROVIDER_KEY, ANTHROPIC_KEY, OLLAMA_KEY, HEADER, QUERY, PROXY_PASSWORD]
+SECRETS = [
+    ADMIN_KEY,
+    STORE_SECRET,
+    CLIENT_KEY,
+    FOREIGN_KEY,
+    PROVIDER_KEY,
+    ANTHROPIC_KEY,
+    OLLAMA_KEY,
+    HEADER,
+    QUERY,
+    PROXY_PASSWORD,
+]
 PROMPT, SYSTEM, ANSWER, METADATA = "canaryprompt1b7", "canarysystem9e4", "canaryanswer5c2", "canarymetadata8d"
 TEXTS = [PROMPT, SYSTEM, ANSWER, METADATA]
 
@@ -30,10 +45,11 @@ providers:
   - {{{{name: proxied, kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: {PROVIDER_KEY},
      proxy: "http://user:{PROXY_PASSWORD}@127.0.0.1:9"}}}}
 models: [{{{{name: both, targets: [{{{{provider: gone, model: m}}}}, {{{{provider: openai, model: m-500}}}}]}}}}]
-server: {{{{keys: [{{{{key: {CLIENT_KEY}, tenant: a}}}}], body_timeout_s: 0.5, header_timeout_s: 0.5}}}}
+server: {{{{admin_key: {ADMIN_KEY}, keys: [{{{{key: {CLIENT_KEY}, tenant: a}}}}],
+  body_timeout_s: 0.5, header_timeout_s: 0.5}}}}
 retry: {{{{attempts: 1}}}}
 breaker: {{{{failures: 1000}}}}
-store: {{{{url: "sqlite:///{{folder}}/penstock.db"}}}}
+store: {{{{url: "sqlite:///{{folder}}/penstock.db", secret: {STORE_SECRET}}}}}
 """
 
 
@@ -83,6 +99,52 @@ KEY = f"authorization: Bearer {CLIENT_KEY}\r\n"
 GET = "GET {} HTTP/1.1\r\nhost: x\r\n{}\r\n"
 
 
+def made_keys(gateway):
+    """Make keys over HTTP and from the command line; only what makes them says them."""
+
+    def made(path, **body):
+        post = gateway.post(json.dumps(body).encode(), key=f"x-api-key: {ADMIN_KEY}\r\n", path=path)
+        status, _, answer = gateway.ask(post)
+        assert status == 201
+        return json.loads(answer)
+
+    made("/admin/teams", tenant="canary/team")
+    keys = [made("/admin/keys", name=f"key {role}", tenant="canary/team", role=role) for role in ("user", "admin")]
+    keys.append(made(f"/admin/keys/{keys[0]['id']}/rotate"))
+    keys.append(json.loads(penstock(gateway, "keys", "create", "key cli", "--tenant", "canary/team", "--json")))
+    return {each["id"]: each["key"] for each in keys}
+
+
+def penstock(gateway, *arguments):
+    done = CliRunner().invoke(main, [*arguments, "--config", str(gateway.folder / "penstock.yaml")])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def accounts(keys):
+    """Everything the admin API says, to those who may and those who may not."""
+    texts = [ADMIN_KEY, CLIENT_KEY, FOREIGN_KEY, *keys.values()]
+    for text, path in itertools.product(texts, ("whoami", "keys", "teams", *(f"keys/{ident}" for ident in keys))):
+        yield GET.format(f"/admin/{path}", f"authorization: Bearer {text}\r\n").encode()
+
+
+def exports(gateway, keys):
+    """Everything the command line says."""
+    ident = next(iter(keys))
+    yield penstock(gateway, "keys", "list", "--json")
+    yield penstock(gateway, "keys", "show", ident)
+    yield penstock(gateway, "keys", "revoke", ident)
+    yield penstock(gateway, "teams", "list")
+    yield penstock(gateway, "usage", "--by", "key,model,outcome", "--recent", "1000", "--json")
+    for form in ("csv", "jsonl"):
+        yield penstock(gateway, "usage", "export", "-", "--format", form)
+    for form in ("text", "json", "csv", "html"):
+        yield penstock(gateway, "usage", "report", "--by", "key,model", "--format", form)
+    shown = CliRunner().invoke(main, ["config", "show", str(gateway.folder / "penstock.yaml"), "--json"])
+    assert "admin_key" in shown.output
+    yield shown.output
+
+
 def requests(post):
     """Everything that goes well or wrong."""
 
@@ -109,16 +171,20 @@ def requests(post):
 
 
 def bytes_of_database(folder):
-    return b"".join(path.read_bytes() for path in folder.glob("penstock.db*"))
+    files = [path for path in folder.rglob("*") if path.is_file() and "penstock.db" in str(path.relative_to(folder))]
+    return b"".join(path.read_bytes() for path in files)
 
 
+@pytest.mark.usefixtures("logging_kept")
 def test_no_canary_sings(start_gateway, abused, upstream, tmp_path):
     running = start_gateway(tmp_path, CONFIG.format(url=upstream, **globals()), "--log-level", "debug")
     gateway = type(abused)(running)
     try:
-        heard = [
-            (status, f"{headers} {body.decode()}") for status, headers, body in map(gateway.ask, requests(gateway.post))
-        ]
+        keys = made_keys(gateway)
+        secrets = [*SECRETS, *keys.values()]
+        asked = itertools.chain(requests(gateway.post), accounts(keys))
+        heard = [(status, f"{headers} {body.decode()}") for status, headers, body in map(gateway.ask, asked)]
+        said = list(exports(gateway, keys))
         running.path.write_text(running.path.read_text() + "\nnonsense: true\n")
         time.sleep(1.5)
         stored = bytes_of_database(tmp_path)
@@ -131,8 +197,10 @@ def test_no_canary_sings(start_gateway, abused, upstream, tmp_path):
     assert "nonsense" in log, "the control: the log is written"
     assert ANSWER.encode() in stored, "the control: the database is"
 
-    shown = [json.dumps(running.banner), log, *(text for _, text in heard)]
-    for secret in SECRETS:
+    assert all(any(ident in text for text in said) for ident in keys), "the control: keys are listed"
+    assert "key.create" in log, "the control: changes are logged"
+    shown = [json.dumps(running.banner), log, *said, *(text for _, text in heard)]
+    for secret in secrets:
         assert not [text for text in shown if secret in text], secret
         assert secret.encode() not in stored, secret
     metrics = next(text for _, text in heard if "penstock_requests_total" in text)
@@ -141,3 +209,5 @@ def test_no_canary_sings(start_gateway, abused, upstream, tmp_path):
     assert len(own) >= 10
     for text in TEXTS:
         assert not [where for where in (log, metrics, *own) if text in where], text
+    for text in (PROMPT, SYSTEM, ANSWER):
+        assert not [where for where in said if text in where], text

@@ -13,7 +13,7 @@ store: {url: "sqlite:///FOLDER/penstock.db"}
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, logging_kept):
     path = tmp_path / "penstock.yaml"
     path.write_text(CONFIG.replace("FOLDER", str(tmp_path)))
 

@@ -44,6 +44,7 @@ class Accounts:
         self._ring = ring
         self._secret = None if secret is None else secret.encode()
         self._version = -1
+        self._refreshing = asyncio.Lock()
         self._seen = clock.monotonic()
         self._changed: list[Callable[[], None]] = []
 
@@ -58,17 +59,18 @@ class Accounts:
         Raises:
             StoreError: It could not be read, or what its keys were hashed with is gone.
         """
-        if await self.store.version() != self._version:
-            directory = await self.store.directory()
-            secret = await self.secret(create=False)
-            if secret is None and directory.keys:
-                raise StoreError(
-                    "the secret that keys are checked with is gone: restore the file that was beside the database, or "
-                    "set PENSTOCK_SECRET to what it was"
-                )
-            self._take(directory, secret)
-        self._seen = self.clock.monotonic()
-        self._ring.reachable = True
+        async with self._refreshing:  # so that what was read earlier is not put in force later
+            if await self.store.version() != self._version:
+                directory = await self.store.directory()
+                secret = await self.secret(create=False)
+                if secret is None and directory.keys:
+                    raise StoreError(
+                        "the secret that keys are checked with is gone: restore the file that was beside the database, "
+                        "or set PENSTOCK_SECRET to what it was"
+                    )
+                self._take(directory, secret)
+            self._seen = self.clock.monotonic()
+            self._ring.reachable = True
 
     async def secret(self, *, create: bool) -> bytes | None:
         """Return what keys are hashed with; None when there is nothing yet and `create` is false.
