@@ -347,3 +347,27 @@ async def test_priority_in_the_queue_of_a_provider():
         held.set()
         await asyncio.gather(*tasks)
     assert [each.payload["messages"][0]["content"] for each in provider.requests] == ["first", "high", "normal", "low"]
+
+
+async def test_statistics_count_calls_and_looks():
+    clock = FakeClock()
+    async with AsyncClient(SIMULATED, clock=clock) as client:
+        for _ in range(2):
+            asking = asyncio.create_task(client.chat("Why?", model="fast"))
+            while not asking.done():
+                await clock.run(1)
+        looks = iter([False, False, True])
+
+        async def fetch():
+            return next(looks)
+
+        waiting = asyncio.create_task(client.poll(fetch, bool))
+        while not waiting.done():
+            await clock.run(1)
+        found = await client.reset_statistics()
+        assert (found.since_start.calls, found.since_start.hits, found.since_start.calls_saved) == (2, 1, 1)
+        assert (found.polling.waits, found.polling.looks) == (1, 3)
+        assert found.polling.looks_saved > 10
+        assert 0.9 < found.polling.efficiency < 1
+        again = await client.statistics()
+        assert (again.since_start.calls, again.since_reset.calls, again.polling.looks) == (2, 0, 0)

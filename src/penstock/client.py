@@ -26,7 +26,9 @@ from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
 from penstock.pipeline import Pipeline
 from penstock.polling.backoff import Backoff, poll
+from penstock.polling.counts import PollCounts
 from penstock.report_schedule import ReportSchedule
+from penstock.reporting.statistics import Polling, Statistics, polling
 from penstock.shared import Shared
 from penstock.wire.openai_chat import decode_request
 
@@ -79,6 +81,7 @@ class AsyncClient:
         self._shared: Shared | None = None
         self._monitor: Monitor | None = None
         self._reports: ReportSchedule | None = None
+        self._polls = PollCounts(self.clock)
         self._pipeline: Pipeline | None = None
 
     @property
@@ -274,9 +277,42 @@ class AsyncClient:
         """
         settings = (await self.open()).settings
         schedule = Backoff(settings.polling.min_s, settings.polling.max_s, settings.polling.backoff)
-        return await poll(
-            fetch, done, schedule=schedule, clock=self.shared.clock, timeout_s=timeout_s or settings.timeout_s
-        )
+        with self._polls.counting(fetch) as look:
+            return await poll(
+                look, done, schedule=schedule, clock=self.shared.clock, timeout_s=timeout_s or settings.timeout_s
+            )
+
+    async def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
+        """Count calls, hits and what was saved, since the start and since the last reset; and how polling went.
+
+        Args:
+            tenant: Whose; those of a whole organisation by its name; None for everybody's.
+            alone: Leave out the teams of an organisation of that name.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        found = await (await self.open()).shared.stores.books.statistics(tenant, alone=alone)
+        return msgspec.structs.replace(found, polling=self._polling())
+
+    async def reset_statistics(self, tenant: str | None = None, *, by: str | None = None) -> Statistics:
+        """Begin to count anew; return what had been counted until then.
+
+        Args:
+            tenant: Whose; those of a whole organisation by its name; None for everybody's, polling included.
+            by: Who does it, for the record.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        found = await (await self.open()).shared.stores.books.reset_statistics(tenant, by)
+        counted = self._polling()
+        if tenant is None:
+            self._polls.reset()
+        return msgspec.structs.replace(found, polling=counted)
+
+    def _polling(self) -> Polling:
+        return polling(self._polls.waits, self._polls.looks, self._polls.waited_s)
 
     def request(  # noqa: PLR0913 all but three are keywords, one for each of Penstock's own options
         self,

@@ -12,6 +12,7 @@ from penstock.abc import ModelInfo, Provider
 from penstock.answers import Answer, Chunk, Embeddings
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
+from penstock.reporting.statistics import Statistics
 
 T = TypeVar("T")
 
@@ -70,6 +71,14 @@ class Client:
             return await asyncio.to_thread(fetch)
 
         return self._run(self._client.poll(fetch_aside, done, timeout_s=timeout_s))
+
+    def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
+        """As `AsyncClient.statistics`."""
+        return self._run(self._client.statistics(tenant, alone=alone))
+
+    def reset_statistics(self, tenant: str | None = None, *, by: str | None = None) -> Statistics:
+        """As `AsyncClient.reset_statistics`."""
+        return self._run(self._client.reset_statistics(tenant, by=by))
 
     def close(self) -> None:
         """Close connections and the store; harmless when closed."""

@@ -113,6 +113,17 @@ class Statistics(msgspec.Struct, frozen=True):
     polling: Polling | None = None
 
 
+BASELINE_S = 0.1
+"""How often waiting without a schedule looks, seconds: what polling is compared with."""
+
+
+def polling(waits: int, looks: int, waited_s: float) -> Polling:
+    """Compare what was looked with looking ten times a second."""
+    baseline = waits + int(waited_s / BASELINE_S)
+    saved = max(baseline - looks, 0)
+    return Polling(waits, looks, waited_s, saved, saved / baseline if baseline else None)
+
+
 def figures(totals: Totals, since: float | None) -> Figures:
     """Turn counts into figures."""
     calls = totals.calls

@@ -19,6 +19,7 @@ from penstock.core.request import Operation
 from penstock.server import controls
 from penstock.server.admin.keys import KeyRoutes
 from penstock.server.admin.teams import TeamRoutes
+from penstock.server.admin.usage import UsageRoutes
 from penstock.server.admin.watch import WatchRoutes
 from penstock.server.auth import Gate
 from penstock.server.errors import INTERNAL, render
@@ -61,6 +62,7 @@ class Gateway:
             *KeyRoutes(lambda: self.accounts).routes,
             *TeamRoutes(lambda: self.accounts).routes,
             *WatchRoutes(client).routes,
+            *UsageRoutes(client).routes,
         ]
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(

@@ -56,11 +56,11 @@ class MemoryBooks:
         """Return what was claimed last; None when nothing was."""
         return self._claimed.get(name)
 
-    async def statistics(self, tenant: str | None = None) -> Statistics:
+    async def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
         """Count everything since the start of the process."""
-        counted = self._sum(tenant)
+        counted = self._sum(tenant, alone=alone)
         start = figures(counted, self._started)
-        if tenant not in self._resets:
+        if alone or tenant not in self._resets:  # a reset counts the teams, too
             return Statistics(start, start)
         at, before = self._resets[tenant]
         return Statistics(start, figures(counted.minus(before), at))
@@ -71,10 +71,10 @@ class MemoryBooks:
         self._resets[tenant] = (self._clock.wall(), self._sum(tenant))
         return before
 
-    def _sum(self, tenant: str | None) -> Totals:
+    def _sum(self, tenant: str | None, *, alone: bool = False) -> Totals:
         total = Totals()
         for name, held in self._totals.items():
-            if tenant is None or name == tenant or name.startswith(f"{tenant}/"):
+            if tenant is None or name == tenant or (not alone and name.startswith(f"{tenant}/")):
                 for field, value in msgspec.structs.asdict(held).items():
                     setattr(total, field, getattr(total, field) + value)
         return total

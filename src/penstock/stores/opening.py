@@ -54,8 +54,8 @@ class Books(Protocol):
             StoreError: The store cannot be read.
         """
 
-    async def statistics(self, tenant: str | None = None) -> Statistics:
-        """Count everything, and what came since the last reset.
+    async def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
+        """Count everything, and what came since the last reset; `alone` leaves out an organisation's teams.
 
         Raises:
             StoreError: The store cannot be read or written.

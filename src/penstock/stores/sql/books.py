@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, case, func, insert, select, true
 from sqlalchemy.engine import Connection
 
 from penstock.core.clock import Clock
@@ -14,6 +14,7 @@ from penstock.reporting.statistics import CACHED, COLLAPSED, NO_ERRORS, Statisti
 from penstock.stores.sql import upkeep
 from penstock.stores.sql.account_tables import statistics_resets
 from penstock.stores.sql.database import Database
+from penstock.stores.sql.queries import of_tenant
 from penstock.stores.sql.tables import usage, usage_groups
 
 
@@ -52,14 +53,18 @@ class SqlBooks:
         """
         return await self._database.read(lambda connection: upkeep.mark(connection, name))
 
-    async def statistics(self, tenant: str | None = None) -> Statistics:
+    async def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
         """Count everything, up to the calls that ended just now.
+
+        Args:
+            tenant: Whose; those of a whole organisation by its name; None for everybody's.
+            alone: Leave out the teams of an organisation of that name.
 
         Raises:
             StoreError: The store cannot be read or written.
         """
         await self._database.flush()
-        return await self._database.read(lambda connection: statistics(connection, tenant))
+        return await self._database.read(lambda connection: statistics(connection, tenant, alone=alone))
 
     async def reset_statistics(self, tenant: str | None = None, by: str | None = None) -> Statistics:
         """Let `since_reset` begin now; return what had been counted until then.
@@ -82,9 +87,9 @@ class SqlBooks:
         return before
 
 
-def statistics(connection: Connection, tenant: str | None) -> Statistics:
+def statistics(connection: Connection, tenant: str | None, *, alone: bool = False) -> Statistics:
     """Count everything, and what came since the last reset."""
-    counted, since = totals(connection, tenant)
+    counted, since = totals(connection, tenant, alone=alone)
     last = connection.execute(
         select(statistics_resets.c.at, statistics_resets.c.totals)
         .where(statistics_resets.c.tenant.is_(None) if tenant is None else statistics_resets.c.tenant == tenant)
@@ -92,12 +97,12 @@ def statistics(connection: Connection, tenant: str | None) -> Statistics:
         .limit(1)
     ).first()
     start = figures(counted, since)
-    if last is None:
+    if last is None or alone:  # a reset counts the teams, too
         return Statistics(start, start)
     return Statistics(start, figures(counted.minus(msgspec.convert(last.totals, Totals)), last.at / 1e6))
 
 
-def totals(connection: Connection, tenant: str | None) -> tuple[Totals, float | None]:
+def totals(connection: Connection, tenant: str | None, *, alone: bool = False) -> tuple[Totals, float | None]:
     """Add up all roll-ups; also say when the first of them begins."""
 
     def count(condition: ColumnElement[bool], *values: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -120,9 +125,6 @@ def totals(connection: Connection, tenant: str | None) -> tuple[Totals, float | 
         "duration_us": count(true(), usage.c.duration_us),
     }
     wanted = select(func.min(usage.c.start).label("since"), *(value.label(name) for name, value in found.items()))
-    wanted = wanted.join_from(usage, usage_groups)
-    if tenant is not None:
-        under = group.tenant.startswith(f"{tenant}/", autoescape=True)
-        wanted = wanted.where(or_(group.tenant == tenant, under))
+    wanted = wanted.join_from(usage, usage_groups).where(of_tenant(tenant, alone=alone))
     row = connection.execute(wanted).one()
     return Totals(**{name: getattr(row, name) for name in found}), row.since

@@ -65,12 +65,13 @@ class Period:
         connection: Where.
         span: From when until when.
         tenant: Whose calls; those of a whole organisation by its name; None for everybody's.
+        alone: Leave out the teams of an organisation of that name.
     """
 
-    def __init__(self, connection: Connection, span: Span, tenant: str | None = None) -> None:
+    def __init__(self, connection: Connection, span: Span, tenant: str | None = None, *, alone: bool = False) -> None:
         self._connection = connection
         self._span = span
-        self._mine = of_tenant(tenant)
+        self._mine = of_tenant(tenant, alone=alone)
         self._groups = self._read_groups()
         self._times = self._read_times()
 
@@ -229,16 +230,18 @@ def uncounted(connection: Connection) -> int:
     return connection.execute(select(func.count()).where(calls.c.id.between(start, end))).scalar_one()
 
 
-def recent(connection: Connection, count: int, tenant: str | None = None) -> list[RecentCall]:
+def recent(connection: Connection, count: int, tenant: str | None = None, *, alone: bool = False) -> list[RecentCall]:
     """Return the newest calls, newest first."""
-    wanted = select(calls).where(of_tenant(tenant, calls)).order_by(calls.c.id.desc()).limit(count)
+    wanted = select(calls).where(of_tenant(tenant, calls, alone=alone)).order_by(calls.c.id.desc()).limit(count)
     return [_recent(row) for row in connection.execute(wanted)]
 
 
-def of_tenant(tenant: str | None, table: Table = usage_groups) -> ColumnElement[bool]:
-    """Return the condition that a row is the tenant's, or that of a team of the organisation of that name."""
+def of_tenant(tenant: str | None, table: Table = usage_groups, *, alone: bool = False) -> ColumnElement[bool]:
+    """Return the condition that a row is the tenant's or, unless `alone`, of a team of the organisation so named."""
     if tenant is None:
         return true()
+    if alone:
+        return table.c.tenant == tenant
     return or_(table.c.tenant == tenant, table.c.tenant.startswith(f"{tenant}/", autoescape=True))
 
 

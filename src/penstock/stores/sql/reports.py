@@ -26,6 +26,7 @@ def usage_report(
     by: Sequence[str] = (),
     recent: int = 0,
     tenant: str | None = None,
+    alone: bool = False,
     until: float | None = None,
     clock: Clock | None = None,
 ) -> UsageReport:
@@ -39,6 +40,7 @@ def usage_report(
         by: What to split by, out of `GROUPS`.
         recent: How many single calls to return.
         tenant: Whose calls; an organisation's name stands for all of its teams; None for everybody's.
+        alone: Leave out the teams of an organisation of that name.
         until: The end of the period, seconds since the epoch, in whole hours; by default now.
         clock: Says when now is; by default the machine's.
 
@@ -67,9 +69,9 @@ def usage_report(
     before = aligned(since - (end - since))
     slot_s = _HOUR_S if end - since <= _BY_THE_HOUR_S and since >= horizon else _DAY_S
     with queries.reading(path) as connection:
-        period = queries.Period(connection, (since, math.ceil(end)), tenant)
+        period = queries.Period(connection, (since, math.ceil(end)), tenant, alone=alone)
         total = period.lines(())[0]
-        previous = queries.Period(connection, (before, since), tenant).lines(())[0]
+        previous = queries.Period(connection, (before, since), tenant, alone=alone).lines(())[0]
         length, length_before = (end - since) / _DAY_S, (since - before) / _DAY_S
         return UsageReport(
             since=since,
@@ -85,7 +87,7 @@ def usage_report(
             trends=judging.trends(total, previous, days=length, days_before=length_before),
             ratings=judging.ratings(total),
             uncounted=queries.uncounted(connection),
-            recent=queries.recent(connection, recent, tenant) if recent else [],
+            recent=queries.recent(connection, recent, tenant, alone=alone) if recent else [],
         )
 
 
