@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from penstock.core.alert import AlertEvent
+from penstock.core.budget import Ask, Budget, BudgetEvent, BudgetState, Granted, Move
 from penstock.core.call import Attempt, Call
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -333,3 +334,43 @@ class AlertStore(Protocol):
         Raises:
             StoreError: They could not be read.
         """
+
+
+class BudgetStore(Protocol):
+    """Where budgets are kept, and what is spent and held of them; all `async` methods may raise `StoreError`.
+
+    What calls cost is added to what is spent with their rows in the ledger, whoever wrote them.
+    """
+
+    on_event: Callable[[BudgetEvent], None]
+    """Called, on the event loop, when a share in `Budget.soft` is spent: once a period, in one process."""
+
+    def configure(self, budgets: Sequence[Budget]) -> None:
+        """Count for these budgets too, besides those that are kept here."""
+
+    async def version(self) -> int:
+        """Return a number that every change by any process raises; asked every second."""
+
+    async def load(self) -> Sequence[Budget]:
+        """Return the budgets that are kept here, oldest first."""
+
+    async def put(self, budget: Budget) -> None:
+        """Add a budget, or replace the one of the same id, which keeps what was spent."""
+
+    async def delete(self, budget_id: str) -> bool:
+        """Remove a budget and what is known of it; False when there is none."""
+
+    async def state(self, budget_id: str, start: int) -> BudgetState:
+        """Return one period of a budget."""
+
+    async def take(self, asks: Sequence[Ask]) -> Sequence[Granted]:
+        """Hold for this process what `asks` want, as far as there is something; `penstock.budgeting.bill.grant`."""
+
+    def give(self, budget_id: str, start: int, amount: int) -> None:
+        """Give back what this process holds; a negative amount is held in addition, whatever is left. Never waits."""
+
+    def settle(self, ledger_id: int, moves: Sequence[Move]) -> None:
+        """When the call of that number is written, let go of what it has spent, in one step with that. Never waits."""
+
+    async def recover(self) -> None:
+        """Put what processes that died have left behind into the ledger, and free what they held."""

@@ -140,6 +140,7 @@ class AsyncClient:
                     raise
                 self._shared, self._monitor, self._reports = shared, monitor, reports
                 reports.start()
+                shared.budgets.on_change(self._rebudget)
                 if self.loaded.settings.alerts.rules:
                     monitor.start()
         return self
@@ -183,6 +184,10 @@ class AsyncClient:
             new = await Pipeline.open(settings, self.shared, providers=self._providers, previous=old)
             self._pipeline, self.loaded = new, loaded
             self.shared.tasks.spawn(_retire(old), name="retire the old configuration")
+
+    def _rebudget(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.relimit()
 
     def _watch(self, shared: Shared) -> Monitor:
         def totals() -> Totals:

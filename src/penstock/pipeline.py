@@ -1,6 +1,6 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › limit › deadline › fallback › exact_cache › coalesce › failover › hedge
+    record › limit › deadline › fallback › exact_cache › coalesce › budget › failover › hedge
     { per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
@@ -18,6 +18,8 @@ from hashlib import sha256
 import msgspec
 
 from penstock.abc import ModelInfo, Provider
+from penstock.budgeting.tariff import Tariffs
+from penstock.config.budgets import configured
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.call import Attempt
 from penstock.core.errors import PenstockError, ProviderError
@@ -29,6 +31,7 @@ from penstock.core.usage import Usage
 from penstock.exhibits import show
 from penstock.layers.attempt import Attempts
 from penstock.layers.breaker import Breaker
+from penstock.layers.budget import BudgetLayer
 from penstock.layers.coalesce import Coalesce
 from penstock.layers.concurrency import concurrency_of
 from penstock.layers.deadline import Deadline
@@ -66,6 +69,8 @@ CALL: tuple[tuple[str, Build], ...] = (
         "coalesce",
         lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
     ),
+    # Inside the caches: hits cost nothing; outside failover: one reservation pays for all attempts.
+    ("budget", lambda parts: _budget(parts)),
     # A handler over handlers: chooses the target for what is inside.
     ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random, parts.shared.balancer)),
     # Around the targets' stacks: the second request goes to another target, past that one's breaker and limits.
@@ -149,6 +154,8 @@ class Pipeline:
             pipeline._closing = opened.pop_all()
         shared.doors.configure(settings.providers, settings.limits)
         shared.tenants.configure(settings.limits)
+        shared.budgets.configure(configured(settings.budgets))
+        pipeline.relimit()
         show(pipeline.parts, pipeline.providers, pipeline._flights)
         pipeline._check()
         return pipeline
@@ -240,8 +247,9 @@ class Pipeline:
         )
 
     def relimit(self) -> None:
-        """Put the layer of the limits into the stack, or take it out: the first key or team has some now, or none."""
-        self._layers.pop("limit", None)
+        """Put the layers of limits and budgets into the stack, or take them out: there are the first now, or none."""
+        for name in ("limit", "budget"):
+            self._layers.pop(name, None)
         self._handler = self._stack(CALL, self._ask)
 
     def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> Handler:
@@ -322,6 +330,14 @@ def rules(settings: Settings) -> list[Rule]:
         )
         for model in settings.models
     ]
+
+
+def _budget(parts: Parts) -> Layer | None:
+    shared = parts.shared
+    if not shared.budgets.index:
+        return None
+    pricer = make_pricer(parts.settings, shared.prices, shared.clock)
+    return BudgetLayer(shared.budgets, Tariffs(pricer.price, shared.clock.monotonic), parts.settings)
 
 
 def _fallback(parts: Parts) -> Fallback | None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
+from penstock.budgeting.purses import Purses
+from penstock.config.budgets import configured
 from penstock.config.settings import Settings
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.tasks import TaskGroup
@@ -44,6 +46,7 @@ class Shared:
         balancer: What is known of the replicas behind models that are balanced.
         doors: Providers' limits, and who waits for them.
         tenants: What tenants may use a minute.
+        budgets: What this process may spend.
         loading: Ends when the price list is in memory.
     """
 
@@ -63,6 +66,7 @@ class Shared:
         self.balancer = Balancer(clock, self.random, estimate_request_tokens)
         self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
+        self.budgets = Purses(stores.budgets, clock, self.writes)
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -76,11 +80,19 @@ class Shared:
         clock = clock or SystemClock()
         shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock)
         shared._closing.push_async_callback(shared.stores.aclose)
+        shared.budgets.configure(configured(settings.budgets))
         await shared.stores.start()
+        shared._closing.callback(shared.budgets.close)
         shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
         shared.tasks.spawn(shared.stores.books.keep(settings.store.retention_days), name="keep the ledger's books")
         shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.prices.load), name="load the price list")
+        try:
+            await shared.budgets.refresh()
+        except BaseException:
+            await shared.aclose()
+            raise
+        shared.tasks.spawn(shared.budgets.follow(), name="follow changes of budgets")
         return shared
 
     async def aclose(self) -> None:

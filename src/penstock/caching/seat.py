@@ -138,5 +138,6 @@ class Seat:
             call.cache = "collapsed"
         call.usage = notes.usage
         call.finish_reason = notes.finish_reason
+        call.allowance = notes.allowance
         for mine, theirs in ((call.degraded, notes.degraded), (call.cache_status, notes.cache_status)):
             mine += [note for note in theirs if note not in mine]

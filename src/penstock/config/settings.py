@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.config.alerting import AlertSettings, SinkSettings
+from penstock.config.budgets import BudgetSettings, each_once
 from penstock.config.reports import ReportSettings
 from penstock.config.section import (
     SECRET_NAME,
@@ -404,11 +405,17 @@ class Settings(Section):
     fallbacks: CommonFallbackSettings = Field(CommonFallbackSettings(), description="Answers when everything failed.")
     prices: list[PriceSettings] = Field([], description="What models cost you, where published prices do not say.")
     limits: LimitSettings = Field(LimitSettings(), description="Who waits, and how much each tenant may use.")
+    budgets: list[BudgetSettings] = Field([], description="What may be spent; `penstock budgets` makes others.")
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     sinks: list[SinkSettings] = Field([], description="Where alerts and reports go.")
     alerts: AlertSettings = Field(AlertSettings(), description="What is watched, and who is told.")
     reports: list[ReportSettings] = Field([], description="Reports that are sent once a day or a week.")
     timeout_s: Seconds = Field(600.0, description="Total time for a request, retries and failover included.")
+
+    @model_validator(mode="after")
+    def _each_budget_once(self) -> Self:
+        each_once(self.budgets)
+        return self
 
     def document(self) -> dict[str, Any]:
         """The settings as plain JSON values, secrets masked."""

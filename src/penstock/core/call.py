@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.budget import Allowance
 from penstock.core.quota import Quota
 from penstock.core.usage import Usage
 
@@ -107,6 +108,7 @@ class Call(msgspec.Struct):
         queued_s: Seconds it waited for providers' limits.
         quota: What the tenant may still use, if it has limits.
         footprint: The prompt as balancing sees it, once measured.
+        allowance: What its budgets allowed it, if it has any.
     """
 
     id: str
@@ -125,6 +127,7 @@ class Call(msgspec.Struct):
     queued_s: float = 0.0
     quota: Quota | None = None
     footprint: Footprint | None = None
+    allowance: Allowance | None = None
 
     @property
     def running(self) -> Attempt | None:

@@ -255,14 +255,29 @@ def describe(call: Call, *, whole: bool) -> Headers:
         headers.append((b"age", b"%d" % call.age_s))
     if call.degraded:
         headers.append((b"x-penstock-degraded", ", ".join(call.degraded).encode()))
-    if call.quota is not None:
-        headers += quota_fields(call.quota)
+    if call.quota is not None or call.allowance is not None:
+        headers += _left(call)
     own_ms = (time.monotonic() - call.started - upstream_s) * 1000
     headers.append((b"x-penstock-overhead-ms", b"%.3f" % max(own_ms, 0.0)))
     if attempts:
         timing = b"penstock;dur=%.3f, upstream;dur=%.3f" % (max(own_ms, 0.0), upstream_s * 1000)
         headers.append((b"server-timing", timing))
     return headers
+
+
+def _left(call: Call) -> Headers:
+    """Return the headers that say what limits and budgets leave; of budgets, when the request was sent."""
+    fields = [] if call.quota is None else quota_fields(call.quota)
+    allowance = call.allowance
+    if allowance is None:
+        return fields
+    if allowance.capped is not None:
+        fields.append((b"x-penstock-budget", b"capped; max_tokens=%d" % allowance.capped))
+    if allowance.remaining_usd is not None:
+        fields.append((b"x-penstock-budget-remaining-usd", f"{allowance.remaining_usd:f}".encode()))
+    if allowance.remaining_tokens is not None:
+        fields.append((b"x-penstock-budget-remaining-tokens", b"%d" % allowance.remaining_tokens))
+    return fields
 
 
 def _upstream_s(attempts: list[Attempt]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from penstock.core.errors import InvalidRequest
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 from penstock.stores.memory_books import MemoryBooks
+from penstock.stores.memory_budgets import MemoryBudgetStore
 
 RECENT = 1000
 COMPLETIONS = 1000
@@ -62,12 +64,16 @@ class MemoryLedger:
         recent: The calls, oldest first.
     """
 
-    def __init__(self, books: MemoryBooks | None = None) -> None:
+    def __init__(self, books: MemoryBooks | None = None, budgets: MemoryBudgetStore | None = None) -> None:
         self.recent: deque[Recorded] = deque(maxlen=RECENT)
         self._books = books
+        self._budgets = budgets
+        self._idents = itertools.count(1)
 
     def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
-        """Nothing survives the process."""
+        """Number the call; nothing survives the process."""
+        known = next((each.ledger_id for each in request.call.attempts if each.ledger_id), 0)
+        attempt.ledger_id = known or next(self._idents)
 
     def release(self, request: Request, attempt: Attempt) -> None:
         """Nothing was reserved."""
@@ -79,6 +85,8 @@ class MemoryLedger:
         self.recent.append(Recorded(call, *kind, *labels, duration_s, outcome))
         if self._books is not None:
             self._books.count(request, call, duration_s, outcome)
+        if self._budgets is not None:
+            self._budgets.count(request, call)
 
     async def flush(self) -> None:
         """Nothing is ever waiting."""

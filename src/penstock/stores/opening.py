@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Protocol
 
-from penstock.abc import AlertStore, CacheStore, CompletionStore, KeyStore, Ledger
+from penstock.abc import AlertStore, BudgetStore, CacheStore, CompletionStore, KeyStore, Ledger
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
@@ -21,6 +21,7 @@ from penstock.stores.memory import (
     MemoryLedger,
 )
 from penstock.stores.memory_books import MemoryBooks
+from penstock.stores.memory_budgets import MemoryBudgetStore
 
 MEMORY = "memory:"
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
@@ -79,9 +80,10 @@ class Stores:
         keys: Keys and teams.
         alerts: The history of alerts.
         books: Upkeep and statistics of the ledger.
+        budgets: What may be spent, and what is.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 one for each store
         self,
         cache: CacheStore,
         ledger: Ledger,
@@ -89,6 +91,7 @@ class Stores:
         keys: KeyStore,
         alerts: AlertStore,
         books: Books,
+        budgets: BudgetStore,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -98,6 +101,7 @@ class Stores:
         self.keys = keys
         self.alerts = alerts
         self.books = books
+        self.budgets = budgets
         self._backend = backend
         self._recovered = recovered
 
@@ -169,12 +173,13 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
         ConfigError: `url` is something else.
     """
     if url == MEMORY:
-        books = MemoryBooks(clock)
-        return Stores(MemoryCacheStore(), MemoryLedger(books), MemoryCompletionStore(), MemoryKeyStore(),
-                      MemoryAlertStore(), books)  # fmt: skip
+        books, budgets = MemoryBooks(clock), MemoryBudgetStore(clock)
+        return Stores(MemoryCacheStore(), MemoryLedger(books, budgets), MemoryCompletionStore(), MemoryKeyStore(),
+                      MemoryAlertStore(), books, budgets)  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.books import SqlBooks  # noqa: PLC0415 - see above
+    from penstock.stores.sql.budgets import BudgetTally, SqlBudgetStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.cache import SqlCacheStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.completions import SqlCompletionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
@@ -183,7 +188,9 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
-    ledger = SqlLedger(database, [Rollup(database.engine)], price)
+    spending = BudgetTally(database.engine, clock)
+    ledger = SqlLedger(database, [Rollup(database.engine), spending], price)
+    budgets_store = SqlBudgetStore(database, ledger, spending)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
-                  SqlAlertStore(database), SqlBooks(database, clock), database,
+                  SqlAlertStore(database), SqlBooks(database, clock), budgets_store, database,
                   lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

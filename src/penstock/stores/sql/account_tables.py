@@ -74,8 +74,13 @@ budget_periods = Table(
     Column("start", BigInteger, primary_key=True),
     Column("spent", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
+    Column("unpriced", BigInteger, nullable=False),
+    Column("told", BigInteger, nullable=False),
 )
-"""``spent`` changes with the calls that spent it, in one transaction; ``held`` is the sum of the period's leases."""
+"""``spent`` changes with the calls that spent it, in one transaction; ``held`` is the sum of the period's leases.
+
+``unpriced`` counts calls whose cost is unknown, ``told`` is the highest share an event was raised for, in millionths.
+"""
 
 budget_leases = Table(
     "budget_leases",

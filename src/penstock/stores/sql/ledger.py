@@ -79,6 +79,23 @@ class SqlLedger:
         """What this process found in the spool when it began."""
         return self._recovery.recovered
 
+    @property
+    def node(self) -> int:
+        """A number that no other process at work on the database has."""
+        return self._spool.node
+
+    def nodes(self) -> set[int]:
+        """Return the numbers of the processes at work, and of those that have died and are not recovered yet."""
+        return self._spool.nodes()
+
+    async def recover(self) -> None:
+        """Put what processes that died have left behind into the database.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        await self._recovery.run()
+
     def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
         """Write down that `attempt` is about to be sent. Never waits.
 

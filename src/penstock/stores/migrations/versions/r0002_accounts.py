@@ -164,6 +164,8 @@ def _budgets() -> None:
         sa.Column("start", sa.BigInteger, primary_key=True),
         sa.Column("spent", sa.BigInteger, nullable=False),
         sa.Column("held", sa.BigInteger, nullable=False),
+        sa.Column("unpriced", sa.BigInteger, nullable=False),
+        sa.Column("told", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "budget_leases",

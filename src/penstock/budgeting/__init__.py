@@ -1,0 +1,1 @@
+"""Deciding what budgets allow. Pure: no database, no network."""

@@ -1,0 +1,294 @@
+"""Nobody spends more than their budgets: what a request can cost is held before it is sent, and settled at its end.
+
+Outside failover, so all attempts of a call are paid from one reservation, and inside the caches: hits cost nothing.
+`penstock.budgeting.bill` decides how much is held; it is always a bound that the request's own cap, lowered if need be,
+keeps it to.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from penstock.budgeting.bill import LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on
+from penstock.budgeting.purses import Purse, Purses
+from penstock.budgeting.tariff import Tariffs
+from penstock.config.settings import Settings
+from penstock.core.budget import Allowance, Ask, Move
+from penstock.core.call import Attempt
+from penstock.core.errors import BudgetExceeded, InvalidRequest
+from penstock.core.events import Batch
+from penstock.core.handler import Handler
+from penstock.core.money import to_picodollars, to_usd
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Route
+from penstock.core.usage import unusual_tier
+from penstock.limiting.forecast import Forecast, Tokens
+from penstock.pricing.estimate import estimate_request_tokens
+
+_MODELS = 1024
+"""Models whose history is kept; with ``model: "*"`` their names come from clients."""
+_QUANTILE = 2.33
+"""Standard deviations above the mean that 99 % of a normal distribution are under."""
+_NEW = 4.0
+"""How many times the assumed mean a model's answers may be as a rule while nothing is known of them."""
+_RETRY_S = 2.0
+"""When to come back if others that are under way hold what is left."""
+_SAME_S = 900.0
+"""A call that began longer ago than this did not: the wall clock has jumped."""
+_CAPS = ("max_completion_tokens", "max_tokens")
+_REASONING_KINDS = frozenset({"openai", "azure"})
+"""Kinds of providers some of whose models know ``max_completion_tokens`` only."""
+_replace = msgspec.structs.replace
+
+
+class BudgetLayer:
+    """Reserves, lowers caps, settles."""
+
+    def __init__(self, purses: Purses, tariffs: Tariffs, settings: Settings) -> None:
+        self._purses = purses
+        self._tariffs = tariffs
+        self.now = purses.clock.monotonic
+        self._tries = settings.retry.attempts
+        self._kinds = {provider.name: provider.kind for provider in settings.providers}
+        self._forecasts: OrderedDict[str, Forecast] = OrderedDict()
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer within the budgets.
+
+        Raises:
+            BudgetExceeded: One of them does not allow even a short answer.
+            InvalidRequest: The model has no price, and a budget in dollars needs one (403, ``unpriced_model``).
+            StoreError: What is left of them cannot be found out.
+        """
+        call, now = request.call, self._purses.steady.now()
+        began = call.started_at if abs(call.started_at - now) <= _SAME_S else now
+        group = self._purses.of(request.tenant, request.key_id, began)
+        purses = group.purses
+        if not purses:
+            return await inner(request)
+        request = self._priced(request, purses)
+        size, tokens = self._size(request)
+        bills = self._bills(request, size, purses)
+        cap = self._at_hand(purses, bills)
+        if cap is None:
+            async with group.lock:
+                cap = self._at_hand(purses, bills)
+                if cap is None:
+                    cap = await self._claimed(purses, bills, capped=size.cap is not None)
+        if cap < bills[0].wanted:
+            request = self._capped(request, cap)
+        held = [each.base + each.each * cap for each in bills]
+        call.allowance = _allowance(purses, cap if cap < bills[0].wanted else None)
+        watch = _Watch(self, request, purses, held, tokens)
+        try:
+            response = await inner(request)
+        except BaseException:
+            watch.settle()
+            raise
+        response.observe(watch)
+        return response
+
+    def settle(
+        self,
+        request: Request,
+        purses: Sequence[Purse],
+        held: Sequence[int],
+        attempts: Sequence[Attempt],
+        tokens: Tokens,
+    ) -> None:
+        """Let what `attempts` cost take the place of what was held."""
+        usd = count = 0
+        for attempt in attempts:
+            if attempt.cost_usd is not None:
+                usd += to_picodollars(attempt.cost_usd)
+            if attempt.usage is not None:
+                count += attempt.usage.total_tokens
+                if attempt.outcome == "ok":
+                    self._forecast(request).learn(tokens, attempt.usage.input_tokens, attempt.usage.output_tokens)
+        ident = next((attempt.ledger_id for attempt in request.call.attempts if attempt.ledger_id), 0)
+        moves = []
+        for purse, amount in zip(purses, held, strict=True):
+            used = usd if purse.budget.unit == "usd" else count
+            self._purses.settle(purse, amount, used)
+            if used:
+                moves.append(Move(purse.budget.id, purse.start, used))
+        if moves:
+            self._purses.store.settle(ident, moves)
+
+    def _at_hand(self, purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
+        """Reserve from the purses if they are far from their limits; return the cap, which is as the client has it."""
+        for purse, each in zip(purses, bills, strict=True):
+            if purse.free < each.most or each.share_of(purse.free + purse.left) < each.most:
+                return None
+        for purse, each in zip(purses, bills, strict=True):
+            purse.free -= each.most
+            purse.running += 1
+        return bills[0].wanted
+
+    async def _claimed(self, purses: Sequence[Purse], bills: Sequence[Bill], *, capped: bool) -> int:
+        """Ask the store for what is missing, and reserve as much as it allows; return the cap that this pays for."""
+        now = self.now()
+        if any(purse.dry(each.least, now) for purse, each in zip(purses, bills, strict=True)):
+            raise self._refusal(purses, bills)
+        asks = [
+            Ask(purse.budget, purse.start, each.least, each.base + each.likely, each.most, purse.free)
+            for purse, each in zip(purses, bills, strict=True)
+        ]
+        mine = await self._purses.claim(purses, asks)
+        rooms = [purse.left + amount for purse, amount in zip(purses, mine, strict=True)]
+        cap = settle_on(bills, mine, rooms)
+        if cap is None:
+            self._purses.put_back(purses, mine)
+            raise self._refusal(purses, bills)
+        if not capped and cap < bills[0].wanted:
+            cap = min(cap, LARGEST_CAP)
+        for purse in purses:
+            purse.running += 1
+        rest = [amount - each.base - each.each * cap for amount, each in zip(mine, bills, strict=True)]
+        self._purses.put_back(purses, rest)
+        return cap
+
+    def _refusal(self, purses: Sequence[Purse], bills: Sequence[Bill]) -> BudgetExceeded:
+        self._purses.refused += 1
+        pairs = list(zip(purses, bills, strict=True))
+        short = [(purse, each.least) for purse, each in pairs if purse.free + purse.left < each.least]
+        purse, least = max(short or [(pairs[0][0], pairs[0][1].least)], key=lambda each: each[0].end)
+        budget, ends = purse.budget, purse.end
+        resets = "it does not reset" if ends == float("inf") else f"it resets at {_iso(ends)}"
+        said = (
+            f"{budget.name[0].upper()}{budget.name[1:]} does not allow this request: {budget.shown(purse.spent)} of "
+            f"{budget.shown(budget.amount)} is spent, and it may cost {budget.shown(least)} or more; {resets}."
+        )
+        retry_after = None if ends == float("inf") else max(ends - self._purses.steady.now(), 1.0)
+        if purse.spent + least <= budget.amount:
+            said += " Requests under way hold the rest; what they do not need will be free when they end."
+            retry_after = _RETRY_S
+        return BudgetExceeded(said, retry_after=retry_after)
+
+    def _priced(self, request: Request, purses: Sequence[Purse]) -> Request:
+        """Return `request` without targets whose price is unknown, if a budget needs one."""
+        strict = [purse.budget for purse in purses if purse.budget.unit == "usd" and not purse.budget.allow_unpriced]
+        route = _route(request)
+        if not strict:
+            return request
+        unpriced = self._tariffs.of(route, _tier(request)).unpriced
+        if not unpriced:
+            return request
+        targets = tuple(target for target in route.targets if target not in unpriced)
+        if targets:
+            return _replace(request, route=_replace(route, targets=targets))
+        target = unpriced[0]
+        raise InvalidRequest(
+            f"The price of '{target.provider}/{target.model}' is unknown, and {strict[0].name} is in dollars: give it "
+            "one under `prices` in the configuration, or set the budget's allow_unpriced.",
+            code="unpriced_model",
+            param="model",
+            status_code=403,
+        )
+
+    def _size(self, request: Request) -> tuple[Size, Tokens]:
+        payload = request.payload
+        estimate = estimate_request_tokens(payload)
+        generates = request.operation != "embeddings"
+        forecast = self._forecast(request)
+        tokens = forecast.predict(payload, estimate, generates=generates)
+        route = _route(request)
+        tries = self._tries * len(route.targets)
+        if not generates:
+            return Size(estimate, 0, 0, 0, tools=False, tries=tries), tokens
+        choices = payload.get("n")
+        cap = next((max(payload[name], 0) for name in _CAPS if type(payload.get(name)) is int), None)
+        likely = tokens.output + _QUANTILE * tokens.spread if forecast.known else tokens.output * _NEW
+        number = choices if type(choices) is int and choices > 0 else 1
+        if route.hedge is not None:  # two answers may be paid for
+            number, tries = number * 2, tries + 1
+        return Size(estimate, int(likely) + 1, cap, number, tools=bool(payload.get("tools")), tries=tries), tokens
+
+    def _bills(self, request: Request, size: Size, purses: Sequence[Purse]) -> list[Bill]:
+        dollars = counted = None
+        bills = []
+        for purse in purses:
+            if purse.budget.unit == "tokens":
+                counted = counted or bill(size, PER_TOKEN)
+                bills.append(counted)
+            else:
+                if dollars is None:
+                    dollars = bill(size, self._tariffs.of(_route(request), _tier(request)).rate(size.estimate * 4))
+                bills.append(dollars)
+        return bills
+
+    def _capped(self, request: Request, cap: int) -> Request:
+        """Return `request` with a lower cap, and without a second request beside it."""
+        payload, route = dict(request.payload), _route(request)
+        names = [name for name in _CAPS if type(payload.get(name)) is int]
+        if not names:
+            kinds = {self._kinds.get(target.provider, "") for target in route.targets}
+            only_new = request.operation == "chat" and kinds & _REASONING_KINDS
+            names = ["max_completion_tokens" if only_new else "max_tokens"]
+        payload.update(dict.fromkeys(names, cap))
+        return _replace(request, payload=payload, route=_replace(route, hedge=None))
+
+    def _forecast(self, request: Request) -> Forecast:
+        name = request.model if request.route is None else request.route.model
+        forecast = self._forecasts.get(name)
+        if forecast is None:
+            forecast = self._forecasts[name] = Forecast()
+            if len(self._forecasts) > _MODELS:
+                self._forecasts.popitem(last=False)
+        return forecast
+
+
+class _Watch:
+    """Settles when the answer has ended and all attempts have: nobody may have waited for one to be closed."""
+
+    __slots__ = ("_held", "_layer", "_purses", "_request", "_since", "_tokens")
+
+    def __init__(
+        self, layer: BudgetLayer, request: Request, purses: Sequence[Purse], held: Sequence[int], tokens: Tokens
+    ) -> None:
+        self._layer = layer
+        self._request = request
+        self._purses = purses
+        self._held = held
+        self._tokens = tokens
+        self._since = layer.now()
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Only the end tells what was used."""
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        self.settle()
+
+    def settle(self) -> None:
+        # Others' attempts may have come into the list since: whoever takes over a shared call brings its own.
+        attempts = [attempt for attempt in self._request.call.attempts if attempt.started >= self._since]
+        for attempt in attempts:
+            if attempt.running:
+                attempt.when_ended(self.settle)
+                return
+        self._layer.settle(self._request, self._purses, self._held, attempts, self._tokens)
+
+
+def _allowance(purses: Sequence[Purse], capped: int | None) -> Allowance:
+    usd = [purse.free + purse.left for purse in purses if purse.budget.unit == "usd"]
+    tokens = [purse.free + purse.left for purse in purses if purse.budget.unit == "tokens"]
+    return Allowance(capped, to_usd(min(usd)) if usd else None, min(tokens) if tokens else None)
+
+
+def _route(request: Request) -> Route:
+    if request.route is None:
+        raise AssertionError("the pipeline resolves the route before budgets are looked at")
+    return request.route
+
+
+def _tier(request: Request) -> str:
+    return unusual_tier(request.payload.get("service_tier"))
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%MZ")
