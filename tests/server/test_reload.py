@@ -2,9 +2,11 @@
 
 import pytest
 
+from penstock.access.principal import Role
 from penstock.config.loader import load
-from penstock.core.errors import InvalidRequest
-from penstock.server.serving import _Server
+from penstock.config.settings import ServerSettings
+from penstock.core.errors import ConfigError, InvalidRequest
+from penstock.server.serving import _Server, listen
 
 CONFIG = """\
 server: {host: 0.0.0.0, keys: [{key: sk-first}]}
@@ -35,3 +37,29 @@ async def test_keys_cannot_be_reloaded_away_from_an_address_others_reach(tmp_pat
         assert server._gateway.gate.admit({b"authorization": b"Bearer sk-second"}).tenant == "default"
         with pytest.raises(InvalidRequest):
             server._gateway.gate.admit({b"authorization": b"Bearer sk-first"})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_without_a_key_of_the_configuration_no_other_address_than_loopback_is_served(host):
+    with pytest.raises(ConfigError, match="refusing to listen"):
+        listen(ServerSettings(host=host))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_loopback_is_served_without(host):
+    with listen(ServerSettings(host=host, port=0)) as listening:
+        assert listening.getsockname()[0] in ("127.0.0.1", "::1")
+
+
+async def test_an_admin_key_is_enough_for_any_address_and_cannot_be_reloaded_away(tmp_path):
+    path = tmp_path / "penstock.yaml"
+    path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "admin_key: sk-0123456789abcdef"))
+    server = _Server(load(str(path)), Listening(), lambda: None)
+    async with server._client:
+        root = {b"authorization": b"Bearer sk-0123456789abcdef"}
+        assert server._gateway.gate.admit(root).role is Role.ROOT
+        path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "keys: []"))
+        await server._reload()
+        assert server._gateway.gate.admit(root).role is Role.ROOT
+        with pytest.raises(InvalidRequest):
+            server._gateway.gate.admit({})
