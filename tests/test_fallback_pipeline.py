@@ -8,8 +8,8 @@ import pytest
 
 from penstock import AsyncClient, CacheDirectives, ProviderError
 from penstock.core.clock import SystemClock
-from penstock.usage import usage_report
 from penstock.testing import Reply, ScriptedProvider
+from penstock.usage import usage_report
 
 TOO_LONG = ProviderError("the prompt is too long", status_code=400, code="context_length_exceeded")
 DOWN = ProviderError("down", status_code=503, retryable=True)

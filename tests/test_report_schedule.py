@@ -125,7 +125,7 @@ async def test_a_mail_with_the_report_arrives(tmp_path):
         "reports": [{"name": "daily", "at": "11:30", "format": "csv", "by": ["model"], "sinks": ["post"]}],
     }  # fmt: skip
     async with AsyncClient(config, clock=clock) as client:
-        while await client.shared.stores.books.claimed("report:daily") is None:
+        while await client.shared.stores.books.claimed("report:daily") is None:  # noqa: ASYNC110 - it is in a file
             await asyncio.sleep(0.01)
         clock.advance(DAY)
         for _ in range(2000):

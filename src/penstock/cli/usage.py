@@ -42,6 +42,7 @@ def usage(
         return
     url, names = store_url(config, store), split_names(by)
     found = usage_report(url, days=days, by=names, recent=recent)
+    names = found.by
     if as_json:
         emit(msgspec.to_builtins(found), as_json)
         return

@@ -10,8 +10,6 @@ from penstock.cli.output import config_option
 from penstock.config.loader import load
 from penstock.usage import FORMATS, GROUPS, usage_report
 
-ALIASES = {"team": "tenant", "tags": "tag"}
-
 
 def store_option(command: click.decorators.FC) -> click.decorators.FC:
     """Give a command the option ``--store URL`` as parameter `store`."""
@@ -30,7 +28,7 @@ def store_url(config: str | None, store: str | None) -> str:
 def names(text: str) -> tuple[str, ...]:
     """Split what ``--by`` was given."""
     parts = (part.strip() for part in text.split(","))
-    return tuple(ALIASES.get(part, part) for part in parts if part)
+    return tuple(part for part in parts if part)
 
 
 @click.command()

@@ -11,7 +11,7 @@ from penstock.config.section import Section
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Group = Literal[
-    "model", "tenant", "organisation", "key", "provider", "operation", "name", "tag", "cache", "outcome"
+    "model", "tenant", "team", "organisation", "key", "provider", "operation", "name", "tag", "cache", "outcome"
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from penstock.reporting.figures import UsageLine as UsageLine
 from penstock.reporting.figures import UsageReport as UsageReport
 
 _HOUR_S, _DAY_S = 3600, 86_400
+_ALIASES = {"team": "tenant"}
 _BY_THE_HOUR_S = 3 * _DAY_S
 """Periods up to this length are shown by the hour."""
 
@@ -37,7 +38,7 @@ def usage_report(
     Args:
         url: The store's URL.
         days: How far back to look; the period is made longer, to the start of its first hour, day or week.
-        by: What to split by, out of `GROUPS`.
+        by: What to split by, out of `GROUPS`; ``team`` means ``tenant``.
         recent: How many single calls to return.
         tenant: Whose calls; an organisation's name stands for all of its teams; None for everybody's.
         alone: Leave out the teams of an organisation of that name.
@@ -48,6 +49,7 @@ def usage_report(
         ConfigError: The URL cannot be used, there is no such file yet, or `by` names no group.
         StoreError: The file cannot be read.
     """
+    by = tuple(_ALIASES.get(name, name) for name in by)
     for name in by:
         if name not in GROUPS:
             raise ConfigError(f"cannot split usage by {name!r}", key="by", expected=", ".join(GROUPS))
@@ -76,7 +78,7 @@ def usage_report(
         return UsageReport(
             since=since,
             until=end,
-            by=tuple(by),
+            by=by,
             tenant=tenant,
             total=total,
             previous=previous,
