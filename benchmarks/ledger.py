@@ -7,6 +7,7 @@ duplicated     rows of a call beyond its first
 settled_per_s  calls reserved, settled, inserted and added to the sums in a second of one core's time
 reserve_us     writing down that an attempt is about to be sent, in the request's thread
 record_us      writing down a call that has ended, there
+overshoot      races of two processes for a budget in which it was passed; see `benchmarks.budget_races`
 report_10m_s   a report on a year of 10 million calls; see `benchmarks.reports`
 """
 
@@ -26,6 +27,7 @@ from tempfile import TemporaryDirectory
 import uvloop
 
 from benchmarks import reports
+from benchmarks.budget_races import overshoot
 from benchmarks.killing import killing
 from benchmarks.outcome import finish
 from benchmarks.processes import say
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--data", help="accepted for uniformity: no data is read")
     parser.add_argument("-n", type=int, default=20_000, help="requests (default 20000)")
     parser.add_argument("--kills", type=int, default=100, help="how often a gateway is killed (default 100)")
+    parser.add_argument("--races", type=int, default=500, help="races for budgets (default 500)")
     parser.add_argument("--calls", type=int, default=10_000_000, help="calls of the year; 0 leaves it out")
     options = parser.parse_args()
     started = time.monotonic()
@@ -110,6 +113,8 @@ def main() -> None:
         gc.set_threshold(*GARBAGE)  # as the gateway does
         say("settling")
         figures |= asyncio.run(settling(folder / "settling.db"))
+        say(f"{options.races} races for budgets")
+        figures["overshoot"] = overshoot(options.races)["overshoot"]
         if building is not None:
             say("a report on the year")
             figures |= {

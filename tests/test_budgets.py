@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from benchmarks.budget_races import overshoot
 
 from penstock.client import AsyncClient
 from penstock.core.budget import Budget
@@ -210,3 +211,10 @@ async def test_budgets_made_while_running_hold_at_once_and_until_they_are_gone(u
         await budgets.refresh()
         await client.chat("Three?", model="fast")
         assert provider.calls == 3
+
+
+def test_two_processes_with_200_requests_each_share_a_budget_for_ten():
+    found = overshoot(1, requests=200)
+    assert found["overshoot"] == 0
+    assert found["answered"] >= 5
+    assert found["answered"] + found["refused"] == 400
