@@ -54,7 +54,7 @@ def test_the_sdk_reads_what_is_left_and_gets_a_429_that_says_when(make_gateway):
             assert "x-should-retry" not in refused.value.response.headers
             assert refused.value.response.headers["x-request-id"]
     page = httpx.get(f"{gateway.url}/metrics").text
-    assert "penstock_tenants_refused 2.0" in page
+    assert "penstock_tenants_refused_total 2.0" in page
 
 
 def test_streams_say_what_is_left_when_they_begin(make_gateway):
@@ -87,7 +87,7 @@ async def test_concurrency_is_kept_and_what_cannot_be_in_time_is_refused_at_once
                 page = (await plain.get(f"{gateway.url}/metrics")).text
             assert 'penstock_limit_in_use{provider="up"} 2.0' in page
             assert 'penstock_limit_limit{provider="up"} 2.0' in page
-            assert 'penstock_limit_refused{provider="up"} 1.0' in page
+            assert 'penstock_limit_refused_total{provider="up"} 1.0' in page
             await asyncio.gather(*slow)
             async with httpx.AsyncClient() as plain:
                 page = (await plain.get(f"{gateway.url}/metrics")).text

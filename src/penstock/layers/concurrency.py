@@ -28,12 +28,12 @@ _OVERLOADED = frozenset({503, 529})
 
 
 _SHOWN = {
-    "in_use": "Requests under way at a provider with limits.",
-    "limit": "How many of them may be under way at once.",
-    "queued": "Requests that wait for a provider's limits.",
-    "refused": "Requests that were refused because waiting was no use, since the start.",
+    "in_use": ("in_use", "Requests under way at a provider with limits."),
+    "limit": ("limit", "How many of them may be under way at once."),
+    "queued": ("queued", "Requests that wait for a provider's limits."),
+    "refused_total": ("refused", "Requests that were refused because waiting was no use, since the start."),
 }
-"""Fields of `GateState` on the metrics page."""
+"""Metrics, and the fields of `GateState` they show."""
 
 
 class ProviderDoors(Doors):
@@ -46,8 +46,8 @@ class ProviderDoors(Doors):
 
     def show(self, gauge: Callable[[str, str, tuple[str, ...], Gauge], None]) -> None:
         """Put the gates on the metrics page."""
-        for field, text in _SHOWN.items():
-            gauge(f"penstock_limit_{field}", text, ("provider",), partial(self._values, field))
+        for name, (field, text) in _SHOWN.items():
+            gauge(f"penstock_limit_{name}", text, ("provider",), partial(self._values, field))
 
     def _values(self, field: str) -> list[tuple[tuple[str, ...], float]]:
         return [((each.provider,), getattr(each, field)) for each in self.states()]

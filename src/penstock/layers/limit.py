@@ -34,7 +34,7 @@ class TenantAccounts(Tenants):
 
     def show(self, gauge: Callable[[str, str, tuple[str, ...], Gauge], None]) -> None:
         """Put refusals on the metrics page."""
-        gauge("penstock_tenants_refused", "Requests over their tenant's limits since the start.", (),
+        gauge("penstock_tenants_refused_total", "Requests over their tenant's limits since the start.", (),
               lambda: [((), self.refused)])  # fmt: skip
 
 

@@ -2,58 +2,42 @@
 
 By Little's law an upstream that takes R times as long for each of L concurrent requests does L ÷ R of the work it would
 do for one at a time. R is the residual latency, observed ÷ predicted from tokens, so that long answers are not taken
-for congestion. The limit climbs ln L − mean ln R: raised while that brings more work done, lowered while it costs none.
+for congestion. Every request that ends is a point of a curve, speed 1 ÷ R over mean concurrency while it was under way,
+and the limit is where the curve's L ÷ R is highest.
 
-One comparison is a *base*, a stretch of requests that all started at the present limit while it was fully used, and a
-*trial* at a limit a step above or below, judged by the same model of latency. A better trial is the new base, and
-further ones go the same way with longer steps; one that is clearly worse is given up early, and the other direction is
-tried; when neither is better, steps become shorter and at last rare. A refusal for
-overload lowers the limit at once (AIMD), and what has been learnt starts anew from there.
+The curve must know what is above and below. While nothing slower was seen, the limit grows by half at a time (slow
+start); afterwards a few in a hundred requests are spent a step above and a step below the best. A refusal for overload
+lowers the limit at once (AIMD), and from there it grows slowly.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-from penstock.limiting.latency import LatencyModel
+from penstock.limiting.curve import Curve
+from penstock.limiting.latency import LatencyModel, Vector
 
 START = 6
 """The limit to begin with."""
-_FIRST_STEP = math.log(1.65)
-"""Steps until the first one that was too long;"""
-_LONGEST_STEP = math.log(1.25)
-_SHORTEST_STEP = math.log(1.07)
-"""and afterwards."""
+_RAMP = 1.5
+"""It grows by this factor until something slower was seen;"""
+_STEP = 1.08
+"""later it is tried this far above and below, and at least one."""
+_SHARE = 0.03
+"""Share of what is remembered that must be from above, and from below;"""
+_FEWEST = 8
+"""and so many requests."""
+_PERIOD = 0.7
+"""Requests until the limit is looked at again, by the limit: about as long as one takes; and `_FEWEST`"""
+_CAUTIOUS = 40
+"""at least, or this once there was a refusal."""
 _DECREASE = 0.75
 """What remains of the limit when the upstream says that it is too much."""
 _SATURATED = 0.9
-"""A request tells something about the limit if at least this share of it was in use when it started."""
-_ENOUGH = 0.8
-"""Share of a stretch that must have ended; the rest may be streams without end."""
-_FIRST, _FEWEST, _MOST_SAMPLES = 16, 40, 160
-"""Requests of a stretch: during the first steps, afterwards, and at most."""
-_CONFIDENCE = 3.5
-"""Standard deviations of a stretch's mean that one step is to be wide."""
-_WORTH_UP = 0.15
-"""A step up must bring this share of itself in work done;"""
-_WORTH_DOWN = 0.08
-"""one down may cost this share."""
-_LONGEST_REST = 32
-_LOOK = 8
-"""After so many requests each, a trial may be given up early,"""
-_CLEARLY = 1.5
-"""if it is so many standard errors below what it must bring."""
-_SHIFT = 0.15
-"""How far a rest's score may be from the base's before it: more means that the upstream has changed."""
-_NONE = 0
-"""The mark of a request that tells nothing."""
+"""Requests move the limit on if at least this share of it was in use when they ended."""
 
-_TRIMMED = 1.5
-"""Standard deviation of a normal distribution by that of its middle four fifths."""
-
-Sample = tuple[LatencyModel, float, float, float]
-"""The model of latency, input and output tokens, and the seconds it took."""
+Sample = tuple[LatencyModel, Vector, float]
+"""The model of latency, the request's `rates`, and the seconds it took."""
 
 
 class AdaptiveLimit:
@@ -63,175 +47,75 @@ class AdaptiveLimit:
         limit: Requests that may be under way at once.
     """
 
-    __slots__ = ("_base", "_base_samples", "_direction", "_epoch", "_most", "_pause", "_phase", "_refused",
-                 "_rest", "_returned", "_run", "_samples", "_settling", "_spread", "_step", "_turned", "_wanted",
-                 "_window", "limit")  # fmt: skip
+    __slots__ = ("_area", "_at", "_curve", "_fewest", "_left", "_most", "_ramp", "_settling", "limit")
 
     def __init__(self, most: int, start: int = START) -> None:
         """Never more than `most`; begins with `start`."""
         self._most = most
-        self.limit = self._base = min(start, most)
-        self._phase: Literal["base", "rest", "trial"] = "base"
-        self._direction = 1
-        self._step = _FIRST_STEP
-        self._spread = 0.5
-        self._turned = 0
-        self._run = 0
-        self._pause = 1
-        self._rest = 0
-        self._refused = False
-        self._epoch = _NONE
+        self.limit = min(start, most)
+        self._curve = Curve()
+        self._ramp = _RAMP
+        self._fewest = self._left = _FEWEST
         self._settling = 0
-        self._samples: list[Sample] = []
-        self._base_samples: list[Sample] = []
-        self._measure()
+        self._area = self._at = 0.0
 
     def bound(self, most: int) -> None:
         """Never more than `most` from now on."""
         self._most = most
-        self._base = min(self._base, most)
-        if self.limit > most:
-            self._go(self._base, "base")
+        self.limit = min(self.limit, most)
 
-    def start(self, in_use: int) -> int:
+    def start(self, in_use: int, now: float) -> float:
         """A request starts, with so many in use, itself included; returns its mark for `finish`."""
-        if self._wanted <= 0 or self._settling > 0 or in_use < self.limit * _SATURATED:
-            return _NONE
-        self._wanted -= 1
-        return self._epoch
+        return self._advance(in_use - 1, now)
 
-    def finish(self, mark: int, sample: Sample | None) -> None:
-        """The request of `mark` ended; None if it says nothing about latency, such as one that was given up."""
+    def finish(self, mark: float | None, in_use: int, sample: Sample | None, now: float) -> None:
+        """The request of `mark` ended; `in_use` still includes it.
+
+        None for `mark` if it started before there was this limit, for `sample` if it says nothing about latency, such
+        as one that was given up.
+        """
+        area = self._advance(in_use, now)
         if self._settling > 0:
             self._settling -= 1
-        elif mark == self._epoch:
-            self._returned += 1
-            if sample is not None:
-                self._samples.append(sample)
-            if self._returned >= self._window * _ENOUGH or (self._returned % _LOOK == 0 and self._hopeless()):
-                self._conclude()
+            return
+        if mark is not None and sample is not None:
+            model, rates, seconds = sample
+            self._curve.add(max((area - mark) / seconds, 1.0) if seconds > 0 else in_use, model, rates)
+        if in_use >= self.limit * _SATURATED:
+            self._left -= 1
+            if self._left <= 0:
+                self._choose()
 
-    def overloaded(self) -> None:
+    def overloaded(self, in_use: int, now: float) -> None:
         """The upstream refused a request because it is too much; ends the request as `finish` does."""
-        if self._settling > 0 and self._refused:
+        self._advance(in_use, now)
+        if self._settling > 0:
             self._settling -= 1  # it was under way when the limit was lowered: part of the same refusal
             return
-        self._refused = True
-        self._base = max(1, math.floor(self.limit * _DECREASE))
-        self._step = _SHORTEST_STEP
-        self._direction = 1
-        self._rest = self._pause = 1
-        self._settling = self.limit
-        self._go(self._base, "base")
+        self._settling = in_use - 1
+        self.limit = max(1, math.floor(self.limit * _DECREASE))
+        self._curve.forget_above(self.limit)
+        self._ramp = _STEP
+        self._fewest = self._left = _CAUTIOUS
 
-    def _go(self, limit: int, phase: Literal["base", "trial"]) -> None:
-        """Start a stretch at `limit`; what started before it is not of it."""
-        self._phase = phase
-        self.limit = limit
-        self._measure()
+    def _advance(self, in_use: int, now: float) -> float:
+        """Return the integral of concurrency over time; so many were in use since the last call."""
+        self._area += in_use * (now - self._at)
+        self._at = now
+        return self._area
 
-    def _measure(self) -> None:
-        self._epoch += 1
-        stride = max(self._step, 1 / self.limit)
-        window = math.ceil((_CONFIDENCE * self._spread / stride) ** 2)
-        fewest = _FIRST if self._step == _FIRST_STEP else _FEWEST
-        self._window = self._wanted = max(fewest, min(window, _MOST_SAMPLES))
-        self._returned = 0
-        self._samples = []
-
-    def _conclude(self) -> None:
-        self._refused = False
-        if len(self._samples) < _LOOK:
-            self._measure()
-        elif self._phase == "trial":
-            self._judge()
-        elif self._phase == "rest" and not self._shifted():
-            self._relax()
-        else:
-            self._base_samples = self._samples
-            self._relax()
-
-    def _relax(self) -> None:
-        """Measure the base some more before the next trial."""
-        if self._rest > 0:
-            self._rest -= 1
-            self._phase = "rest"
-            self._measure()
-        else:
-            self._try()
-
-    def _shifted(self) -> bool:
-        """Whether the upstream does better or worse than at the base before; then trials are due, with long steps."""
-        if abs(self._gain()) <= _SHIFT:
-            return False
-        self._rest, self._pause = 0, 1
-        self._step = _LONGEST_STEP
-        return True
-
-    def _try(self) -> None:
-        """Start a trial one step from the base, or go on measuring when there is nowhere to go."""
-        stride = max(self._step, min(self._step * 1.5 ** (self._run - 1), _LONGEST_STEP))
-        for _ in range(2):
-            aim = round(self._base * math.exp(self._direction * stride))
-            if aim == self._base:
-                aim += self._direction
-            aim = max(1, min(aim, self._most))
-            if aim != self._base:
-                self._go(aim, "trial")
-                return
-            self._direction = -self._direction
-        self._phase = "base"
-        self._measure()
-
-    def _hopeless(self) -> bool:
-        """Whether a trial is so much worse already that the rest of it can be spared."""
-        if self._phase != "trial" or len(self._samples) < _LOOK:
-            return False
-        error = self._spread * math.sqrt(1 / len(self._samples) + 1 / len(self._base_samples))
-        return self._gain() + _CLEARLY * error < self._worth()
-
-    def _worth(self) -> float:
-        """The gain from which on a trial is better than the base."""
-        stride = math.log(self.limit / self._base)
-        return stride * (_WORTH_UP if stride > 0 else _WORTH_DOWN)
-
-    def _judge(self) -> None:
-        if self._gain() > self._worth():
-            self._base, self._base_samples = self.limit, self._samples
-            self._turned = 0
-            self._pause = max(self._pause // 2, 1)
-            self._run += 1
-            self._try()
-            return
-        self._run = 0
-        self._direction = -self._direction
-        self._turned += 1
-        self._step = min(self._step, _LONGEST_STEP)
-        if self._turned < 2:
-            self._try()
-            return
-        self._turned = 0
-        if self._step == _SHORTEST_STEP:
-            self._rest = self._pause
-            self._pause = min(self._pause * 2, _LONGEST_REST)
-        self._step = max(self._step / 2, _SHORTEST_STEP)
-        self._go(self._base, "base")
-
-    def _gain(self) -> float:
-        """By how much ln L − mean ln R is higher in this stretch than at the base, by what is known of latency now."""
-        for model in {id(sample[0]): sample[0] for sample in self._samples}.values():
-            model.pin()
-        mean, spread = _statistics(self._samples)
-        base_mean, _ = _statistics(self._base_samples)
-        # Looks into a trial see few requests, and the same ones again.
-        self._spread += (0.5 if len(self._samples) > 2 * _LOOK else 0.2) * (max(spread, 0.05) - self._spread)
-        return math.log(self.limit / self._base) - mean + base_mean
-
-
-def _statistics(samples: list[Sample]) -> tuple[float, float]:
-    """Mean and standard deviation of the residuals, without the tenth at either end."""
-    residuals = sorted(model.residual(given, made, seconds) for model, given, made, seconds in samples)
-    cut = len(residuals) // 10
-    residuals = residuals[cut : len(residuals) - cut]
-    mean = sum(residuals) / len(residuals)
-    return mean, _TRIMMED * math.sqrt(sum((each - mean) ** 2 for each in residuals) / len(residuals))
+    def _choose(self) -> None:
+        """Go to the best limit, or beside it if too little is known of there."""
+        best = min(self._curve.best(self.limit), self._most)
+        up, down = max(best * _STEP, best + 1), max(min(best / _STEP, best - 1), 1.0)
+        enough = max(self._curve.weight() * _SHARE, _FEWEST)
+        above, below = math.sqrt(best * up), math.sqrt(best * down)
+        aim = best
+        if best < self._most and self._curve.weight(above, above * up / best) < enough:
+            if self._curve.weight(above) >= 1:
+                self._ramp = _STEP
+            aim = max(best * self._ramp, up)
+        elif best > 1 and self._curve.weight(below * down / best, below) < enough:
+            aim = down
+        self.limit = max(1, min(round(aim), self._most))
+        self._left = max(self._fewest, math.ceil(self.limit * _PERIOD))

@@ -179,34 +179,33 @@ class Gate:
         self._held_s = self._held_s + _NEW * (seconds - self._held_s) if self._known else seconds
         self._known = True
         self._settle(ticket, used, now)
-        given, made = used or (ticket.input_tokens, ticket.output_tokens)
-        if self._adaptive is None:
-            self.in_use -= 1
-            return
-        model = self._history(ticket.model).latency
-        model.learn(given, made, seconds)
+        if self._adaptive is not None:
+            given, made = used or (ticket.input_tokens, ticket.output_tokens)
+            model = self._history(ticket.model).latency
+            model.learn(given, made, seconds)
+            self._adaptive.finish(ticket.mark, self.in_use, (model, model.rates(given, made, seconds), seconds), now)
         self.in_use -= 1
-        self._adaptive.finish(ticket.mark, (model, given, made, seconds))
 
     def failed(self, ticket: Ticket, used: tuple[int, int] | None, now: float, *, late: bool = False) -> None:
         """`ticket`'s request failed or was given up, perhaps for taking too long; None for `used` if nobody knows."""
         self._settle(ticket, used, now)
-        self.in_use -= 1
         if self._adaptive is not None:
             seconds = now - ticket.started
             # Less time than others need says nothing: its deadline was near when it started.
             sample = None
             if late and seconds > self._held_s:
-                sample = (self._history(ticket.model).latency, ticket.input_tokens, ticket.output_tokens, seconds)
-            self._adaptive.finish(ticket.mark, sample)
+                model = self._history(ticket.model).latency
+                sample = (model, model.rates(ticket.input_tokens, ticket.output_tokens, seconds), seconds)
+            self._adaptive.finish(ticket.mark, self.in_use, sample, now)
+        self.in_use -= 1
 
     def overloaded(self, ticket: Ticket, pause_s: float, now: float) -> None:
         """The provider refused `ticket`'s request because it gets too many; nothing goes there for `pause_s`."""
         self._settle(ticket, (0, 0), now)
-        self.in_use -= 1
         self._paused_until = max(self._paused_until, now + pause_s)
         if self._adaptive is not None:
-            self._adaptive.overloaded()
+            self._adaptive.overloaded(self.in_use, now)
+        self.in_use -= 1
 
     def _settle(self, ticket: Ticket, used: tuple[int, int] | None, now: float) -> None:
         if ticket.charge is None:
@@ -225,7 +224,7 @@ class Gate:
         ticket.started = now
         ticket.charge = self._account.charge(ticket.tokens, now)
         if self._adaptive is not None:
-            ticket.mark = self._adaptive.start(self.in_use)
+            ticket.mark = self._adaptive.start(self.in_use, now)
 
     def _open(self, ticket: Ticket, now: float) -> bool:
         return self.in_use < self.limit and now >= self._paused_until and not self._due_s(ticket.tokens, now)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 _KEPT = 0.999
 """Weight an observation keeps with each further one: about a thousand are remembered."""
 _RIDGE = 1e-5
 """Draws the weights towards 0, so that requests that are all alike have a solution, too."""
 _LEAST = 0.1
-"""No prediction is below this part of the mean: extrapolation has its limits."""
-_FARTHEST = math.log(1000.0)
-"""Farther than this factor off, something else happened."""
+"""Less than this part of the mean time counts as that much: something else happened."""
 _SHORTEST_S = 1e-6
 
 Vector = tuple[float, float, float]
@@ -43,20 +41,22 @@ class LatencyModel:
         self._moments = [_KEPT * a + x, _KEPT * b + y, _KEPT * c + z]
 
     def pin(self) -> None:
-        """Judge by what is known now, until the next call, so that two times can be compared."""
+        """Judge by what is known now, until the next call, so that times can be compared."""
         a, b, c, d, e, f = self._products
         more = 1.0 + _RIDGE
-        self._weights = _solve((a * more, b, c, d * more, e, f * more), self._moments)
+        self._weights = solve((a * more, b, c, d * more, e, f * more), self._moments)
 
-    def residual(self, input_tokens: float, output_tokens: float, seconds: float) -> float:
-        """Logarithm of observed ÷ predicted seconds; 0 is as expected."""
-        base, given, made = self._weights
-        predicted = base + (given * input_tokens + made * output_tokens) / 1000.0
-        predicted = max(predicted, _LEAST * self._mean, _SHORTEST_S)
-        return max(-_FARTHEST, min(math.log(max(seconds, _SHORTEST_S) / predicted), _FARTHEST))
+    def rates(self, input_tokens: float, output_tokens: float, seconds: float) -> Vector:
+        """What `predict` needs of a request that took so long. They can be added up."""
+        seconds = max(seconds, _LEAST * self._mean, _SHORTEST_S)
+        return 1.0 / seconds, input_tokens / (1000.0 * seconds), output_tokens / (1000.0 * seconds)
+
+    def predict(self, rates: Vector) -> float:
+        """Predicted ÷ observed seconds: 1 is as expected, less is slower. Of summed rates it is the sum."""
+        return sum(weight * rate for weight, rate in zip(self._weights, rates, strict=True))
 
 
-def _solve(symmetric: tuple[float, ...], right: list[float]) -> Vector:
+def solve(symmetric: Sequence[float], right: Sequence[float]) -> Vector:
     """Solve three linear equations by Cramer's rule; the matrix is given by its upper triangle."""
     a, b, c, d, e, f = symmetric
     u, v, w = right

@@ -25,7 +25,7 @@ class Ticket:
         latest: When it must have started to be done in time, on a monotonic clock; None for whenever.
         started: When it did.
         charge: What it was charged at the provider's account.
-        mark: What the adaptive limit wants to know it by.
+        mark: What the adaptive limit wants to know it by; None without one.
         contended: Others waited when it started, so it counts for fairness.
     """
 
@@ -50,7 +50,7 @@ class Ticket:
         self.latest: float | None = None
         self.started = 0.0
         self.charge: Charge | None = None
-        self.mark = 0
+        self.mark: float | None = None
         self.contended = False
 
     @property

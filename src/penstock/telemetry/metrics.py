@@ -72,7 +72,7 @@ class Metrics:
         self._gauges: dict[str, tuple[str, tuple[str, ...], Gauge]] = {}
 
     def gauge(self, name: str, text: str, labels: tuple[str, ...], read: Gauge) -> None:
-        """Show values read at the scrape; a second registration of `name` replaces the first."""
+        """Show values read at the scrape, of a counter if `name` ends in `_total`; registered again, they are replaced."""
         self._gauges[name] = (text, labels, read)
 
     def finished(self, request: Request, call: Call, duration_s: float, outcome: str) -> None:
@@ -195,7 +195,8 @@ class Metrics:
         yield cost
         yield CounterMetricFamily("penstock_saved_usd", "What cache hits would have cost.", value=float(self._saved))
         for name, (text, labels, read) in self._gauges.items():
-            family = GaugeMetricFamily(name, text, labels=list(labels))
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(name, text, labels=list(labels))
             for values, value in read():
                 family.add_metric(values, value)
             yield family
