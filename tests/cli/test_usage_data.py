@@ -126,6 +126,8 @@ def test_part_of_the_calls_and_stdout(tmp_path):
     fill(url, ages=(0, 20))
     found = run("export", "-", "--format", "jsonl", "--days", 10, "--store", url).stdout_bytes.splitlines()
     assert [json.loads(line)["request_id"] for line in found] == ["req_1", "req_2"]
+    assert json.loads(run("export", tmp_path / "a.csv", "--json", "--store", url).stdout) == {"calls": 4}
+    assert run("export", "-", "--format", "csv", "--json", "--store", url).exit_code == 2
     assert run("export", "-", "--format", "jsonl", "--tenant", "other", "--store", url).stdout == ""
     assert usage_import(url, iter(())).added == 0
 

@@ -54,6 +54,7 @@ def test_text_says_everything(url):
 
 def test_json_is_exact(url):
     report = json.loads(run("--store", url, "--format", "json", "--by", "organisation"))
+    assert json.loads(run("--store", url, "--json", "--by", "organisation"))["lines"] == report["lines"]
     (acme,) = report["lines"]
     assert (acme["group"], acme["calls"]) == ({"organisation": "acme"}, 3)
     assert Decimal(report["total"]["cost_usd"]) == 2 * COST

@@ -39,11 +39,12 @@ def _members(group: click.Group, context: click.Context) -> Iterator[tuple[str, 
 def _command(command: click.Command, name: str, parent: click.Context) -> list[str]:
     context = click.Context(command, info_name=name, parent=parent)
     members = list(_members(command, context)) if isinstance(command, click.Group) else []
-    if members:
-        return [line for each, member in members for line in _command(member, each, context)]
+    others = [line for each, member in members for line in _command(member, each, context)]
+    if others and not (isinstance(command, click.Group) and command.invoke_without_command):
+        return others
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)]).partition(f" {_NO_MEMBERS}")[0]
     about = inspect.cleandoc(command.help or "")
-    return [f"\n## `{context.command_path}`\n", f"    {usage}\n", about, *_options(command, context)]
+    return [f"\n## `{context.command_path}`\n", f"    {usage}\n", about, *_options(command, context), *others]
 
 
 def _options(command: click.Command, context: click.Context) -> list[str]:

@@ -75,15 +75,19 @@ def maintain(config: str | None, store: str | None, days: float | None, as_json:
 @click.option("--days", type=click.FloatRange(min=0), metavar="N", help="How far back to go; by default all calls.")
 @click.option("--tenant", metavar="NAME", help="Only this tenant's calls, or those of all teams of an organisation.")
 @format_option
+@click.option("--json", "as_json", is_flag=True, help="Say how many calls as JSON; not with stdout as FILE.")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 def export(
-    config: str | None, store: str | None, days: float | None, tenant: str | None, form: str | None, file: str
-) -> None:
+    config: str | None, store: str | None, days: float | None, tenant: str | None, form: str | None, file: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Write calls and their tries to FILE, - for stdout.
 
     CSV, JSON lines (jsonl) or Parquet, which needs the extra `penstock[parquet]`. Nothing is rounded; no prompt or
     answer is in it, because none is in the ledger.
     """
+    if as_json and file == "-":
+        raise click.UsageError("--json and the calls cannot both go to stdout.")
     form = record_files.format_of(file, form)
     since = 0.0 if days is None else SystemClock.wall() - days * _DAY_S
     told = _Progress(lambda count: f"{count} calls")
@@ -91,6 +95,8 @@ def export(
     with _opened(file, "wb") as target:
         record_files.write(target, form, records)
     told.end()
+    if as_json:
+        emit({"calls": told.last}, as_json)
 
 
 @click.command("import")
@@ -143,17 +149,21 @@ def _counted(records: Iterable[CallRecord], told: Callable[[int], None]) -> Iter
 
 
 class _Progress:
-    """One line on stderr that says how far it is: again and again on a terminal, at the end elsewhere."""
+    """One line on stderr that says how far it is: again and again on a terminal, at the end elsewhere.
+
+    Attributes:
+        last: The newest state it was told.
+    """
 
     def __init__(self, write: Callable[..., str]) -> None:
         self._write = write
-        self._last: object = None
+        self.last: object = None
         self._next = 0.0
         self._live = sys.stderr.isatty()
 
     def __call__(self, state: object) -> None:
         """Say it, twice a second at most."""
-        self._last = state
+        self.last = state
         now = time.monotonic()
         if self._live and now >= self._next:
             self._next = now + _EVERY_S
@@ -161,5 +171,5 @@ class _Progress:
 
     def end(self) -> None:
         """Say it for the last time."""
-        if self._last is not None:
-            click.echo(f"{chr(13) * self._live}{self._write(self._last)}", err=True)
+        if self.last is not None:
+            click.echo(f"{chr(13) * self._live}{self._write(self.last)}", err=True)

@@ -42,9 +42,11 @@ def names(text: str) -> tuple[str, ...]:
               help="html is one file with charts that opens offline.")  # fmt: skip
 @click.option("--output", "-o", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
               help="Write there instead of printing.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def report(
-    config: str | None, store: str | None, days: float, by: str, tenant: str | None, form: str, output: Path | None
-) -> None:
+    config: str | None, store: str | None, days: float, by: str, tenant: str | None, form: str, output: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Report on the last days, with trends, ratings and what failed.
 
     Figures come from sums that are kept by the hour for three days, then by the day (UTC), latencies after five weeks
@@ -52,7 +54,7 @@ def report(
     when the calls themselves are removed.
     """
     found = usage_report(store_url(config, store), days=days, by=names(by), tenant=tenant)
-    page = FORMATS[form].render(found)
+    page = FORMATS["json" if as_json else form].render(found)
     if output is None:
         click.echo(page, nl=False)
         return
