@@ -72,7 +72,7 @@ class Metrics:
         self._gauges: dict[str, tuple[str, tuple[str, ...], Gauge]] = {}
 
     def gauge(self, name: str, text: str, labels: tuple[str, ...], read: Gauge) -> None:
-        """Show values read at the scrape, of a counter if `name` ends in `_total`; registered again, they are replaced."""
+        """Show values read at the scrape, of a counter if `name` ends in `_total`; the last of one `name` counts."""
         self._gauges[name] = (text, labels, read)
 
     def finished(self, request: Request, call: Call, duration_s: float, outcome: str) -> None:
