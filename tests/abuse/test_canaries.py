@@ -168,6 +168,8 @@ def requests(post):
     yield chat("openai/m-200").replace(b"host: x", f"x-a:{PROMPT}\x01{FOREIGN_KEY}".encode())
     for path in ("/v1/models", "/health/ready", "/openapi.json", "/metrics"):
         yield GET.format(path, KEY).encode()
+    for path in ("/metrics", "/admin/health", "/admin/alerts", "/admin/alerts/history"):
+        yield GET.format(path, f"x-api-key: {ADMIN_KEY}\r\n").encode()
 
 
 def bytes_of_database(folder):

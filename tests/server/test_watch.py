@@ -75,3 +75,26 @@ async def test_alerts_and_health_are_metrics_too(gateway, call):
     _, page = await call(gateway, "GET", "/metrics", ROOT)
     assert b'penstock_alert_firing{rule="many_errors",severity="critical"} 0.0' in page
     assert b"penstock_health_score " in page
+
+
+async def test_without_keys_whoever_reaches_the_loopback_address_may_watch(call):
+    open_to_all = Gateway(AsyncClient({"store": {"url": "memory:"}}))
+    await open_to_all.open()
+    for path in ("/metrics", "/admin/health", "/admin/alerts", "/admin/alerts/history"):
+        status, _ = await call(open_to_all, "GET", path)
+        assert status == 200, path
+    status, refused = await call(open_to_all, "POST", "/admin/sinks/log/test")
+    assert (status, refused["error"]["code"]) == (403, "forbidden")
+    await open_to_all.aclose()
+
+
+async def test_one_tenant_among_others_may_not_watch_them(gateway, call):
+    status, _ = await call(gateway, "POST", "/admin/teams", ROOT, body=b'{"tenant": "acme/search", "name": "s"}')
+    assert status == 201
+    terms = b'{"tenant": "acme/search", "role": "admin", "name": "a"}'
+    status, key = await call(gateway, "POST", "/admin/keys", ROOT, body=terms)
+    assert status == 201
+    mine = ("authorization", f"Bearer {key['key']}")
+    for path in ("/metrics", "/admin/health", "/admin/alerts", "/admin/alerts/history"):
+        status, refused = await call(gateway, "GET", path, mine)
+        assert (status, refused["error"]["code"]) == (403, "forbidden"), path

@@ -30,7 +30,7 @@ LEAST: dict[tuple[str, str], Role | None] = {
     ("POST", "/v1/embeddings"): USER,
     ("GET", "/v1/models"): VIEWER,
     ("GET", "/v1/models/{model:path}"): VIEWER,
-    ("GET", "/metrics"): VIEWER,
+    ("GET", "/metrics"): ROOT,
     ("GET", "/admin/whoami"): VIEWER,
     ("GET", "/admin/keys"): ADMIN,
     ("POST", "/admin/keys"): ADMIN,
@@ -55,6 +55,9 @@ LEAST: dict[tuple[str, str], Role | None] = {
     ("GET", "/openapi.json"): PUBLIC,
 }
 """The least role by method and path; a GET's is its HEAD's too."""
+
+WATCHING = frozenset({"/metrics", "/admin/health", "/admin/alerts", "/admin/alerts/history"})
+"""What is of the whole process, so not for one tenant among others; without any keys there is only one."""
 
 Endpoint = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
@@ -92,6 +95,8 @@ def _guard(route: Route, gate: Gate) -> Endpoint:
 
     async def guard(request: HttpRequest) -> HttpResponse:
         least = least_of(request.method, route.path)
+        if route.path in WATCHING and not gate.ring.guarded:
+            least = VIEWER
         if least is not PUBLIC:
             request.state.principal = gate.admit(controls.pick(request.scope["headers"]), least)
         return await endpoint(request)
