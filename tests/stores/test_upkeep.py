@@ -81,7 +81,8 @@ class Books(RuleBasedStateMachine):
         rows = [row._replace(id=first_id(row.started_at / 1e6) + len(self.known) + n) for n, row in enumerate(batch)]
         if undone:  # a transaction that fails after it, and is repeated
             connection = self.database.engine.connect()
-            self.rollup.tally(connection, rows)
+            for each in (self.rollup, Rollup(self.database.engine), self.rollup):
+                each.tally(connection, rows)
             connection.rollback()
             connection.close()
         with self.database.engine.begin() as connection:

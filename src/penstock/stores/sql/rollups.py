@@ -23,6 +23,7 @@ OTHER = "(other)"
 
 _PRICED = ("provider", "time")
 _MOST_GROUPS = 20_000
+_MADE = "penstock.usage_groups"
 _HOUR_US = HOUR_S * 1_000_000
 _PER_LOG = 1 / math.log(GROWTH)
 _ROWS = 50
@@ -108,18 +109,30 @@ class Rollup:
         self._latencies.run(connection, latencies)
 
     def _identify(self, connection: Connection, group: Group) -> int:
-        """Find or make a group. Only what was found is remembered: a transaction that makes one may yet be undone."""
+        """Find or make a group. One that this transaction made is not remembered, for it may yet be undone."""
         if len(self._ids) >= self._most_groups:
             tenant, key_id, _, provider, operation, _, _, cache, outcome = group
             group = (tenant, key_id, OTHER, provider, operation, OTHER, f'["{OTHER}"]', cache, outcome)
             if group in self._ids:
                 return self._ids[group]
         found = connection.exec_driver_sql(self._find, group).scalar()
-        if found is not None:
+        made = _made(connection)
+        if found is None:
+            connection.exec_driver_sql(self._make, group)
+            found = connection.exec_driver_sql(self._find, group).scalar_one()
+            made.add(found)
+        elif found not in made:
             self._ids[group] = found
-            return int(found)
-        connection.exec_driver_sql(self._make, group)
-        return int(connection.exec_driver_sql(self._find, group).scalar_one())
+        return int(found)
+
+
+def _made(connection: Connection) -> set[int]:
+    """Return the ids of groups that the transaction of `connection` made, whoever had it do so."""
+    transaction = connection.get_transaction()
+    held: tuple[object, set[int]] | None = connection.info.get(_MADE)
+    if held is None or held[0] is not transaction:
+        held = connection.info[_MADE] = (transaction, set())
+    return held[1]
 
 
 def _name(metadata: str) -> str:
