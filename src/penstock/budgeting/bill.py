@@ -48,7 +48,6 @@ class Size(NamedTuple):
 
     Attributes:
         estimate: Of the prompt, as estimated without calibration.
-        likely_output: Of all choices, seldom exceeded; 0 for embeddings.
         cap: What the client allows one choice; None if it does not say.
         choices: Answers that are asked for; 0 for embeddings.
         tools: It has tools.
@@ -56,7 +55,6 @@ class Size(NamedTuple):
     """
 
     estimate: int
-    likely_output: int
     cap: int | None
     choices: int
     tools: bool
@@ -69,14 +67,14 @@ class Bill(NamedTuple):
     Attributes:
         base: At most, without any answer.
         each: A token of the cap, at most.
-        likely: The answer, as a rule.
         wanted: Tokens of the cap, as asked or assumed.
+        likely: The answer, as a rule; 0 until somebody needs to know.
     """
 
     base: int
     each: int
-    likely: int
     wanted: int
+    likely: int = 0
 
     @property
     def most(self) -> int:
@@ -106,7 +104,6 @@ def bill(size: Size, rate: Rate) -> Bill:
     return Bill(
         base=rate.fixed * size.tries + prompt * rate.input_most + again * rate.input,
         each=rate.output * size.choices,
-        likely=rate.output * size.likely_output,
         wanted=ASSUMED_OUTPUT if size.cap is None else size.cap,
     )
 

@@ -79,15 +79,20 @@ class Group:
         lock: Held by the one request of them that asks the store.
         begins: From when on these are the periods, seconds since the epoch.
         ends: When one of the periods is over.
+        dollars: Whether one of the budgets is in dollars.
+        strict: One of those that do not allow models without a price; None if there is none.
     """
 
-    __slots__ = ("begins", "ends", "lock", "purses")
+    __slots__ = ("begins", "dollars", "ends", "lock", "purses", "strict")
 
     def __init__(self, purses: list[Purse]) -> None:
         self.purses = purses
         self.lock = asyncio.Lock()
         self.begins = max((float(purse.start) for purse in purses), default=0.0)
         self.ends = min((purse.end for purse in purses), default=float("inf"))
+        dollars = [purse.budget for purse in purses if purse.budget.unit == "usd"]
+        self.dollars = bool(dollars)
+        self.strict = next((budget for budget in dollars if not budget.allow_unpriced), None)
 
 
 class Purses:

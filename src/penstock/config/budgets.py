@@ -12,8 +12,8 @@ from penstock.config.section import Section
 from penstock.core.budget import Budget
 from penstock.core.money import to_picodollars
 
-MOST = 10**9
-"""Dollars; tokens a million times as many."""
+MOST_USD, MOST_TOKENS = 5_000_000, 10**15
+"""What databases' whole numbers have room for, in picodollars."""
 
 
 class BudgetSettings(Section):
@@ -25,7 +25,7 @@ class BudgetSettings(Section):
     )
     period: Literal["day", "month", "total"] = Field("month", description="Of the calendar in UTC, or for ever.")
     unit: Literal["usd", "tokens"] = Field("usd", description="What is counted.")
-    amount: Decimal = Field(gt=0, le=MOST * 10**6, description="US dollars or tokens.")
+    amount: Decimal = Field(gt=0, le=MOST_TOKENS, description="US dollars, at most 5 million, or tokens.")
     soft: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         [], max_length=20, description="Shares of the amount at which an event is raised, such as 0.8."
     )
@@ -35,8 +35,8 @@ class BudgetSettings(Section):
     def _counts(self) -> Self:
         if self.unit == "tokens" and self.amount % 1:
             raise ValueError(f"expected whole tokens, not {self.amount}")
-        if self.unit == "usd" and self.amount > MOST:
-            raise ValueError(f"expected at most {MOST} dollars")
+        if self.unit == "usd" and self.amount > MOST_USD:
+            raise ValueError(f"expected at most {MOST_USD} dollars")
         return self
 
     @property

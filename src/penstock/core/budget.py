@@ -121,10 +121,10 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         capped: To how many tokens its answer was limited because of them; None if they did not.
-        remaining_usd: What was left of the tightest dollar budget when it was sent; None without one.
+        remaining_pusd: Picodollars left of the tightest dollar budget when it was sent; None without one.
         remaining_tokens: The same of token budgets.
     """
 
     capped: int | None = None
-    remaining_usd: Decimal | None = None
+    remaining_pusd: int | None = None
     remaining_tokens: int | None = None

@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from penstock.budgeting.bill import LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on
+from penstock.budgeting.bill import BYTES_PER_ESTIMATE, LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on
 from penstock.budgeting.purses import Purse, Purses
-from penstock.budgeting.tariff import Tariffs
+from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
-from penstock.core.budget import Allowance, Ask, Move
+from penstock.core.budget import Allowance, Ask, Budget, Move
 from penstock.core.call import Attempt
 from penstock.core.errors import BudgetExceeded, InvalidRequest
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
-from penstock.core.money import to_picodollars, to_usd
+from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Route
@@ -34,8 +34,6 @@ _MODELS = 1024
 """Models whose history is kept; with ``model: "*"`` their names come from clients."""
 _QUANTILE = 2.33
 """Standard deviations above the mean that 99 % of a normal distribution are under."""
-_NEW = 4.0
-"""How many times the assumed mean a model's answers may be as a rule while nothing is known of them."""
 _RETRY_S = 2.0
 """When to come back if others that are under way hold what is left."""
 _SAME_S = 900.0
@@ -43,6 +41,7 @@ _SAME_S = 900.0
 _CAPS = ("max_completion_tokens", "max_tokens")
 _REASONING_KINDS = frozenset({"openai", "azure"})
 """Kinds of providers some of whose models know ``max_completion_tokens`` only."""
+_UNPREDICTED = Tokens(0.0, 0.0)
 _replace = msgspec.structs.replace
 
 
@@ -71,20 +70,26 @@ class BudgetLayer:
         purses = group.purses
         if not purses:
             return await inner(request)
-        request = self._priced(request, purses)
-        size, tokens = self._size(request)
-        bills = self._bills(request, size, purses)
-        cap = self._at_hand(purses, bills)
+        route, charges = _route(request), None
+        if group.dollars:
+            charges = self._tariffs.of(route, unusual_tier(request.payload.get("service_tier")))
+            if charges.unpriced and group.strict is not None:
+                request = _priced(request, route, charges, group.strict)
+        size = self._size(request, route)
+        bills = _bills(size, purses, charges)
+        cap = _at_hand(purses, bills)
         if cap is None:
+            likely = self._likely(request, size)
+            bills = [each._replace(likely=each.each * likely) for each in bills]
             async with group.lock:
-                cap = self._at_hand(purses, bills)
+                cap = _at_hand(purses, bills)
                 if cap is None:
                     cap = await self._claimed(purses, bills, capped=size.cap is not None)
         if cap < bills[0].wanted:
             request = self._capped(request, cap)
         held = [each.base + each.each * cap for each in bills]
         call.allowance = _allowance(purses, cap if cap < bills[0].wanted else None)
-        watch = _Watch(self, request, purses, held, tokens)
+        watch = _Watch(self, request, purses, held)
         try:
             response = await inner(request)
         except BaseException:
@@ -94,12 +99,7 @@ class BudgetLayer:
         return response
 
     def settle(
-        self,
-        request: Request,
-        purses: Sequence[Purse],
-        held: Sequence[int],
-        attempts: Sequence[Attempt],
-        tokens: Tokens,
+        self, request: Request, purses: Sequence[Purse], held: Sequence[int], attempts: Sequence[Attempt]
     ) -> None:
         """Let what `attempts` cost take the place of what was held."""
         usd = count = 0
@@ -109,7 +109,7 @@ class BudgetLayer:
             if attempt.usage is not None:
                 count += attempt.usage.total_tokens
                 if attempt.outcome == "ok":
-                    self._forecast(request).learn(tokens, attempt.usage.input_tokens, attempt.usage.output_tokens)
+                    self._forecast(request).learn(_UNPREDICTED, attempt.usage.input_tokens, attempt.usage.output_tokens)
         ident = next((attempt.ledger_id for attempt in request.call.attempts if attempt.ledger_id), 0)
         moves = []
         for purse, amount in zip(purses, held, strict=True):
@@ -119,16 +119,6 @@ class BudgetLayer:
                 moves.append(Move(purse.budget.id, purse.start, used))
         if moves:
             self._purses.store.settle(ident, moves)
-
-    def _at_hand(self, purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
-        """Reserve from the purses if they are far from their limits; return the cap, which is as the client has it."""
-        for purse, each in zip(purses, bills, strict=True):
-            if purse.free < each.most or each.share_of(purse.free + purse.left) < each.most:
-                return None
-        for purse, each in zip(purses, bills, strict=True):
-            purse.free -= each.most
-            purse.running += 1
-        return bills[0].wanted
 
     async def _claimed(self, purses: Sequence[Purse], bills: Sequence[Bill], *, capped: bool) -> int:
         """Ask the store for what is missing, and reserve as much as it allows; return the cap that this pays for."""
@@ -170,57 +160,27 @@ class BudgetLayer:
             retry_after = _RETRY_S
         return BudgetExceeded(said, retry_after=retry_after)
 
-    def _priced(self, request: Request, purses: Sequence[Purse]) -> Request:
-        """Return `request` without targets whose price is unknown, if a budget needs one."""
-        strict = [purse.budget for purse in purses if purse.budget.unit == "usd" and not purse.budget.allow_unpriced]
-        route = _route(request)
-        if not strict:
-            return request
-        unpriced = self._tariffs.of(route, _tier(request)).unpriced
-        if not unpriced:
-            return request
-        targets = tuple(target for target in route.targets if target not in unpriced)
-        if targets:
-            return _replace(request, route=_replace(route, targets=targets))
-        target = unpriced[0]
-        raise InvalidRequest(
-            f"The price of '{target.provider}/{target.model}' is unknown, and {strict[0].name} is in dollars: give it "
-            "one under `prices` in the configuration, or set the budget's allow_unpriced.",
-            code="unpriced_model",
-            param="model",
-            status_code=403,
-        )
-
-    def _size(self, request: Request) -> tuple[Size, Tokens]:
+    def _size(self, request: Request, route: Route) -> Size:
         payload = request.payload
         estimate = estimate_request_tokens(payload)
-        generates = request.operation != "embeddings"
-        forecast = self._forecast(request)
-        tokens = forecast.predict(payload, estimate, generates=generates)
-        route = _route(request)
         tries = self._tries * len(route.targets)
-        if not generates:
-            return Size(estimate, 0, 0, 0, tools=False, tries=tries), tokens
-        choices = payload.get("n")
-        cap = next((max(payload[name], 0) for name in _CAPS if type(payload.get(name)) is int), None)
-        likely = tokens.output + _QUANTILE * tokens.spread if forecast.known else tokens.output * _NEW
+        if request.operation == "embeddings":
+            return Size(estimate, 0, 0, tools=False, tries=tries)
+        choices, cap = payload.get("n"), None
+        for name in _CAPS:
+            if cap is None and type(payload.get(name)) is int:
+                cap = max(payload[name], 0)
         number = choices if type(choices) is int and choices > 0 else 1
         if route.hedge is not None:  # two answers may be paid for
             number, tries = number * 2, tries + 1
-        return Size(estimate, int(likely) + 1, cap, number, tools=bool(payload.get("tools")), tries=tries), tokens
+        return Size(estimate, cap, number, tools=bool(payload.get("tools")), tries=tries)
 
-    def _bills(self, request: Request, size: Size, purses: Sequence[Purse]) -> list[Bill]:
-        dollars = counted = None
-        bills = []
-        for purse in purses:
-            if purse.budget.unit == "tokens":
-                counted = counted or bill(size, PER_TOKEN)
-                bills.append(counted)
-            else:
-                if dollars is None:
-                    dollars = bill(size, self._tariffs.of(_route(request), _tier(request)).rate(size.estimate * 4))
-                bills.append(dollars)
-        return bills
+    def _likely(self, request: Request, size: Size) -> int:
+        """Return how many tokens of answer a choice seldom exceeds."""
+        if not size.choices:
+            return 0
+        tokens = self._forecast(request).predict({}, size.estimate)
+        return int(tokens.output + _QUANTILE * tokens.spread) + 1
 
     def _capped(self, request: Request, cap: int) -> Request:
         """Return `request` with a lower cap, and without a second request beside it."""
@@ -246,16 +206,13 @@ class BudgetLayer:
 class _Watch:
     """Settles when the answer has ended and all attempts have: nobody may have waited for one to be closed."""
 
-    __slots__ = ("_held", "_layer", "_purses", "_request", "_since", "_tokens")
+    __slots__ = ("_held", "_layer", "_purses", "_request", "_since")
 
-    def __init__(
-        self, layer: BudgetLayer, request: Request, purses: Sequence[Purse], held: Sequence[int], tokens: Tokens
-    ) -> None:
+    def __init__(self, layer: BudgetLayer, request: Request, purses: Sequence[Purse], held: Sequence[int]) -> None:
         self._layer = layer
         self._request = request
         self._purses = purses
         self._held = held
-        self._tokens = tokens
         self._since = layer.now()
 
     def on_events(self, batch: Batch, /) -> None:
@@ -271,23 +228,57 @@ class _Watch:
             if attempt.running:
                 attempt.when_ended(self.settle)
                 return
-        self._layer.settle(self._request, self._purses, self._held, attempts, self._tokens)
+        self._layer.settle(self._request, self._purses, self._held, attempts)
+
+
+def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
+    """Reserve from the purses if they are far from their limits; return the cap, which is as the client has it."""
+    for purse, each in zip(purses, bills, strict=True):
+        most, free = each.most, purse.free
+        if free < most or each.share_of(free + purse.left) < most:
+            return None
+    for purse, each in zip(purses, bills, strict=True):
+        purse.free -= each.most
+        purse.running += 1
+    return bills[0].wanted
+
+
+def _bills(size: Size, purses: Sequence[Purse], charges: Charges | None) -> list[Bill]:
+    dollars = None if charges is None else bill(size, charges.rate(size.estimate * BYTES_PER_ESTIMATE))
+    counted = bill(size, PER_TOKEN)
+    return [dollars if dollars is not None and purse.budget.unit == "usd" else counted for purse in purses]
+
+
+def _priced(request: Request, route: Route, charges: Charges, budget: Budget) -> Request:
+    """Return `request` without the targets whose price is unknown, since `budget` needs one."""
+    targets = tuple(target for target in route.targets if target not in charges.unpriced)
+    if targets:
+        return _replace(request, route=_replace(route, targets=targets))
+    target = charges.unpriced[0]
+    raise InvalidRequest(
+        f"The price of '{target.provider}/{target.model}' is unknown, and {budget.name} is in dollars: give it one "
+        "under `prices` in the configuration, or set the budget's allow_unpriced.",
+        code="unpriced_model",
+        param="model",
+        status_code=403,
+    )
 
 
 def _allowance(purses: Sequence[Purse], capped: int | None) -> Allowance:
-    usd = [purse.free + purse.left for purse in purses if purse.budget.unit == "usd"]
-    tokens = [purse.free + purse.left for purse in purses if purse.budget.unit == "tokens"]
-    return Allowance(capped, to_usd(min(usd)) if usd else None, min(tokens) if tokens else None)
+    usd = tokens = None
+    for purse in purses:
+        left = purse.free + purse.left
+        if purse.budget.unit == "usd":
+            usd = left if usd is None or left < usd else usd
+        else:
+            tokens = left if tokens is None or left < tokens else tokens
+    return Allowance(capped, usd, tokens)
 
 
 def _route(request: Request) -> Route:
     if request.route is None:
         raise AssertionError("the pipeline resolves the route before budgets are looked at")
     return request.route
-
-
-def _tier(request: Request) -> str:
-    return unusual_tier(request.payload.get("service_tier"))
 
 
 def _iso(at: float) -> str:

@@ -9,8 +9,6 @@ _UNKNOWN_OUTPUT = 256.0
 """Output tokens of a model nothing is known of."""
 _NEW = 0.05
 """Weight of the newest observation once there are some."""
-_SOME = 10
-"""Requests from which on a spread means something."""
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 
@@ -32,11 +30,6 @@ class Forecast:
         self._variance = 0.0
         self._ratio = 1.0
         self._count = 0
-
-    @property
-    def known(self) -> bool:
-        """Whether there were some requests to learn from."""
-        return self._count >= _SOME
 
     def predict(self, payload: dict[str, Any], estimated_input: int, *, generates: bool = True) -> Tokens:
         """Predict from a body in canonical form whose input is estimated at so many tokens.

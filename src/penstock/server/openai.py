@@ -16,6 +16,7 @@ from penstock.caching.directives import read_directives
 from penstock.client import AsyncClient
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.core.money import to_usd
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
 from penstock.server import controls
@@ -273,8 +274,8 @@ def _left(call: Call) -> Headers:
         return fields
     if allowance.capped is not None:
         fields.append((b"x-penstock-budget", b"capped; max_tokens=%d" % allowance.capped))
-    if allowance.remaining_usd is not None:
-        fields.append((b"x-penstock-budget-remaining-usd", f"{allowance.remaining_usd:f}".encode()))
+    if allowance.remaining_pusd is not None:
+        fields.append((b"x-penstock-budget-remaining-usd", f"{to_usd(allowance.remaining_pusd):f}".encode()))
     if allowance.remaining_tokens is not None:
         fields.append((b"x-penstock-budget-remaining-tokens", b"%d" % allowance.remaining_tokens))
     return fields

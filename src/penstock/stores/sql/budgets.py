@@ -46,6 +46,8 @@ class BudgetTally:
         self._index = BudgetIndex()
         self._known: tuple[int, Sequence[Budget]] = (-1, ())
         self._taken: dict[int, list[Move]] = {}
+        self._returned: list[Move] = []
+        self._applied: list[Move] = []
         self._events: list[BudgetEvent] = []
         self._periods = Insert(budget_periods, engine, add=True, rows=1)
         self._leases = Insert(budget_leases, engine, add=True, rows=1)
@@ -84,6 +86,22 @@ class BudgetTally:
             self._moves[ledger_id] = [*self._moves.get(ledger_id, ()), *moves]
             return True
 
+    def give(self, move: Move) -> None:
+        """Keep what is given back for `take_back`."""
+        with self._lock:
+            self._returned.append(move)
+
+    def take_back(self, connection: Connection) -> None:
+        """Apply what was given back, so that whoever asks after that gets it."""
+        with self._lock:
+            returned, self._returned = self._returned, []
+            self._applied += returned
+        sums: dict[_Period, int] = {}
+        for budget_id, start, amount in returned:
+            sums[budget_id, start] = sums.get((budget_id, start), 0) + amount
+        for period, amount in sums.items():
+            self.hold(connection, period, -amount)
+
     def _moved(self, ledger_id: int, *, wanted: bool) -> dict[_Period, int]:
         with self._lock:
             moves = self._moves.pop(ledger_id, None)
@@ -116,6 +134,7 @@ class BudgetTally:
 
     def take(self, connection: Connection, asks: Sequence[Ask]) -> list[Granted]:
         """Give what there is."""
+        self.take_back(connection)
         granted = []
         for ask in asks:
             budget, period = ask.budget, (ask.budget.id, ask.start)
@@ -146,6 +165,7 @@ class BudgetTally:
 
     def _begun(self, _connection: Connection) -> None:
         self._taken.clear()
+        self._applied.clear()
         self._events.clear()
 
     def _committed(self, _connection: Connection) -> None:
@@ -158,6 +178,7 @@ class BudgetTally:
         """It will be tried again."""
         with self._lock:
             self._moves.update(self._taken)
+            self._returned[:0] = self._applied
 
 
 class SqlBudgetStore:
@@ -223,8 +244,9 @@ class SqlBudgetStore:
         return await self._database.execute(lambda connection: self._tally.take(connection, asks))
 
     def give(self, budget_id: str, start: int, amount: int) -> None:
-        """Queue what is given back."""
-        self._database.writer.put(self, Move(budget_id, start, amount), beyond=True)
+        """Let the tally know, and see that it is looked at."""
+        self._tally.give(Move(budget_id, start, amount))
+        self._database.writer.put(self, None, beyond=True)
 
     def settle(self, ledger_id: int, moves: Sequence[Move]) -> None:
         """Let the tally know."""
@@ -237,15 +259,11 @@ class SqlBudgetStore:
         await self._ledger.recover()
         await self._database.execute(self._free_dead)
 
-    def write(self, connection: Connection, items: Sequence[Move]) -> None:
+    def write(self, connection: Connection, items: Sequence[None]) -> None:
         """Write in the writer's thread."""
-        sums: dict[_Period, int] = {}
-        for budget_id, start, amount in items:
-            sums[budget_id, start] = sums.get((budget_id, start), 0) + amount
-        for period, amount in sums.items():
-            self._tally.hold(connection, period, -amount)
+        self._tally.take_back(connection)
 
-    def settled(self, items: Sequence[Move], error: StoreError | None) -> None:
+    def settled(self, items: Sequence[None], error: StoreError | None) -> None:
         """Nobody waits."""
 
     async def _start(self) -> None:
