@@ -48,7 +48,9 @@ def estimate_request_tokens(payload: dict[str, Any]) -> int:
     total = 0
     messages = payload.get("messages")
     if isinstance(messages, list):
-        total = REPLY_TOKENS + sum(_message(message) for message in messages)
+        total = REPLY_TOKENS
+        for message in messages:
+            total += _message(message)
     for name in ("tools", "functions", "response_format"):
         value = payload.get(name)
         if value:
@@ -76,6 +78,9 @@ def _json(value: object) -> int:
 def _message(message: object) -> int:
     if not isinstance(message, dict):
         return _json(message)
+    content = message.get("content")
+    if len(message) == 2 and "role" in message and isinstance(content, str):  # as nearly all are
+        return MESSAGE_TOKENS + estimate_tokens(content)
     total = MESSAGE_TOKENS
     for name, value in message.items():
         if name == "role" or value is None:

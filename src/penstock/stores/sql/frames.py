@@ -1,4 +1,4 @@
-"""The spool's files: a magic that names the format, then frames of length, CRC-32 and an `Entry` in MessagePack."""
+"""The spool's files: a magic that names the format, then frames of length, Adler-32 and an `Entry` in MessagePack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DamagedError(Exception):
 def pack(entry: Entry) -> bytes:
     """Make a frame."""
     payload = _encode(entry)
-    return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+    return _HEADER.pack(len(payload), zlib.adler32(payload)) + payload
 
 
 def unpack(path: Path) -> Iterator[Entry]:
@@ -47,7 +47,7 @@ def unpack(path: Path) -> Iterator[Entry]:
         if at + size > len(data) and size <= _LONGEST:
             return
         payload = data[at : at + size]
-        if not size or zlib.crc32(payload) != checksum:
+        if not size or zlib.adler32(payload) != checksum:
             raise DamagedError
         try:
             yield _decode(payload)
