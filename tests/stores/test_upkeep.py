@@ -5,6 +5,8 @@ from collections import defaultdict
 from decimal import Decimal
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -239,3 +241,24 @@ async def test_names_beyond_a_limit_are_summed_up_together(path):
     assert sum(line.calls for line in lines) == 12
     assert OTHER in {line.group["model"] for line in lines}
     made.engine.dispose()
+
+
+async def test_a_database_of_the_first_revision_is_summed_up_after_its_migration(path, open_books):
+    old = Database(f"sqlite:///{path}", SystemClock())
+    with old.engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(database.MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        command.upgrade(config, "0001")
+        for number in range(3):
+            values = {**ROW._asdict(), "id": 7 + number, "started_at": START * 10**6}
+            names = [name for name in values if name not in ("key_id", "cache_key", "answer_bytes")]
+            places = ", ".join("?" * len(names))
+            statement = f"INSERT INTO calls ({', '.join(names)}) VALUES ({places})"
+            connection.exec_driver_sql(statement, tuple(values[name] for name in names))
+    old.engine.dispose()
+    base, _ = await open_books(SystemClock())
+    assert await base.read(queries.uncounted) == 3
+    assert (await Upkeep(base, SystemClock(), None).once()).summed == 3
+    lines = await base.read(lambda connection: queries.Period(connection, (0, 2 * START)).lines(["model"]))
+    assert [(line.group["model"], line.calls) for line in lines] == [("m", 3)]
