@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from penstock.core.money import to_picodollars, to_usd
 from penstock.core.usage import Usage
+from penstock.testing.conformance import check_ledger
 
 
 @pytest.fixture
@@ -69,6 +70,14 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         "reasoning_tokens": 10, "usage_source": "provider", "cost_pusd": 135_000_000, "cost_source": "provider",
         "started_us": 250_000, "first_token_us": 125_000, "duration_us": 500_000,
     }  # fmt: skip
+
+
+async def test_it_keeps_the_promises_of_a_ledger(stores, rows):
+    async def count():
+        return len(await rows())
+
+    await check_ledger(stores.ledger, count)
+    assert len(await rows("attempts")) == 3
 
 
 async def test_a_hit_costs_nothing_and_carries_what_it_saved(stores, record, rows):

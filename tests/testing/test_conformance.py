@@ -36,6 +36,12 @@ class ListLedger:
     def __init__(self):
         self.queued, self.kept = [], []
 
+    def reserve(self, request, attempt, expected):
+        pass
+
+    def release(self, request, attempt):
+        pass
+
     def record(self, request, call, *, duration_s, outcome):
         self.queued.append((request, call, duration_s, outcome))
 

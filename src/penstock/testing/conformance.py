@@ -23,10 +23,11 @@ from penstock.abc import (
     StoredAnswer,
     TeamRecord,
 )
-from penstock.core.call import Call
+from penstock.core.call import Attempt, Call
 from penstock.core.events import Event
 from penstock.core.request import Request
 from penstock.core.route import Target
+from penstock.core.usage import Usage
 
 _PATIENCE_S = 5.0
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -100,7 +101,7 @@ async def check_cache_store(store: CacheStore) -> None:
 
 
 async def check_ledger(ledger: Ledger, count: Callable[[], Awaitable[int]]) -> None:
-    """Check a ledger: what was recorded is there after `flush`.
+    """Check a ledger: what was recorded is there after `flush`, what was only reserved is not.
 
     Args:
         ledger: The ledger.
@@ -109,6 +110,13 @@ async def check_ledger(ledger: Ledger, count: Callable[[], Awaitable[int]]) -> N
     before = await count()
     for number in range(3):
         request = _question(stream=False)
+        attempts = [Attempt("p", "m", request.call.started, running=True) for _ in range(2)]
+        for attempt in attempts:
+            ledger.reserve(request, attempt, Usage(3, 0, source="estimate"))
+            request.call.attempts.append(attempt)
+        ledger.release(request, request.call.attempts.pop())
+        attempts[0].outcome = "ok"
+        attempts[0].end()
         ledger.record(request, request.call, duration_s=0.1 * number, outcome="ok")
     await ledger.flush()
     _require(await count() == before + 3, "flush() returned before everything recorded was kept, or twice")
