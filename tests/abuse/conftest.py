@@ -16,6 +16,7 @@ providers:
   - {{name: sim, kind: simulated, latency: {{first_token_s: 0.01, tokens_per_s: 0}}}}
 models: [{{name: "*", targets: [{{provider: sim, model: sim}}]}}]
 server:
+  admin_key: sk-abuse-administrator
   keys: [{{key: sk-abuse, tenant: a}}]
   max_body_bytes: 4000000
   header_timeout_s: 0.6
@@ -26,6 +27,7 @@ store: {{url: "memory:"}}
 """
 PATH = "/v1/chat/completions"
 KEY = "authorization: Bearer sk-abuse\r\n"
+ADMIN = "authorization: Bearer sk-abuse-administrator\r\n"
 
 
 class Wire:
@@ -129,7 +131,7 @@ class Abused:
 
     def attempts(self) -> float:
         """Calls made upstream so far."""
-        _, _, page = self.ask(f"GET /metrics HTTP/1.1\r\nhost: x\r\n{KEY}\r\n".encode())
+        _, _, page = self.ask(f"GET /metrics HTTP/1.1\r\nhost: x\r\n{ADMIN}\r\n".encode())
         found = re.findall(r"^penstock_attempts_total\{[^}]*\} (\S+)$", page.decode(), re.MULTILINE)
         return sum(map(float, found))
 

@@ -10,7 +10,7 @@ CONFIG = """\
 providers:
   - {{name: sim, kind: simulated, latency: {{first_token_s: 0.02, tokens_per_s: 0}}}}
 models: [{{name: "*", targets: [{{provider: sim, model: sim}}]}}]
-server: {{keys: [{{key: sk-a, tenant: a}}, {{key: sk-b, tenant: b}}]}}
+server: {{admin_key: sk-the-administrator, keys: [{{key: sk-a, tenant: a}}, {{key: sk-b, tenant: b}}]}}
 store: {{url: "memory:"}}
 """
 PATH = "/v1/chat/completions"
@@ -176,7 +176,7 @@ def test_hits_are_counted(gateway):
         for _ in range(3):
             wire.send(request("count me", tags=["x"]))
             wire.response()
-        wire.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-a\r\n\r\n")
+        wire.send(b"GET /metrics HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-the-administrator\r\n\r\n")
         page = wire.response()[2].decode()
     hits = next(line for line in page.splitlines() if line.startswith("penstock_requests_total") and '"hit"' in line)
     assert float(hits.split()[-1]) >= 2
