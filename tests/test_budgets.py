@@ -201,8 +201,11 @@ async def test_soft_thresholds_are_told_once(url, caplog):
                 await client.chat(f"Why {number}?", model="fast", max_tokens=100)
             await client.shared.stores.flush()
             await asyncio.sleep(0)
+        await client.shared.stores.flush()
+        rules = [(event.severity, event.threshold) for event in await client.monitor.history()]
     assert told == [0.5, 0.8, 1.0]
-    assert caplog.text.count("is spent (50 %)") == 1
+    assert rules == [("critical", 0.01), ("warning", 0.008), ("warning", 0.005)]
+    assert caplog.text.count("is spent, more than 50%") == 1
 
 
 async def test_budgets_made_while_running_hold_at_once_and_until_they_are_gone(url):

@@ -141,6 +141,7 @@ class AsyncClient:
                 self._shared, self._monitor, self._reports = shared, monitor, reports
                 reports.start()
                 shared.budgets.on_change(self._rebudget)
+                shared.budgets.on_event(lambda event: monitor.raise_event(event.alert()))
                 if self.loaded.settings.alerts.rules:
                     monitor.start()
         return self

@@ -49,6 +49,7 @@ from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
 from penstock.routing.table import RouteTable, Rule
 from penstock.shared import Parts, Shared, make_pricer
+from penstock.stores.opening import open_budgets as open_budgets
 from penstock.stores.opening import open_keys as open_keys
 
 Build = Callable[[Parts], Layer | None]

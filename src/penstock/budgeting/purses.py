@@ -96,7 +96,16 @@ class Group:
 
 
 class Purses:
-    """All purses of this process."""
+    """All purses of this process.
+
+    Attributes:
+        store: Where budgets are kept.
+        clock: Where time comes from.
+        steady: The time of day that periods follow.
+        index: The budgets in force.
+        configured: Those of the configuration.
+        refused: Requests that no budget allowed since the start.
+    """
 
     def __init__(self, store: BudgetStore, clock: Clock, tasks: TaskGroup) -> None:
         """`tasks` are waited for before the store is closed."""
@@ -106,7 +115,7 @@ class Purses:
         self.steady = SteadyClock(clock)
         self.index = BudgetIndex()
         self.refused = 0
-        self._configured: Sequence[Budget] = ()
+        self.configured: Sequence[Budget] = ()
         self._version = -1
         self._purses: dict[tuple[str, int], Purse] = {}
         self._found: dict[tuple[str, str], Group] = {}
@@ -125,7 +134,7 @@ class Purses:
     def configure(self, budgets: Sequence[Budget]) -> None:
         """Put the budgets of the configuration in force, beside those of the store."""
         stored = [budget for budget in self.index.budgets.values() if not budget.configured]
-        self._configured = budgets
+        self.configured = budgets
         self.store.configure(budgets)
         self._put_in_force(stored)
 
@@ -252,7 +261,7 @@ class Purses:
     def _put_in_force(self, stored: Sequence[Budget]) -> None:
         had = bool(self.index)
         old = self.index.budgets
-        kept = [old[each.id] if old.get(each.id) == each else each for each in (*stored, *self._configured)]
+        kept = [old[each.id] if old.get(each.id) == each else each for each in (*stored, *self.configured)]
         self.index = BudgetIndex(kept)
         for purse in self._purses.values():
             purse.budget = self.index.budgets.get(purse.budget.id, purse.budget)
@@ -262,10 +271,6 @@ class Purses:
                 callback()
 
     def _tell(self, event: BudgetEvent) -> None:
-        budget = event.budget
-        _log.warning(
-            "%s: %s of %s is spent (%.0f %%)",
-            budget.name, budget.shown(event.spent), budget.shown(budget.amount), event.share * 100,
-        )  # fmt: skip
+        _log.warning("%s", event.message)
         for callback in self._events:
             callback(event)

@@ -18,6 +18,7 @@ COMMANDS = {
     "config": ("penstock.cli.config:config", "Check, show, describe and import configurations."),
     "doctor": ("penstock.cli.doctor:doctor", "Find out what stands in the way, and how to mend it."),
     "keys": ("penstock.cli.keys:keys", "Make, list, rotate and end the keys of clients."),
+    "budgets": ("penstock.cli.budgets:budgets", "List, set, show and remove what may be spent."),
     "teams": ("penstock.cli.teams:teams", "Make, list and change teams, which keys belong to."),
     "prices": ("penstock.cli.prices:prices", "Show what models cost, and where that is known from."),
     "alerts": ("penstock.cli.alerts:alerts", "Show what has been raised, list rules and metrics, and try sinks."),

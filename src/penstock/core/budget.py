@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from penstock.core.alert import AlertEvent
 from penstock.core.money import to_usd
 
 Scope = Literal["organisation", "team", "key"]
@@ -114,6 +115,26 @@ class BudgetEvent(NamedTuple):
     share: float
     spent: int
     at: float
+
+    def alert(self) -> AlertEvent:
+        """Return the same as an alert, in the budget's unit."""
+        budget, usd = self.budget, self.budget.unit == "usd"
+        spent, amount = (float(to_usd(each)) if usd else float(each) for each in (self.spent, budget.amount))
+        return AlertEvent(
+            f"budget:{budget.id}", "firing", "critical" if self.share >= 1 else "warning", self.at, spent,
+            self.share * amount, self.message,
+        )  # fmt: skip
+
+    @property
+    def message(self) -> str:
+        """It in words."""
+        budget = self.budget
+        if self.share >= 1:
+            return f"{budget.name} is used up: {budget.shown(self.spent)} of {budget.shown(budget.amount)} is spent"
+        return (
+            f"{budget.name}: {budget.shown(self.spent)} of {budget.shown(budget.amount)} is spent, more than "
+            f"{self.share:.0%}"
+        )
 
 
 class Allowance(msgspec.Struct, frozen=True, gc=False):

@@ -189,6 +189,14 @@ class Monitor:
             lambda: [((name,), count) for name, count in msgspec.structs.asdict(self.notifications).items()],
         )
 
+    def raise_event(self, event: AlertEvent) -> None:
+        """Put an event, of a rule or of no rule here, into the history, and tell the sinks."""
+        self._store.record(event)
+        message = Message(
+            _message_id(), f"alert.{event.state}", event.at, event.message, _text(event), msgspec.to_builtins(event)
+        )
+        self._outbox.send(message, self._sinks.get(event.rule, self._default_sinks))
+
     def look(self) -> list[AlertEvent]:
         """Take a sample, compare the rules, and tell what has changed."""
         now = self._clock.monotonic()
@@ -224,13 +232,9 @@ class Monitor:
         rule = next(rule for rule in self._alerts.rules if rule.name == event.rule)
         firing = event.state == "firing"
         _log.log(logging.WARNING if firing else logging.INFO, "%s", event.message)
-        self._store.record(event)
+        self.raise_event(event)
         if rule.callback is not None:
             self._tasks.spawn(_call(rule.callback, event), name=f"alert {rule.name}")
-        message = Message(
-            _message_id(), f"alert.{event.state}", event.at, event.message, _text(event), msgspec.to_builtins(event)
-        )
-        self._outbox.send(message, self._sinks.get(rule.name, self._default_sinks))
         if firing and not event.repeated:
             self._begin_actions(rule)
         elif not firing:

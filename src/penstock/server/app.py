@@ -17,6 +17,7 @@ from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.request import Operation
 from penstock.server import controls
+from penstock.server.admin.budgets import BudgetRoutes
 from penstock.server.admin.keys import KeyRoutes
 from penstock.server.admin.teams import TeamRoutes
 from penstock.server.admin.usage import UsageRoutes
@@ -61,6 +62,7 @@ class Gateway:
             *self.operations.routes,
             *KeyRoutes(lambda: self.accounts).routes,
             *TeamRoutes(lambda: self.accounts).routes,
+            *BudgetRoutes(client, lambda: self.accounts).routes,
             *WatchRoutes(client).routes,
             *UsageRoutes(client).routes,
         ]

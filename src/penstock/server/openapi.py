@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 import penstock
+from penstock.accounts.budgets import BudgetTerms
 from penstock.accounts.keys import KeyTerms
 from penstock.accounts.teams import TeamTerms
 from penstock.server.admin.keys import KeyChanges, Rotation
@@ -58,6 +59,11 @@ OPERATIONS = (
     Described("post", "/admin/keys/{key_id}/rotate", "rotateKey", "Make a key that takes another's place", "Rotation",
               "Key", status=201),
     Described("post", "/admin/keys/{key_id}/revoke", "revokeKey", "End a key at once", None, "Key"),
+    Described("get", "/admin/budgets", "listBudgets", "List budgets, with what is spent", None, "List", ("subject",)),
+    Described("post", "/admin/budgets", "setBudget", "Make a budget, or change the one of the same scope, subject, "
+              "period and unit", "BudgetTerms", "Budget"),
+    Described("get", "/admin/budgets/{budget_id}", "getBudget", "Get a budget", None, "Budget"),
+    Described("delete", "/admin/budgets/{budget_id}", "deleteBudget", "Remove a budget", None, "Deleted"),
     Described("get", "/admin/teams", "listTeams", "List teams", None, "List", ("organisation",)),
     Described("post", "/admin/teams", "createTeam", "Make a team", "TeamTerms", "Team", status=201),
     Described("get", "/admin/teams/{tenant}", "getTeam", "Get a team", None, "Team"),
@@ -122,9 +128,20 @@ SCHEMAS: dict[str, Any] = {
         status=_TEXT,
         key={**_TEXT, "description": "The key itself, only when it is made."},
     ),
+    "Budget": _object(
+        ("id", "scope", "subject"),
+        object=_TEXT,
+        id=_TEXT,
+        scope=_TEXT,
+        subject=_TEXT,
+        period=_TEXT,
+        unit=_TEXT,
+        unpriced=_WHOLE,
+    ),
     "Team": _object(("tenant",), object=_TEXT, tenant=_TEXT, name=_TEXT),
     **msgspec.json.schema_components(
-        [KeyTerms, KeyChanges, Rotation, TeamTerms, TeamChanges], ref_template="#/components/schemas/{name}"
+        [BudgetTerms, KeyTerms, KeyChanges, Rotation, TeamTerms, TeamChanges],
+        ref_template="#/components/schemas/{name}",
     )[1],
     "List": _object(("object", "data"), object=_TEXT, data=_OBJECTS, has_more=_FLAG),
     "Deleted": _object(("id", "deleted"), id=_TEXT, object=_TEXT, deleted=_FLAG),

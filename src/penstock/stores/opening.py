@@ -160,6 +160,28 @@ async def open_keys(url: str, clock: Clock) -> AsyncIterator[KeyStore]:
         await database.aclose()
 
 
+@asynccontextmanager
+async def open_budgets(url: str, clock: Clock) -> AsyncIterator[tuple[BudgetStore, KeyStore]]:
+    """Open budgets and keys alone, for commands, which hold nothing; servers may be using the same file.
+
+    Raises:
+        ConfigError: `url` names no file.
+        StoreError: The store cannot be opened.
+    """
+    if url == MEMORY:
+        raise ConfigError("store.url is memory:, which keeps no budgets; set it to sqlite:///FILE", key="store.url")
+    from penstock.stores.sql.budgets import BudgetTally, SqlBudgetStore  # noqa: PLC0415 - see below
+    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
+    from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see below
+
+    database = Database(url, clock)
+    await database.start()
+    try:
+        yield SqlBudgetStore(database, None, BudgetTally(database.engine, clock)), SqlKeyStore(database)
+    finally:
+        await database.aclose()
+
+
 def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     """Make the stores `url` names: ``sqlite:///FILE``, or ``memory:``. Nothing is opened yet.
 

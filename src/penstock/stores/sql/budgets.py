@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, event, select, update
@@ -190,13 +191,14 @@ class SqlBudgetStore:
 
     lasting = True
 
-    def __init__(self, database: Database, ledger: SqlLedger, tally: BudgetTally) -> None:
-        """Started with `database`, after `ledger`, which must have `tally`."""
+    def __init__(self, database: Database, ledger: SqlLedger | None, tally: BudgetTally) -> None:
+        """Started with `database`, after `ledger`, which must have `tally`; without one nothing can be held."""
         self.on_event: Callable[[BudgetEvent], None] = _unheard
         self._database = database
         self._ledger = ledger
         self._tally = tally
-        database.starting.append(self._start)
+        if ledger is not None:
+            database.starting.append(partial(self._start, ledger))
 
     def configure(self, budgets: Sequence[Budget]) -> None:
         """Count for these budgets too."""
@@ -256,8 +258,9 @@ class SqlBudgetStore:
 
     async def recover(self) -> None:
         """Recover the ledger's calls first, so that what they spent is counted before what was held is free."""
-        await self._ledger.recover()
-        await self._database.execute(self._free_dead)
+        if self._ledger is not None:
+            await self._ledger.recover()
+            await self._database.execute(partial(_free_dead, self._ledger))
 
     def write(self, connection: Connection, items: Sequence[None]) -> None:
         """Write in the writer's thread."""
@@ -266,22 +269,23 @@ class SqlBudgetStore:
     def settled(self, items: Sequence[None], error: StoreError | None) -> None:
         """Nobody waits."""
 
-    async def _start(self) -> None:
-        node, loop = str(self._ledger.node), asyncio.get_running_loop()
+    async def _start(self, ledger: SqlLedger) -> None:
+        node, loop = str(ledger.node), asyncio.get_running_loop()
         self._tally.tell = lambda event: _deliver(loop, lambda: self.on_event(event))
 
         def begin(connection: Connection) -> None:
             _free(connection, [node])  # of an earlier process that had the same number
-            self._free_dead(connection)
+            _free_dead(ledger, connection)
 
         await self._database.execute(begin)
         self._tally.node = node
 
-    def _free_dead(self, connection: Connection) -> None:
-        known = connection.execute(select(budget_leases.c.node).distinct()).scalars().all()
-        if known:
-            alive = self._ledger.nodes()
-            _free(connection, [node for node in known if int(node) not in alive])
+
+def _free_dead(ledger: SqlLedger, connection: Connection) -> None:
+    known = connection.execute(select(budget_leases.c.node).distinct()).scalars().all()
+    if known:
+        alive = ledger.nodes()
+        _free(connection, [node for node in known if int(node) not in alive])
 
 
 def _add(
