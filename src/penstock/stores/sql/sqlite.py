@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Column, Table, TableValuedAlias, create_engine, event, func, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql import dml
@@ -70,7 +71,7 @@ def _engine(path: str, begin: str, pragmas: tuple[str, ...], *, connections: int
     def _connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor = connection.cursor()
         for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
+            _set(cursor, pragma)
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -78,6 +79,20 @@ def _engine(path: str, begin: str, pragmas: tuple[str, ...], *, connections: int
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _set(cursor: DBAPICursor, pragma: str) -> None:
+    """Set `pragma`; waits for a lock as statements do, which SQLite does not while another process changes to WAL."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def check(connection: Connection, path: str) -> None:
