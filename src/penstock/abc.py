@@ -342,6 +342,9 @@ class BudgetStore(Protocol):
     What calls cost is added to what is spent with their rows in the ledger, whoever wrote them.
     """
 
+    shared: bool
+    """Other processes may use and change the same budgets."""
+
     on_event: Callable[[BudgetEvent], None]
     """Called, on the event loop, when a share in `Budget.soft` is spent: once a period, in one process."""
 

@@ -67,6 +67,7 @@ class Shared:
         self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
         self.budgets = Purses(stores.budgets, clock, self.writes)
+        self._following = False
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -92,8 +93,17 @@ class Shared:
         except BaseException:
             await shared.aclose()
             raise
-        shared.tasks.spawn(shared.budgets.follow(), name="follow changes of budgets")
+        if shared.stores.budgets.shared or shared.budgets.index:
+            shared.follow_budgets()
+        else:
+            shared.budgets.on_change(shared.follow_budgets)
         return shared
+
+    def follow_budgets(self) -> None:
+        """Keep up with budgets from now on; one that has a store of its own need not before it has any."""
+        if not self._following:
+            self._following = True
+            self.tasks.spawn(self.budgets.follow(), name="follow changes of budgets")
 
     async def aclose(self) -> None:
         """End background tasks, then write out and close the store."""

@@ -22,6 +22,8 @@ _Period = tuple[str, int]
 class MemoryBudgetStore:
     """`penstock.abc.BudgetStore` of one process."""
 
+    shared = False
+
     def __init__(self, clock: Clock) -> None:
         self.on_event: Callable[[BudgetEvent], None] = lambda event: None
         self._clock = clock

@@ -190,6 +190,7 @@ class SqlBudgetStore:
     """
 
     lasting = True
+    shared = True
 
     def __init__(self, database: Database, ledger: SqlLedger | None, tally: BudgetTally) -> None:
         """Started with `database`, after `ledger`, which must have `tally`; without one nothing can be held."""
