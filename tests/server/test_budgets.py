@@ -6,7 +6,10 @@ from penstock.access.principal import Principal, Role
 from penstock.accounts.keys import Keys, KeyTerms
 from penstock.accounts.teams import Teams, TeamTerms
 from penstock.client import AsyncClient
+from penstock.core.budget import Allowance
+from penstock.core.call import Call
 from penstock.server.app import Gateway
+from penstock.server.openai import describe
 
 ROOT_KEY = "sk-the-root-of-all"
 CONFIG = {
@@ -105,3 +108,12 @@ async def test_the_configurations_budgets_and_others_are_not_to_be_removed(ask):
     assert (await ask("admin", "DELETE", configured))[0] == 403
     assert (await ask("foreign", "GET", configured))[0] == 404
     assert (await ask("foreign", "GET", "/admin/budgets"))[1]["data"] == []
+
+
+def test_headers_say_what_budgets_allowed():
+    call = Call("req_1", allowance=Allowance(capped=120, remaining_pusd=1_250_000_000, remaining_tokens=7))
+    fields = dict(describe(call, whole=True))
+    assert fields[b"x-penstock-budget"] == b"capped; max_tokens=120"
+    assert fields[b"x-penstock-budget-remaining-usd"] == b"0.00125"
+    assert fields[b"x-penstock-budget-remaining-tokens"] == b"7"
+    assert not [name for name in dict(describe(Call("req_2"), whole=True)) if b"budget" in name]

@@ -71,7 +71,7 @@ def broken_flight(monkeypatch):
 
 
 def broken_tenants(monkeypatch):
-    monkeypatch.setattr("penstock.caching.key._digest", lambda request: str(request.payload).encode()[:32].ljust(32))
+    monkeypatch.setattr("penstock.caching.key._asked", lambda request: str(request.payload).encode())
 
 
 def broken_report(monkeypatch):
@@ -126,7 +126,7 @@ def broken_mark(monkeypatch):
 def broken_order(monkeypatch):
     """The fallback inside the cache: its answers are stored as those of the model that was asked."""
     layers = dict(pipeline.CALL)
-    order = ["record", "limit", "deadline", "exact_cache", "fallback", "coalesce", "failover", "hedge"]
+    order = ["record", "limit", "deadline", "exact_cache", "fallback", "coalesce", "budget", "failover", "hedge"]
     assert set(order) == set(layers)
     monkeypatch.setattr(pipeline, "CALL", tuple((name, layers[name]) for name in order))
 

@@ -19,6 +19,7 @@ from penstock.core.money import to_usd
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 from penstock.stores.opening import open_store
+from penstock.testing import check_budget_store
 
 LIMIT = 10_000
 BUDGET = Budget("bud_1", "team", "acme/search", "total", "usd", LIMIT)
@@ -176,6 +177,12 @@ async def test_a_transaction_that_fails_moves_nothing_twice(empty, monkeypatch):
     await one.stores.flush()
     assert await one.stores.budgets.state(BUDGET.id, 0) == BudgetState(0, cost, 0, 0)
     await one.stores.aclose()
+
+
+async def test_the_budget_stores_keep_their_promises(stores):
+    await check_budget_store(stores.budgets, stores.ledger)
+    memory = open_store("memory:", SystemClock())
+    await check_budget_store(memory.budgets, memory.ledger)
 
 
 async def test_budgets_are_kept_changed_and_removed(stores):

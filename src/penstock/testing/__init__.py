@@ -9,6 +9,7 @@ delays, freezes and cuts (`FaultProxy`), builders of answers, and checks that im
 from penstock.testing.answers import answer, chunks
 from penstock.testing.clock import FakeClock
 from penstock.testing.conformance import (
+    check_budget_store,
     check_cache_store,
     check_completion_store,
     check_key_store,
@@ -39,6 +40,7 @@ __all__ = [
     "UpstreamRequest",
     "UpstreamServer",
     "answer",
+    "check_budget_store",
     "check_cache_store",
     "check_completion_store",
     "check_key_store",

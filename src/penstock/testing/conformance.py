@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from penstock.abc import (
+    BudgetStore,
     CacheStore,
     CompletionStore,
     KeyRecord,
@@ -23,6 +24,7 @@ from penstock.abc import (
     StoredAnswer,
     TeamRecord,
 )
+from penstock.core.budget import Ask, Budget, Move
 from penstock.core.call import Attempt, Call
 from penstock.core.events import Event
 from penstock.core.request import Request
@@ -168,6 +170,47 @@ async def check_key_store(store: KeyStore) -> None:
     _require(not await store.change_team("unknown", changed), "change_team() of an unknown team is not False")
     teams = [each for each in (await store.directory()).teams if each.tenant == tenant]
     _require(teams == [msgspec.structs.replace(team, **changed)], "change_team() does not change what is named")
+
+
+async def check_budget_store(store: BudgetStore, ledger: Ledger) -> None:
+    """Check a budget store: budgets come and go, no more is given than there is, and what calls cost becomes spent.
+
+    Args:
+        store: What is checked.
+        ledger: The ledger whose calls it counts.
+    """
+    tenant = f"acme/{os.urandom(6).hex()}"
+    budget = Budget(f"bud_{tenant}", "team", tenant, "total", "tokens", 1000, (0.5,), created_at=1.5)
+    version = await store.version()
+    await store.put(budget)
+    _require(await store.version() > version, "put() does not raise the version")
+    _require([each for each in await store.load() if each.subject == tenant] == [budget], "load() changes a budget")
+
+    given = 0
+    for _ in range(3):
+        (granted,) = await store.take([Ask(budget, 0, 600, 600, 600, 0)])
+        given += granted.amount
+        _require(granted.left == 1000 - given, "take() does not say what is left")
+    _require(given == 1000, "take() gives more than there is, or less than it might")
+    store.give(budget.id, 0, 900)
+    _require((await store.take([Ask(budget, 0, 1, 1, 900, 0)]))[0].left + 100 <= 1000, "give() gives too much back")
+
+    request = Request("chat", "model", {}, Call(os.urandom(8).hex()), tenant=tenant)
+    attempt = Attempt("conformance", "model", 0.0, outcome="ok", usage=Usage(30, 40))
+    ledger.reserve(request, attempt, Usage(30, 0, source="estimate"))
+    request.call.attempts.append(attempt)
+    request.call.usage = attempt.usage
+    before = await store.state(budget.id, 0)
+    store.settle(attempt.ledger_id, [Move(budget.id, 0, 70)])
+    ledger.record(request, request.call, duration_s=0.1, outcome="ok")
+    await ledger.flush()
+    after = await store.state(budget.id, 0)
+    _require(after.spent == 70, "what a call used is not spent")
+    _require(after.held == before.held - 70, "what a call held is not let go of with its row")
+
+    _require(await store.delete(budget.id), "delete() of a budget is not True")
+    _require(not await store.delete(budget.id), "delete() of an unknown budget is not False")
+    _require(not [each for each in await store.load() if each.subject == tenant], "delete() does not remove the budget")
 
 
 async def check_completion_store(store: CompletionStore) -> None:
