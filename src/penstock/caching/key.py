@@ -30,11 +30,13 @@ def cache_key(request: Request) -> bytes:
     """
     call = request.call
     if call.key is None:
-        call.key = _digest(request)
+        asked = _asked(request)
+        call.asked_bytes = len(asked)
+        call.key = sha256(asked).digest()
     return call.key
 
 
-def _digest(request: Request) -> bytes:
+def _asked(request: Request) -> bytes:
     route = request.route
     payload = request.payload
     if not IGNORED.isdisjoint(payload):
@@ -42,6 +44,4 @@ def _digest(request: Request) -> bytes:
     goal: object = request.model
     if route is not None:
         goal = (route.identity, [(target.provider, target.model) for target in route.targets])
-    return sha256(
-        _encode((_VERSION, request.tenant, request.cache.namespace, request.operation, goal, payload))
-    ).digest()
+    return _encode((_VERSION, request.tenant, request.cache.namespace, request.operation, goal, payload))

@@ -96,6 +96,7 @@ class Call(msgspec.Struct):
         started: `Clock.monotonic` when Penstock had read the request.
         started_at: Seconds since the epoch at the same moment.
         key: The cache key, once computed.
+        asked_bytes: Size of what the key is a digest of, about that of the request's body; 0 when it was not computed.
         attempts: Every try, in order; empty for a hit.
         cache: How the exact cache took part; empty when it did not.
         cache_status: Members of the `Cache-Status` header (RFC 9211), the one nearest the client last.
@@ -115,6 +116,7 @@ class Call(msgspec.Struct):
     started: float = msgspec.field(default_factory=time.monotonic)
     started_at: float = msgspec.field(default_factory=time.time)
     key: bytes | None = None
+    asked_bytes: int = 0
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     cache: CacheState = ""
     cache_status: list[str] = msgspec.field(default_factory=list)

@@ -29,6 +29,7 @@ Price = Callable[[str, str, Usage | None], tuple[Decimal | None, CostSource]]
 
 _BODY_FRAME, _CHUNK_FRAME = 300, 200
 """Typical JSON around the text in a whole answer and in a lone chunk, characters."""
+_ORDINARY_BYTES, _BYTES_PER_TOKEN = 16 * 1024, 4
 _TIMEOUT = "upstream_timeout"
 _replace = msgspec.structs.replace
 
@@ -67,7 +68,7 @@ class Attempts:
         started = self._clock.monotonic()
         attempt = Attempt(target.provider, target.model, started, hedge=request.hedge, running=True)
         if self._ledger is not None:
-            self._ledger.reserve(request, attempt, self._estimate(request, 0))
+            self._ledger.reserve(request, attempt, self._expected(request))
         request.call.attempts.append(attempt)
         if self._begin is not None:
             self._begin(attempt)
@@ -87,6 +88,16 @@ class Attempts:
         else:
             response.observe(_Watch(self, request, attempt))
         return response
+
+    def _expected(self, request: Request) -> Usage:
+        """What is taken to have been sent if the process ends before the answer does.
+
+        Of an ordinary request its size says that well enough, and is known; pictures and files would be overrated.
+        """
+        size = request.call.asked_bytes
+        if 0 < size <= _ORDINARY_BYTES:
+            return Usage(size // _BYTES_PER_TOKEN, source="estimate")
+        return self._estimate(request, 0)
 
     def answered(
         self,
