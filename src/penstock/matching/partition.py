@@ -1,0 +1,85 @@
+"""The questions of one partition whose answers are known, and what they propose for another question."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from math import log
+from typing import NamedTuple
+
+from penstock.matching.index import InvertedIndex
+from penstock.matching.model import Features
+from penstock.matching.reading import Reading, read
+from penstock.matching.vetoes import veto
+
+
+class Proposal(NamedTuple):
+    """What is nearest to a question.
+
+    Attributes:
+        entry: Its number in the partition.
+        answer: Its answer's identity.
+        features: What the model goes by.
+        veto: The difference that forbids it, or None.
+    """
+
+    entry: int
+    answer: Hashable
+    features: Features
+    veto: str | None
+
+
+class Partition:
+    """What may answer for each other: one tenant, model, system prompt, tools and history (the caller's concern)."""
+
+    def __init__(self, *, edits: bool = True) -> None:
+        self._edits = edits
+        self._index = InvertedIndex()
+        self._known: dict[int, tuple[Reading, Hashable]] = {}
+        self._frequency: dict[str, int] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def add(self, text: str, vector: Mapping[int, float], answer: Hashable) -> int:
+        """Add a question, or another phrasing of one (an alias: the same answer), and return its number."""
+        entry, self._next = self._next, self._next + 1
+        reading = read(text)
+        self._known[entry] = (reading, answer)
+        self._index.add(entry, vector)
+        for word in reading.content:
+            self._frequency[word] = self._frequency.get(word, 0) + 1
+        return entry
+
+    def remove(self, entry: int) -> None:
+        """Forget a question."""
+        reading, _ = self._known.pop(entry)
+        self._index.remove(entry)
+        for word in reading.content:
+            self._frequency[word] -= 1
+            if not self._frequency[word]:
+                del self._frequency[word]
+
+    def propose(self, text: str, vector: Mapping[int, float], count: int = 8) -> Proposal | None:
+        """Return the nearest of the partition's questions to `text`, or None where none shares anything with it."""
+        near = self._index.nearest(vector, count)
+        if not near:
+            return None
+        entry, similarity = near[0]
+        known, answer = self._known[entry]
+        rival = next((score for other, score in near if self._known[other][1] != answer), None)
+        if rival is None:
+            rival = near[-1][1] if len(near) == count else 0.0
+        asked = read(text)
+        sizes = sorted((len(asked.stems), len(known.stems)))
+        features = Features(
+            similarity, similarity - rival, self._difference(asked.content, known.content), sizes[0] / max(1, sizes[1])
+        )
+        return Proposal(entry, answer, features, veto(asked, known, edits=self._edits))
+
+    def _difference(self, here: frozenset[str], there: frozenset[str]) -> float:
+        everything = sum(map(self._weight, here | there))
+        return sum(map(self._weight, here ^ there)) / everything if everything else 0.0
+
+    def _weight(self, word: str) -> float:
+        return log(1.0 + (len(self._known) + 8.0) / (self._frequency.get(word, 0) + 0.5))
