@@ -80,10 +80,11 @@ class Group:
         begins: From when on these are the periods, seconds since the epoch.
         ends: When one of the periods is over.
         dollars: Whether one of the budgets is in dollars.
+        tokens: Whether one of them is in tokens.
         strict: One of those that do not allow models without a price; None if there is none.
     """
 
-    __slots__ = ("begins", "dollars", "ends", "lock", "purses", "strict")
+    __slots__ = ("begins", "dollars", "ends", "lock", "purses", "strict", "tokens")
 
     def __init__(self, purses: list[Purse]) -> None:
         self.purses = purses
@@ -92,6 +93,7 @@ class Group:
         self.ends = min((purse.end for purse in purses), default=float("inf"))
         dollars = [purse.budget for purse in purses if purse.budget.unit == "usd"]
         self.dollars = bool(dollars)
+        self.tokens = len(dollars) < len(purses)
         self.strict = next((budget for budget in dollars if not budget.allow_unpriced), None)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from penstock.budgeting.bill import BYTES_PER_ESTIMATE, LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on
-from penstock.budgeting.purses import Purse, Purses
+from penstock.budgeting.purses import Group, Purse, Purses
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
 from penstock.core.budget import Allowance, Ask, Budget, Move
@@ -76,7 +76,7 @@ class BudgetLayer:
             if charges.unpriced and group.strict is not None:
                 request = _priced(request, route, charges, group.strict)
         size = self._size(request, route)
-        bills = _bills(size, purses, charges)
+        bills = _bills(size, group, charges)
         cap = _at_hand(purses, bills)
         if cap is None:
             likely = self._likely(request, size)
@@ -243,10 +243,11 @@ def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
     return bills[0].wanted
 
 
-def _bills(size: Size, purses: Sequence[Purse], charges: Charges | None) -> list[Bill]:
-    dollars = None if charges is None else bill(size, charges.rate(size.estimate * BYTES_PER_ESTIMATE))
-    counted = bill(size, PER_TOKEN)
-    return [dollars if dollars is not None and purse.budget.unit == "usd" else counted for purse in purses]
+def _bills(size: Size, group: Group, charges: Charges | None) -> list[Bill]:
+    counted = bill(size, PER_TOKEN) if group.tokens or charges is None else None
+    dollars = counted if charges is None else bill(size, charges.rate(size.estimate * BYTES_PER_ESTIMATE))
+    bills = [dollars if purse.budget.unit == "usd" else counted for purse in group.purses]
+    return [each for each in bills if each is not None]
 
 
 def _priced(request: Request, route: Route, charges: Charges, budget: Budget) -> Request:
