@@ -275,7 +275,8 @@ def _left(call: Call) -> Headers:
     if allowance.capped is not None:
         fields.append((b"x-penstock-budget", b"capped; max_tokens=%d" % allowance.capped))
     if allowance.remaining_pusd is not None:
-        fields.append((b"x-penstock-budget-remaining-usd", f"{to_usd(allowance.remaining_pusd).normalize():f}".encode()))
+        left = to_usd(allowance.remaining_pusd).normalize()
+        fields.append((b"x-penstock-budget-remaining-usd", f"{left:f}".encode()))
     if allowance.remaining_tokens is not None:
         fields.append((b"x-penstock-budget-remaining-tokens", b"%d" % allowance.remaining_tokens))
     return fields
