@@ -1,6 +1,4 @@
-import errno
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -132,16 +130,12 @@ async def test_the_output_of_an_interrupted_call_is_what_its_model_usually_says(
     assert {row["cost_source"] for row in found} == {"unknown"}
 
 
-def _no_room(segment, data):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 async def test_what_cannot_be_written_down_is_refused_and_said(empty, monkeypatch, caplog):
     stores = open_store(f"sqlite:///{empty}", SystemClock())
     await stores.start()
     request = Request(operation="chat", model="fast", payload={}, call=Call(id="one"))
     attempt = Attempt("openai", "gpt", 1.0, running=True)
-    monkeypatch.setattr("penstock.stores.sql.spool.Segment.put", _no_room)
+    monkeypatch.setattr("penstock.stores.sql.spool.os.write", lambda fd, data: 0)
     with pytest.raises(StoreError) as refused:
         stores.ledger.reserve(request, attempt, Usage(7))
     assert (refused.value.code, refused.value.retry_after) == ("ledger_unavailable", 5.0)

@@ -1,8 +1,4 @@
-"""The spool's files: a magic that names the format, then frames of length, Adler-32 and an `Entry` in MessagePack.
-
-Behind the last frame may be zeros: room for more. A frame's length and checksum are written last, so zeros stand where
-one was not written to its end.
-"""
+"""The spool's files: a magic that names the format, then frames of length, Adler-32 and an `Entry` in MessagePack."""
 
 from __future__ import annotations
 
@@ -35,22 +31,18 @@ def pack(entry: Entry) -> bytes:
 
 
 def unpack(path: Path) -> Iterator[Entry]:
-    """Read a file up to its end, or to where a kill has stopped the writing.
+    """Read a file up to its end, or to a frame whose writing was cut short by a kill.
 
     Raises:
         DamagedError: It is not what was written, from here on.
         StoreError: Another version of Penstock wrote it.
     """
     data = memoryview(path.read_bytes())
-    if not data or _blank(data, 0):
-        return
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
         raise _foreign(path)
     at = len(MAGIC)
     while len(data) - at >= _HEADER.size:
         size, checksum = _HEADER.unpack_from(data, at)
-        if not size and _blank(data, at):
-            return
         at += _HEADER.size
         if at + size > len(data) and size <= _LONGEST:
             return
@@ -62,11 +54,6 @@ def unpack(path: Path) -> Iterator[Entry]:
         except msgspec.DecodeError as error:
             raise _foreign(path) from error
         at += size
-
-
-def _blank(data: memoryview, at: int) -> bool:
-    """Whether nothing was written from here on but, perhaps, the inside of one frame."""
-    return not any(data[at : at + _HEADER.size])
 
 
 def _foreign(path: Path) -> StoreError:

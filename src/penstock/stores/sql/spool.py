@@ -5,9 +5,9 @@
             00000001      segments, see `penstock.stores.sql.frames`
             00000002
 
-A call is written when an attempt is about to be sent, and when it has ended. A frame is copied into the kernel's page
-cache, through memory mapped to the file, where it survives the process, however that is ended, and costs a microsecond.
-It does not survive a power cut of some seconds later; neither does a commit of the database (``synchronous=NORMAL``).
+A call is written when an attempt is about to be sent, and when it has ended. One `write` puts a frame into the
+kernel's page cache, where it survives the process, however that is ended, and costs some microseconds. It does not
+survive a power cut of some seconds later; neither does a commit of the database (``synchronous=NORMAL``).
 
 A full segment is followed by a new one that begins with what has not ended yet. Segments are removed in their order,
 when the database has what ended in them: most are gone before the kernel has written them to the disk.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import mmap
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -30,80 +29,48 @@ from penstock.stores.sql.entry import Entry
 from penstock.stores.sql.frames import MAGIC, DamagedError, pack, unpack
 
 SEGMENT_BYTES = 4 * 1024 * 1024
-_STEP = 64 * 1024
-"""By how many bytes the room of a segment grows."""
-_HEAD = 8
-"""Bytes that are written in one piece."""
 NODES = 1 << 10
 
 
 class Segment:
-    """One file, written through memory that is mapped to it.
-
-    Room for what is written is allocated before, so a full disk is an error and not a signal.
+    """One file.
 
     Attributes:
         path: Where.
-        size: Bytes written; behind them are zeros.
+        fd: Open for appending, until it is sealed.
+        size: Bytes written.
         limit: Size at which a new one is begun; what it began with does not count.
         sealed: A newer one is in use.
         ended: Calls whose end is in it; counted by the thread that writes here.
         stored: How many of them the database has, or will never have; counted by the thread that writes there.
     """
 
-    __slots__ = ("_fd", "_map", "_room", "ended", "limit", "path", "sealed", "size", "stored")
+    __slots__ = ("ended", "fd", "limit", "path", "sealed", "size", "stored")
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(self._fd, 0, _STEP)
-            self._map = mmap.mmap(self._fd, _STEP)
-        except OSError:
-            os.close(self._fd)
-            path.unlink()
-            raise
-        self._room = _STEP
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.size = self.limit = self.ended = self.stored = 0
         self.sealed = False
 
-    @failpoint("spool-append", during=lambda self, data: self.put(data, half=True))
+    @failpoint("spool-append", during=lambda self, data: os.write(self.fd, data[: len(data) // 2]))
     def append(self, data: bytes) -> None:
         """Write all of `data`, or nothing.
 
         Raises:
             OSError: There is no room, or the file system failed.
         """
-        self.put(data)
-        self.size += len(data)
-
-    def put(self, data: bytes, *, half: bool = False) -> None:
-        """Write `data`, at least 8 bytes, behind the rest: its first 8 bytes last, so that it is whole or not there.
-
-        Args:
-            data: What to write.
-            half: Stop before that, as a kill may.
-
-        Raises:
-            OSError: There is no room, or the file system failed.
-        """
-        at, head = self.size, self.size + _HEAD
-        end = at + len(data)
-        if end > self._room:
-            room = max(end, self._room + _STEP)
-            os.posix_fallocate(self._fd, 0, room)
-            self._map.resize(room)
-            self._room = room
-        self._map[head:end] = data[_HEAD:]
-        if not half:
-            self._map[at:head] = data[:_HEAD]
+        written = os.write(self.fd, data)
+        if written != len(data):
+            os.ftruncate(self.fd, self.size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size += written
 
     def seal(self) -> None:
         """Write no more."""
         self.sealed = True
-        self._map.close()
-        os.ftruncate(self._fd, self.size)
-        os.close(self._fd)
+        fd, self.fd = self.fd, -1
+        os.close(fd)
 
 
 class Spool:
