@@ -124,6 +124,15 @@ async def test_a_callback_that_raises_harms_nothing(opening, caplog):
     assert [state.state for state in site.monitor.alerts() if state.rule == "deep"] == ["firing"]
 
 
+async def test_a_gauge_that_raises_does_not_blind_the_others(opening, caplog):
+    site = await opening()
+    site.monitor.gauge("broken", lambda: 1 / 0)
+    site.monitor.gauge("depth", lambda: 5.0)
+    site.monitor.add_rule(AlertRule("deep", "depth", 1.0))
+    assert await site.look() == [("deep", "firing")]
+    assert "the gauge broken could not be read" in caplog.text
+
+
 async def test_without_the_built_in_rules_only_ones_own_are_there(opening):
     site = await opening(alerts={"built_in": False, "rules": [FAILING]})
     assert [alert.rule for alert in site.monitor.alerts()] == ["failing"]

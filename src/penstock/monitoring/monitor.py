@@ -208,16 +208,17 @@ class Monitor:
 
     async def _watch(self) -> None:
         while True:
-            try:
-                self.look()
-            except Exception:  # noqa: BLE001 - a gauge of the application's own may raise anything; watching goes on
-                _log.exception("alerts were not looked at")
+            self.look()
             await self._clock.sleep(self._interval_s)
 
     def _read(self, now: float) -> dict[str, float]:
         found = self._process.gauges(now)
         for name, read in self._gauges.items():
-            value = read()
+            try:
+                value = read()
+            except Exception:  # noqa: BLE001 - the application's own may raise anything; the others are still looked at
+                _log.exception("the gauge %s could not be read", name)
+                continue
             if value is not None:
                 found[name] = value
         observed, self._observed = self._observed, {}
