@@ -113,7 +113,7 @@ async def _race(store: Path, races: range, requests: int) -> dict[str, int]:
                 stream = await client.chat(text, model="m", stream=True, tenant=f"race-{race}", **options)
                 async for _ in stream:
                     break
-                await stream.aclose()  # type: ignore[attr-defined]
+                await stream.aclose()
             else:
                 await client.chat(text, model="m", tenant=f"race-{race}", **options)
             counts["answered"] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -222,17 +222,17 @@ class AsyncClient:
     @overload
     async def chat(
         self, messages: Messages, *, model: str, stream: Literal[True], **options: Any
-    ) -> AsyncIterator[Chunk]: ...
+    ) -> AsyncGenerator[Chunk, None]: ...
 
     async def chat(
         self, messages: Messages, *, model: str, stream: bool = False, **options: Any
-    ) -> Answer | AsyncIterator[Chunk]:
+    ) -> Answer | AsyncGenerator[Chunk, None]:
         """Ask a model.
 
         Args:
             messages: A question, or messages as OpenAI's chat completions take them.
             model: A configured name, or ``provider/model``.
-            stream: Return an async iterator of pieces instead of the whole answer.
+            stream: Return an async generator of pieces instead of the whole answer; `aclose` it to break off.
             options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
                 (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``priority`` (``high``,
                 ``normal`` or ``low``), ``tags`` (a sequence of
@@ -368,7 +368,7 @@ class AsyncClient:
         )
 
 
-async def _pieces(response: Response) -> AsyncIterator[Chunk]:
+async def _pieces(response: Response) -> AsyncGenerator[Chunk, None]:
     try:
         async for batch in response:
             for event in batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -96,7 +96,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _iterate(self, pieces: AsyncIterator[Chunk]) -> Iterator[Chunk]:
+    def _iterate(self, pieces: AsyncGenerator[Chunk, None]) -> Iterator[Chunk]:
         try:
             while (piece := self._run(_next(pieces))) is not None:
                 yield piece
@@ -121,11 +121,9 @@ class Client:
         self._loop.close()
 
 
-async def _next(pieces: AsyncIterator[Chunk]) -> Chunk | None:
+async def _next(pieces: AsyncGenerator[Chunk, None]) -> Chunk | None:
     return await anext(pieces, None)
 
 
-async def _close(pieces: AsyncIterator[Chunk]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
+async def _close(pieces: AsyncGenerator[Chunk, None]) -> None:
+    await pieces.aclose()
