@@ -221,6 +221,7 @@ class Question(msgspec.Struct, frozen=True):
         partition: Digest of everything but the question that its answer depends on (32 bytes).
         text: The question.
         key: The cache key of its answer (32 bytes).
+        group: Shared by questions whose answers were found to be the same: the key of the first one's (32 bytes).
         model: The model name it was asked of.
         embedder: The name of the space of `vector`.
         vector: Dense; empty where the embedder makes it anew faster than it is read.
@@ -235,6 +236,7 @@ class Question(msgspec.Struct, frozen=True):
     partition: bytes
     text: str
     key: bytes
+    group: bytes
     model: str
     embedder: str
     vector: bytes

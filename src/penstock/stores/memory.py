@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.abc import Directory, KeyRecord, StoredAnswer, TeamRecord
+from penstock.abc import Directory, KeyRecord, Question, StoredAnswer, TeamRecord
 from penstock.core.alert import AlertEvent
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest
@@ -41,6 +41,31 @@ class MemoryCacheStore:
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """There is nothing to delete."""
+
+
+class MemoryQuestionStore:
+    """Stores nothing: what the semantic cache itself holds in memory is all there is."""
+
+    async def partitions(self) -> Mapping[bytes, int]:
+        """Nothing survived."""
+        return {}
+
+    async def load(self, partition: bytes) -> Sequence[Question]:
+        """Nothing is here."""
+        return ()
+
+    def put(self, question: Question) -> None:
+        """Keep nothing."""
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """There is nothing to delete."""
+
+    async def learnt(self) -> Mapping[str, bytes]:
+        """Nothing survived."""
+        return {}
+
+    def keep(self, name: str, state: bytes) -> None:
+        """Keep nothing."""
 
 
 class Recorded(NamedTuple):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Protocol
 
-from penstock.abc import AlertStore, BudgetStore, CacheStore, CompletionStore, KeyStore, Ledger
+from penstock.abc import AlertStore, BudgetStore, CacheStore, CompletionStore, KeyStore, Ledger, QuestionStore
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
@@ -19,6 +19,7 @@ from penstock.stores.memory import (
     MemoryCompletionStore,
     MemoryKeyStore,
     MemoryLedger,
+    MemoryQuestionStore,
 )
 from penstock.stores.memory_books import MemoryBooks
 from penstock.stores.memory_budgets import MemoryBudgetStore
@@ -81,6 +82,7 @@ class Stores:
         alerts: The history of alerts.
         books: Upkeep and statistics of the ledger.
         budgets: What may be spent, and what is.
+        questions: Questions whose answers are cached.
     """
 
     def __init__(  # noqa: PLR0913 one for each store
@@ -92,6 +94,7 @@ class Stores:
         alerts: AlertStore,
         books: Books,
         budgets: BudgetStore,
+        questions: QuestionStore,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -102,6 +105,7 @@ class Stores:
         self.alerts = alerts
         self.books = books
         self.budgets = budgets
+        self.questions = questions
         self._backend = backend
         self._recovered = recovered
 
@@ -197,7 +201,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     if url == MEMORY:
         books, budgets = MemoryBooks(clock), MemoryBudgetStore(clock)
         return Stores(MemoryCacheStore(), MemoryLedger(books, budgets), MemoryCompletionStore(), MemoryKeyStore(),
-                      MemoryAlertStore(), books, budgets)  # fmt: skip
+                      MemoryAlertStore(), books, budgets, MemoryQuestionStore())  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.books import SqlBooks  # noqa: PLC0415 - see above
@@ -207,6 +211,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     from penstock.stores.sql.database import Database  # noqa: PLC0415 - see above
     from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.ledger import SqlLedger  # noqa: PLC0415 - see above
+    from penstock.stores.sql.questions import SqlQuestionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
@@ -214,5 +219,5 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     ledger = SqlLedger(database, [Rollup(database.engine), spending], price)
     budgets_store = SqlBudgetStore(database, ledger, spending)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
-                  SqlAlertStore(database), SqlBooks(database, clock), budgets_store, database,
-                  lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip
+                  SqlAlertStore(database), SqlBooks(database, clock), budgets_store, SqlQuestionStore(database),
+                  database, lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

@@ -23,7 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest revision in `penstock.stores.migrations`; a database that is there needs no migration tool to be imported."""
 
 metadata = MetaData()

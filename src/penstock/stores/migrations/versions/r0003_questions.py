@@ -1,0 +1,43 @@
+"""Questions whose answers are cached, and what was learnt of matching them by meaning."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "questions",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+        sa.Column("tenant", sa.Text, nullable=False),
+        sa.Column("partition", sa.LargeBinary(32), nullable=False),
+        sa.Column("text", sa.Text, nullable=False),
+        sa.Column("key", sa.LargeBinary(32), nullable=False),
+        sa.Column("group", sa.LargeBinary(32), nullable=False),
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("embedder", sa.Text, nullable=False),
+        sa.Column("vector", sa.LargeBinary, nullable=False),
+        sa.Column("asked_at", sa.BigInteger, nullable=False),
+        sa.Column("right", sa.Float(53), nullable=False),
+        sa.Column("wrong", sa.Float(53), nullable=False),
+        sa.Column("tags", sa.JSON),
+    )
+    op.create_index("questions_partition", "questions", ["partition", "id"])
+    op.create_table(
+        "learnt",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("state", sa.LargeBinary, nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Remove the tables and all they hold."""
+    op.drop_table("learnt")
+    op.drop_table("questions")

@@ -1,0 +1,131 @@
+"""Questions whose answers are cached, and what was learnt of matching them, that survive a restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, LargeBinary, Table, Text, bindparam, delete, func, select
+from sqlalchemy.engine import Connection
+
+from penstock.abc import Question
+from penstock.core.errors import StoreError
+from penstock.stores.sql.database import Database
+from penstock.stores.sql.sqlite import Insert
+from penstock.stores.sql.tables import Id, metadata
+
+questions = Table(
+    "questions",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("tenant", Text, nullable=False),
+    Column("partition", LargeBinary(32), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("key", LargeBinary(32), nullable=False),
+    Column("group", LargeBinary(32), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("embedder", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("right", Float(53), nullable=False),
+    Column("wrong", Float(53), nullable=False),
+    Column("tags", JSON),
+    Index("questions_partition", "partition", "id"),
+)
+"""``key`` is where the cache has the answer. Ids rise with time."""
+
+learnt = Table("learnt", metadata, Column("name", Text, primary_key=True), Column("state", LargeBinary, nullable=False))
+"""What matching has learnt, by what it was learnt of."""
+
+
+class _Gone(NamedTuple):
+    id: int
+
+
+class _Learnt(NamedTuple):
+    name: str
+    state: bytes
+
+
+_Item = Question | _Gone | _Learnt
+
+
+class SqlQuestionStore:
+    """`penstock.abc.QuestionStore` in a database."""
+
+    lasting = False
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writer = database.writer
+        self._put = Insert(questions, database.engine, replace=True, rows=1)
+        self._keep = Insert(learnt, database.engine, replace=True, rows=1)
+        gone = delete(questions).where(questions.c.id == bindparam("wanted"))
+        self._delete = str(gone.compile(database.engine))
+
+    async def partitions(self) -> Mapping[bytes, int]:
+        """Return the number of questions of each partition.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        counts = select(questions.c.partition, func.count()).group_by(questions.c.partition)
+        rows = await self._database.read(lambda connection: connection.execute(counts).all())
+        return {row[0]: row[1] for row in rows}
+
+    async def load(self, partition: bytes) -> Sequence[Question]:
+        """Return one partition's questions, oldest first.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        wanted = select(questions).where(questions.c.partition == partition).order_by(questions.c.id)
+        return await self._database.read(
+            lambda connection: [_question(dict(row)) for row in connection.execute(wanted).mappings()]
+        )
+
+    def put(self, question: Question) -> None:
+        """Queue `question` for writing; replaces the one of the same number."""
+        self._writer.put(self, question)
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Queue the removal of questions; unknown ones are ignored."""
+        for each in ids:
+            self._writer.put(self, _Gone(each))
+
+    async def learnt(self) -> Mapping[str, bytes]:
+        """Return what was kept with `keep`, by name.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        rows = await self._database.read(lambda connection: connection.execute(select(learnt)).all())
+        return {row.name: row.state for row in rows}
+
+    def keep(self, name: str, state: bytes) -> None:
+        """Queue `state` for writing under `name`; replaces what was there."""
+        self._writer.put(self, _Learnt(name, state))
+
+    def write(self, connection: Connection, items: Sequence[_Item]) -> None:
+        """Write in the writer's thread; of several items for one row only the last matters."""
+        last = {item.name if isinstance(item, _Learnt) else item.id: item for item in items}
+        gone = [(item.id,) for item in last.values() if isinstance(item, _Gone)]
+        if gone:
+            connection.exec_driver_sql(self._delete, gone)
+        self._put.run(connection, [_row(item) for item in last.values() if isinstance(item, Question)])
+        self._keep.run(connection, [item for item in last.values() if isinstance(item, _Learnt)])
+
+    def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
+        """Nobody waits; the writer counts what is lost, which costs misses."""
+
+
+def _row(question: Question) -> tuple[Any, ...]:
+    values = {name: getattr(question, name) for name in Question.__struct_fields__}
+    values["asked_at"] = int(question.asked_at * 1e6)
+    values["tags"] = json.dumps(list(question.tags)) if question.tags else None
+    return tuple([values[column.name] for column in questions.columns])
+
+
+def _question(row: dict[str, Any]) -> Question:
+    return Question(**{**row, "asked_at": row["asked_at"] / 1e6, "tags": tuple(row["tags"] or ())})
