@@ -37,11 +37,15 @@ def cache_key(request: Request) -> bytes:
 
 
 def _asked(request: Request) -> bytes:
-    route = request.route
     payload = request.payload
     if not IGNORED.isdisjoint(payload):
         payload = {name: value for name, value in payload.items() if name not in IGNORED}
-    goal: object = request.model
-    if route is not None:
-        goal = (route.identity, [(target.provider, target.model) for target in route.targets])
-    return _encode((_VERSION, request.tenant, request.cache.namespace, request.operation, goal, payload))
+    return _encode((_VERSION, request.tenant, request.cache.namespace, request.operation, goal_of(request), payload))
+
+
+def goal_of(request: Request) -> object:
+    """Return what the model name of `request` stands for."""
+    route = request.route
+    if route is None:
+        return request.model
+    return (route.identity, [(target.provider, target.model) for target in route.targets])
