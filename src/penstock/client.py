@@ -22,6 +22,7 @@ from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
+from penstock.core.route import SemanticMode
 from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
 from penstock.pipeline import Pipeline
@@ -235,8 +236,8 @@ class AsyncClient:
             stream: Return an async generator of pieces instead of the whole answer; `aclose` it to break off.
             options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
                 (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``priority`` (``high``,
-                ``normal`` or ``low``), ``tags`` (a sequence of
-                strings), ``tenant``, ``timeout_s``. ``store`` is the gateway's alone.
+                ``normal`` or ``low``), ``semantic`` (``off``, ``shadow`` or ``on``), ``tags`` (a sequence of strings),
+                ``tenant``, ``timeout_s``. ``store`` is the gateway's alone.
 
         Raises:
             PenstockError: As `penstock.core.errors` says.
@@ -333,6 +334,7 @@ class AsyncClient:
         timeout_s: float | None = None,
         fallback: bool = True,
         priority: Priority = "normal",
+        semantic: SemanticMode | None = None,
         **options: Any,
     ) -> Request:
         """Make a request for `handle`; `options` are fields of the body.
@@ -365,6 +367,7 @@ class AsyncClient:
             timeout_s=timeout_s,
             fallback=fallback,
             priority=priority,
+            semantic=semantic,
         )
 
 

@@ -106,3 +106,15 @@ def test_an_operation_needs_a_short_name(raw):
     with pytest.raises(InvalidRequest) as caught:
         controls.metadata({b"x-penstock-operation": raw})
     assert caught.value.param == "x-penstock-operation"
+
+
+@pytest.mark.parametrize(("raw", "mode"), [(None, None), (b"on", "on"), (b" OFF ", "off"), (b"shadow", "shadow")])
+def test_a_request_may_say_whether_it_is_answered_by_meaning(raw, mode):
+    assert controls.semantic({} if raw is None else {b"x-penstock-semantic": raw}) == mode
+
+
+@pytest.mark.parametrize("raw", [b"", b"yes", b"on,off", b"1"])
+def test_other_modes_of_matching_are_refused(raw):
+    with pytest.raises(InvalidRequest, match="off, shadow or on") as caught:
+        controls.semantic({b"x-penstock-semantic": raw})
+    assert caught.value.param == "x-penstock-semantic"

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.call import Call
 from penstock.core.clock import TIMER_SLACK_S
-from penstock.core.route import Route, Target
+from penstock.core.route import Route, SemanticMode, Target
 
 Operation = Literal["chat", "completions", "embeddings"]
 Priority = Literal["high", "normal", "low"]
@@ -62,6 +62,7 @@ class Request(msgspec.Struct, frozen=True):
             then.
         fallback: Whether another model, or a template, may answer instead; from `x-penstock-fallback`.
         priority: Its place among the tenant's own requests that wait, from `x-penstock-priority`.
+        semantic: Whether it is answered by meaning; from `x-penstock-semantic`, None as the route says.
         route: Where it may go; set by the pipeline before the first layer.
         target: Where this attempt goes; set by failover, so absent in the layers outside it.
         hedge: Made beside another try because that one is late.
@@ -86,6 +87,7 @@ class Request(msgspec.Struct, frozen=True):
     begin_by: float | None = None
     fallback: bool = True
     priority: Priority = "normal"
+    semantic: SemanticMode | None = None
     route: Route | None = None
     target: Target | None = None
     hedge: bool = False

@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 
 Strategy = Literal["ordered", "weighted", "balanced"]
+SemanticMode = Literal["off", "shadow", "on"]
+"""Whether questions are answered by meaning; ``shadow`` decides and learns, and serves nothing."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -89,6 +91,7 @@ class Route(msgspec.Struct, frozen=True):
             `order` by `weight`; ``balanced`` sends each request where its first token is expected soonest.
         fallbacks: What may be answered with when it fails; None takes the defaults.
         hedge: On what terms late requests are sent a second time; None for never.
+        semantic: Whether questions are answered by meaning; None takes the cache's default.
     """
 
     model: str
@@ -99,3 +102,4 @@ class Route(msgspec.Struct, frozen=True):
     strategy: Strategy = "ordered"
     fallbacks: Fallbacks | None = None
     hedge: HedgeTerms | None = None
+    semantic: SemanticMode | None = None

@@ -10,7 +10,7 @@ from hashlib import sha256
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.route import Fallbacks, HedgeTerms, Route, Strategy, Target
+from penstock.core.route import Fallbacks, HedgeTerms, Route, SemanticMode, Strategy, Target
 
 _REMEMBERED = 1024
 """Resolved names kept; names come from clients, so the number must be bounded, and"""
@@ -29,6 +29,7 @@ class Rule(msgspec.Struct, frozen=True):
         timeout_s: Total seconds for a request; None for the default.
         fallbacks: What may be answered with when it fails; None for the defaults.
         hedge: On what terms late requests are sent a second time; None for never.
+        semantic: Whether questions are answered by meaning; None for the cache's default.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Rule(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     fallbacks: Fallbacks | None = None
     hedge: HedgeTerms | None = None
+    semantic: SemanticMode | None = None
 
 
 class RouteTable:
@@ -106,6 +108,7 @@ class RouteTable:
             timeout_s=rule.timeout_s,
             fallbacks=rule.fallbacks,
             hedge=rule.hedge,
+            semantic=rule.semantic,
         )
 
     def _unknown(self, model: str) -> InvalidRequest:

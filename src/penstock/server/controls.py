@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from penstock.client import new_id
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Priority
+from penstock.core.route import SemanticMode
 
 WANTED = frozenset(
     {
@@ -18,6 +19,7 @@ WANTED = frozenset(
         b"content-type",
         b"x-api-key",
         b"x-penstock-fallback",
+        b"x-penstock-semantic",
         b"x-penstock-metadata",
         b"x-penstock-operation",
         b"x-penstock-priority",
@@ -27,6 +29,7 @@ WANTED = frozenset(
         b"x-request-id",
     }
 )
+_MODES: dict[bytes, SemanticMode] = {b"off": "off", b"shadow": "shadow", b"on": "on"}
 _PRIORITIES: dict[bytes, Priority] = {b"high": "high", b"normal": "normal", b"low": "low"}
 _CREDENTIALS = (b"authorization", b"x-api-key")
 _ID_LENGTH = 128
@@ -113,6 +116,21 @@ def priority(headers: Mapping[bytes, bytes]) -> Priority:
     found = _PRIORITIES.get(raw.strip().lower())
     if found is None:
         raise _invalid("x-penstock-priority", "high, normal or low")
+    return found
+
+
+def semantic(headers: Mapping[bytes, bytes]) -> SemanticMode | None:
+    """Return `x-penstock-semantic`.
+
+    Raises:
+        InvalidRequest: It is none of ``off``, ``shadow`` and ``on``.
+    """
+    raw = headers.get(b"x-penstock-semantic")
+    if raw is None:
+        return None
+    found = _MODES.get(raw.strip().lower())
+    if found is None:
+        raise _invalid("x-penstock-semantic", "off, shadow or on")
     return found
 
 

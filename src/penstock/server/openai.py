@@ -168,6 +168,7 @@ class ModelRoute:
             timeout_s=controls.timeout_s(headers),
             fallback=controls.fallback(headers),
             priority=controls.priority(headers),
+            semantic=controls.semantic(headers),
         )
         if not inbound.store or self._operation != "chat":
             return Decoded(request, keep=False)
