@@ -328,6 +328,7 @@ def rules(settings: Settings) -> list[Rule]:
             timeout_s=model.timeout_s,
             hedge=None if model.hedge is None else HedgeTerms(model.hedge.budget, model.hedge.quantile),
             fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
+            semantic=model.semantic,
         )
         for model in settings.models
     ]

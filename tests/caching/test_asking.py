@@ -77,6 +77,12 @@ def test_only_a_users_turn_is_matched():
         assert asked(Request(operation="chat", model="fast", payload=payload, call=Call(id="1")), 2000) is None
 
 
+def test_questions_after_a_conversation_may_be_left_alone():
+    assert asked(request(), 2000, first_turn_only=True) == parted()
+    assert asked(request(before=(SYSTEM, *EARLIER)), 2000, first_turn_only=True) is None
+    assert parted(before=(SYSTEM, *EARLIER)) is not None
+
+
 def test_prompts_of_completions_are_matched_and_embeddings_are_not():
     def ask(operation, **payload):
         return asked(Request(operation=operation, model="fast", payload=payload, call=Call(id="1")), 2000)

@@ -29,8 +29,13 @@ class Asked(NamedTuple):
     text: str
 
 
-def asked(request: Request, max_chars: int) -> Asked | None:
-    """Part `request`; None when it has no question of at most `max_chars` characters that could be put otherwise.
+def asked(request: Request, max_chars: int, *, first_turn_only: bool = False) -> Asked | None:
+    """Part `request`; None when it has no question that could be put otherwise.
+
+    Args:
+        request: What is asked.
+        max_chars: Longer questions are not matched.
+        first_turn_only: Nor are those after a conversation.
 
     Raises:
         UnicodeEncodeError: The payload has text that cannot be sent either (half of a surrogate pair).
@@ -41,6 +46,8 @@ def asked(request: Request, max_chars: int) -> Asked | None:
         return None
     text, rest = found
     if len(text) > max_chars or not text.strip():
+        return None
+    if first_turn_only and any(_said(message) for message in rest.get("messages", ())[:-1]):
         return None
     rest |= {name: value for name, value in payload.items() if name not in rest and name not in IGNORED}
     place = (_VERSION, request.tenant, request.cache.namespace, request.operation, goal_of(request), rest)
@@ -68,6 +75,11 @@ def _of_completions(payload: dict[str, Any]) -> tuple[str, dict[str, Any]] | Non
 
 
 _LAST = {"chat": _of_chat, "completions": _of_completions}
+
+
+def _said(message: object) -> bool:
+    """Whether it is a turn of a conversation, and no instruction."""
+    return isinstance(message, dict) and message.get("role") not in ("system", "developer")
 
 
 def _text(content: object) -> str | None:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.config.section import Seconds, Section, Usd, or_boolean, terms
+from penstock.core.route import SemanticMode
 
-SemanticMode = Literal["off", "shadow", "on"]
 LabelKind = Literal["exact", "rule", "answers", "judge"]
 
 _ONLY_FOR_ONNX = ("path", "threads", "max_tokens")

@@ -26,6 +26,8 @@ from penstock.config.section import (
     or_boolean,
     terms,
 )
+from penstock.config.semantic import SemanticCacheSettings
+from penstock.core.route import SemanticMode
 
 _MASK = "**********"
 
@@ -295,6 +297,10 @@ class ModelSettings(Section):
         json_schema_extra=or_boolean,
     )
     fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
+    semantic: SemanticMode | None = Field(
+        None,
+        description="Whether its questions are answered by meaning; by default as `cache.semantic.mode` says.",
+    )
 
 
 class ExactCacheSettings(Section):
@@ -318,6 +324,9 @@ class CacheSettings(Section):
     """Caches and the joining of identical concurrent requests."""
 
     exact: ExactCacheSettings = Field(ExactCacheSettings(), description="Answers to requests asked before.")
+    semantic: SemanticCacheSettings = Field(
+        SemanticCacheSettings(), description="Answers to questions asked before in other words."
+    )
     coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
 
 
