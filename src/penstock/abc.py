@@ -266,6 +266,9 @@ class QuestionStore(Protocol):
     def put(self, question: Question) -> None:
         """Queue `question` for writing; replaces the one of the same number."""
 
+    def judge(self, question_id: int, right: float, wrong: float) -> None:
+        """Queue writing how often a question's answer was found right and wrong; an unknown one is ignored."""
+
     def delete(self, ids: Iterable[int]) -> None:
         """Queue the removal of questions; unknown ones are ignored."""
 

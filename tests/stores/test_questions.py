@@ -38,6 +38,10 @@ async def test_the_last_of_several_changes_to_a_question_wins(stores):
     stores.questions.delete([2, 99])
     await stores.flush()
     assert list(await stores.questions.load(one.partition)) == [changed]
+    stores.questions.judge(1, 3.0, 4.0)
+    stores.questions.judge(99, 1.0, 1.0)
+    await stores.flush()
+    assert list(await stores.questions.load(one.partition)) == [msgspec.structs.replace(one, right=3.0, wrong=4.0)]
     stores.questions.delete([1])
     await stores.flush()
     assert list(await stores.questions.load(one.partition)) == []

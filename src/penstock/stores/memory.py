@@ -57,6 +57,9 @@ class MemoryQuestionStore:
     def put(self, question: Question) -> None:
         """Keep nothing."""
 
+    def judge(self, question_id: int, right: float, wrong: float) -> None:
+        """There is nothing to judge."""
+
     def delete(self, ids: Iterable[int]) -> None:
         """There is nothing to delete."""
 

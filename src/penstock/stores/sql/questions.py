@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, LargeBinary, Table, Text, bindparam, delete, func, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from penstock.abc import Question
@@ -43,12 +57,18 @@ class _Gone(NamedTuple):
     id: int
 
 
+class _Judged(NamedTuple):
+    right: float
+    wrong: float
+    id: int
+
+
 class _Learnt(NamedTuple):
     name: str
     state: bytes
 
 
-_Item = Question | _Gone | _Learnt
+_Item = Question | _Gone | _Judged | _Learnt
 
 
 class SqlQuestionStore:
@@ -62,6 +82,8 @@ class SqlQuestionStore:
         self._put = Insert(questions, database.engine, replace=True, rows=1)
         self._keep = Insert(learnt, database.engine, replace=True, rows=1)
         gone = delete(questions).where(questions.c.id == bindparam("wanted"))
+        judged = update(questions).where(questions.c.id == bindparam("wanted"))
+        self._judge = str(judged.values(right=bindparam("r"), wrong=bindparam("w")).compile(database.engine))
         self._delete = str(gone.compile(database.engine))
 
     async def partitions(self) -> Mapping[bytes, int]:
@@ -89,6 +111,10 @@ class SqlQuestionStore:
         """Queue `question` for writing; replaces the one of the same number."""
         self._writer.put(self, question)
 
+    def judge(self, question_id: int, right: float, wrong: float) -> None:
+        """Queue writing how often a question's answer was found right and wrong; an unknown one is ignored."""
+        self._writer.put(self, _Judged(right, wrong, question_id))
+
     def delete(self, ids: Iterable[int]) -> None:
         """Queue the removal of questions; unknown ones are ignored."""
         for each in ids:
@@ -109,15 +135,24 @@ class SqlQuestionStore:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread; of several items for one row only the last matters."""
-        last = {item.name if isinstance(item, _Learnt) else item.id: item for item in items}
+        last = {_row_of(item): item for item in items}
         gone = [(item.id,) for item in last.values() if isinstance(item, _Gone)]
         if gone:
             connection.exec_driver_sql(self._delete, gone)
         self._put.run(connection, [_row(item) for item in last.values() if isinstance(item, Question)])
+        judged = [tuple(item) for item in last.values() if isinstance(item, _Judged)]
+        if judged:
+            connection.exec_driver_sql(self._judge, judged)
         self._keep.run(connection, [item for item in last.values() if isinstance(item, _Learnt)])
 
     def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
         """Nobody waits; the writer counts what is lost, which costs misses."""
+
+
+def _row_of(item: _Item) -> Hashable:
+    if isinstance(item, _Learnt):
+        return item.name
+    return (item.id, "judged") if isinstance(item, _Judged) else item.id
 
 
 def _row(question: Question) -> tuple[Any, ...]:
