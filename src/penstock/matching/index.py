@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from heapq import nlargest
 from math import log, sqrt
 
+from penstock.abc import Vector
+
 
 class InvertedIndex:
     """Cosine over sparse vectors, weighted by inverse document frequency learnt from the entries.
@@ -27,8 +29,9 @@ class InvertedIndex:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def add(self, entry: int, vector: Mapping[int, float]) -> None:
+    def add(self, entry: int, vector: Vector) -> None:
         """Add or replace `entry`."""
+        vector = _sparse(vector)
         self.remove(entry)
         self._vectors[entry] = vector
         for term, weight in vector.items():
@@ -50,8 +53,9 @@ class InvertedIndex:
             if not holders:
                 del self._lists[term]
 
-    def nearest(self, vector: Mapping[int, float], count: int = 8) -> list[tuple[int, float]]:
+    def nearest(self, vector: Vector, count: int = 8) -> list[tuple[int, float]]:
         """Return up to `count` entries that share a term with `vector`, with their cosines, nearest first."""
+        vector = _sparse(vector)
         norm = self._norm(vector)
         if not norm:
             return []
@@ -85,3 +89,9 @@ class InvertedIndex:
         known = self._vectors[entry]
         product = sum(w * known[t] * self._rarity(t) ** 2 for t, w in vector.items() if t in known)
         return min(1.0, product / (norm * self._norm(known)))
+
+
+def _sparse(vector: Vector) -> Mapping[int, float]:
+    if isinstance(vector, bytes):
+        raise TypeError("an inverted index takes sparse vectors")
+    return vector

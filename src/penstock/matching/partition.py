@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable
 from math import log
 from typing import NamedTuple
 
+from penstock.abc import Vector, VectorIndex
 from penstock.matching.index import InvertedIndex
 from penstock.matching.model import Features
 from penstock.matching.reading import Reading, read
@@ -31,9 +32,9 @@ class Proposal(NamedTuple):
 class Partition:
     """What may answer for each other: one tenant, model, system prompt, tools and history (the caller's concern)."""
 
-    def __init__(self, *, edits: bool = True) -> None:
+    def __init__(self, make_index: Callable[[], VectorIndex] = InvertedIndex, *, edits: bool = True) -> None:
         self._edits = edits
-        self._index = InvertedIndex()
+        self._index = make_index()
         self._known: dict[int, tuple[Reading, Hashable]] = {}
         self._frequency: dict[str, int] = {}
         self._next = 0
@@ -41,9 +42,17 @@ class Partition:
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, text: str, vector: Mapping[int, float], answer: Hashable) -> int:
-        """Add a question, or another phrasing of one (an alias: the same answer), and return its number."""
-        entry, self._next = self._next, self._next + 1
+    def add(self, text: str, vector: Vector, answer: Hashable, *, entry: int | None = None) -> int:
+        """Add a question, or another phrasing of one (an alias: the same answer), and return its number.
+
+        Args:
+            text: The question.
+            vector: Where it lies.
+            answer: Its answer's identity.
+            entry: The number it gets, above those of all before it; by default the next.
+        """
+        entry = self._next if entry is None else entry
+        self._next = max(self._next, entry + 1)
         reading = read(text)
         self._known[entry] = (reading, answer)
         self._index.add(entry, vector)
@@ -60,7 +69,7 @@ class Partition:
             if not self._frequency[word]:
                 del self._frequency[word]
 
-    def propose(self, text: str, vector: Mapping[int, float], count: int = 8) -> Proposal | None:
+    def propose(self, text: str, vector: Vector, count: int = 8) -> Proposal | None:
         """Return the nearest of the partition's questions to `text`, or None where none shares anything with it."""
         near = self._index.nearest(vector, count)
         if not near:
