@@ -11,7 +11,7 @@ MOST, RETENTION_S = 4, 100.0
 
 
 def decided(request_id: str, tenant: str = "a", at: float = 0.0) -> Decided:
-    return Decided(request_id, tenant, "fast", 7, (0.9, 0.5), 0.99, 0.05, served=True, at=at)
+    return Decided(request_id, tenant, "fast", 7, b"k", (0.9, 0.5), 0.99, 0.05, served=True, at=at)
 
 
 def test_a_request_is_found_by_its_own_tenant_once() -> None:

@@ -15,6 +15,7 @@ class Decided(msgspec.Struct, frozen=True):
         tenant: Whose it is.
         model: The model name it was asked of.
         question: The number of the question whose answer was proposed.
+        key: The cache key of the request.
         features: What the decision went by.
         probability: That the answer is right, as estimated then.
         audit: With which probability it was to be checked.
@@ -26,6 +27,7 @@ class Decided(msgspec.Struct, frozen=True):
     tenant: str
     model: str
     question: int
+    key: bytes
     features: tuple[float, ...]
     probability: float
     audit: float
