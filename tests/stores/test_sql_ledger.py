@@ -45,6 +45,8 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         key_id="key_1",
         key=bytes(range(32)),
         answer_bytes=512,
+        semantic="shadow",
+        semantic_key=bytes(range(32, 64)),
     )
     (call,) = await rows()
     ident = call.pop("id")
@@ -56,6 +58,7 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         "cost_source": "provider", "saved_pusd": None, "first_token_us": 375_000, "duration_us": 500_000,
         "attempts": 2, "tags": '["a","ü"]', "metadata": '{"user":"7"}', "key_id": "key_1",
         "cache_key": bytes(range(16)), "answer_bytes": 512,
+        "semantic": "shadow", "semantic_key": bytes(range(32, 48)),
     }  # fmt: skip
     first, second = await rows("attempts")
     assert (first["call_id"], first["position"], first["outcome"], first["cost_pusd"]) == (

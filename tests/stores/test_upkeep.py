@@ -29,8 +29,9 @@ ROW = CallRow(
     provider_model="x", stream=0, outcome="ok", cache="miss", finish_reason="stop", input_tokens=3, output_tokens=5,
     cached_tokens=1, cache_write_tokens=0, reasoning_tokens=0, usage_source="provider", cost_pusd=7,
     cost_source="provider", saved_pusd=None, first_token_us=900, duration_us=1000, attempts=1, tags=None, metadata=None,
-    key_id=None, cache_key=None, answer_bytes=None,
+    key_id=None, cache_key=None, answer_bytes=None, semantic=None, semantic_key=None,
 )  # fmt: skip
+_NEWER = ("key_id", "cache_key", "answer_bytes", "semantic", "semantic_key")
 CALLS = st.lists(
     st.builds(
         ROW._replace,
@@ -252,7 +253,7 @@ async def test_a_database_of_the_first_revision_is_summed_up_after_its_migration
         command.upgrade(config, "0001")
         for number in range(3):
             values = {**ROW._asdict(), "id": 7 + number, "started_at": START * 10**6}
-            names = [name for name in values if name not in ("key_id", "cache_key", "answer_bytes")]
+            names = [name for name in values if name not in _NEWER]
             places = ", ".join("?" * len(names))
             statement = f"INSERT INTO calls ({', '.join(names)}) VALUES ({places})"
             connection.exec_driver_sql(statement, tuple(values[name] for name in names))

@@ -126,7 +126,7 @@ class Seat:
         """Heard everything. In the same step of the event loop the answer is stored outside, so no one joins late."""
         flight = self.flight
         self._take_notes()
-        if not self.pays:
+        if not self.pays and self.request.call.cache == "collapsed":
             self.request.call.saved_usd = flight.cost_usd
         flight.retire()
         flight.leave(self)
@@ -134,8 +134,11 @@ class Seat:
     def _take_notes(self) -> None:
         """Copy what the layers inside noted. Done when the answer begins, for its headers, and when it ends."""
         call, notes = self.request.call, self.flight.request.call
-        if not self.pays:
+        if notes.cache == "semantic":
+            call.cache, call.age_s, call.saved_usd = notes.cache, notes.age_s, notes.saved_usd
+        elif not self.pays:
             call.cache = "collapsed"
+        call.semantic, call.semantic_key = notes.semantic, notes.semantic_key
         call.usage = notes.usage
         call.finish_reason = notes.finish_reason
         call.allowance = notes.allowance

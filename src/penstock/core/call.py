@@ -13,7 +13,8 @@ from penstock.core.budget import Allowance
 from penstock.core.quota import Quota
 from penstock.core.usage import Usage
 
-CacheState = Literal["", "hit", "miss", "stale", "collapsed", "bypass"]
+CacheState = Literal["", "hit", "miss", "stale", "semantic", "collapsed", "bypass"]
+SemanticNote = Literal["", "miss", "shadow", "hit"]
 CostSource = Literal["provider", "estimate", "time", "unknown", "none"]
 
 HEDGE_LOST = "hedge_lost"
@@ -21,7 +22,8 @@ HEDGE_LOST = "hedge_lost"
 
 TEMPLATE = "template"
 """What `Call.degraded` says when no model answered but a template did; and the outcome of such a call."""
-_CACHED = ("hit", "stale")
+CACHED = ("hit", "stale", "semantic")
+"""What `Call.cache` says of answers from a cache: fresh, past their freshness, or to a question of the same meaning."""
 _ANSWERING = ("ok", "")
 
 
@@ -98,8 +100,11 @@ class Call(msgspec.Struct):
         key: The cache key, once computed.
         asked_bytes: Size of what the key is a digest of, about that of the request's body; 0 when it was not computed.
         attempts: Every try, in order; empty for a hit.
-        cache: How the exact cache took part; empty when it did not.
+        cache: How a cache took part; empty when none did.
         cache_status: Members of the `Cache-Status` header (RFC 9211), the one nearest the client last.
+        semantic: What matching by meaning found: nothing to give (``miss``), an answer kept back because it only looks
+            on (``shadow``), or one that was given (``hit``); empty when the question was not looked up.
+        semantic_key: The cache key of that answer.
         age_s: Age of the cached answer in seconds, for `Age`.
         saved_usd: What a hit would have cost.
         degraded: Why the answer is not the best possible one, for `x-penstock-degraded`.
@@ -120,6 +125,8 @@ class Call(msgspec.Struct):
     attempts: list[Attempt] = msgspec.field(default_factory=list)
     cache: CacheState = ""
     cache_status: list[str] = msgspec.field(default_factory=list)
+    semantic: SemanticNote = ""
+    semantic_key: bytes | None = None
     age_s: float | None = None
     saved_usd: Decimal | None = None
     degraded: list[str] = msgspec.field(default_factory=list)
@@ -142,7 +149,7 @@ class Call(msgspec.Struct):
     @property
     def served(self) -> Attempt | None:
         """The attempt that made the answer, once it has begun; None for an answer from a cache or a template."""
-        if self.cache in _CACHED or TEMPLATE in self.degraded:
+        if self.cache in CACHED or TEMPLATE in self.degraded:
             return None
         tried = self.attempts[::-1]
         answering = next((each for each in tried if each.outcome in _ANSWERING), None)

@@ -15,6 +15,7 @@ Microseconds = Annotated[int, msgspec.Meta(ge=-(1 << 62), lt=1 << 62)]
 Usd = Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}(\.\d{1,12})?$")]
 """Dollars as text, with no more digits than whole picodollars have."""
 Source = Annotated[str, msgspec.Meta(max_length=16)]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,16}$")]
 
 
 class TryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +41,7 @@ class TryRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One call. `id` says which: the same id is the same call, in whatever database.
 
-    Times are ISO 8601 in UTC and microseconds, money is dollars as text, `cache_key` is hexadecimal.
+    Times are ISO 8601 in UTC and microseconds, money is dollars as text, keys of the cache are hexadecimal.
     """
 
     id: Count
@@ -69,8 +70,10 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: list[str] = []
     metadata: dict[str, str] = {}
     key_id: str | None = None
-    cache_key: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,16}$")] | None = None
+    cache_key: Digest | None = None
     answer_bytes: Count | None = None
+    semantic: Source | None = None
+    semantic_key: Digest | None = None
     tries: list[TryRecord] = []
 
 

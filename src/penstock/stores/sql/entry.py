@@ -40,6 +40,8 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
         saved_pusd: Picodollars that a hit saved, if known.
         cache_key: Beginning of the cache key.
         answer_bytes: As `Call.answer_bytes`.
+        semantic: As `Call.semantic`.
+        semantic_key: Beginning of `Call.semantic_key`.
     """
 
     id: int
@@ -64,6 +66,8 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     saved_pusd: int | None = None
     cache_key: bytes | None = None
     answer_bytes: int | None = None
+    semantic: str = ""
+    semantic_key: bytes | None = None
 
 
 def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Entry:
@@ -77,11 +81,12 @@ def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage
 
 def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str, saved_pusd: int | None) -> Entry:
     """Describe a call that has ended."""
-    key = call.key
+    key, other = call.key, call.semantic_key
     return Entry(
         ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
         request.stream, request.tags, request.metadata, call.attempts, outcome, duration_s, None, None, call.cache,
         call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
+        call.semantic, None if other is None else other[:_KEY_BYTES],
     )  # fmt: skip
 
 

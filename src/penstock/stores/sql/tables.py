@@ -73,11 +73,14 @@ calls = Table(
     Column("key_id", Text),
     Column("cache_key", LargeBinary(16)),
     Column("answer_bytes", BigInteger),
+    Column("semantic", String(16)),
+    Column("semantic_key", LargeBinary(16)),
     Index("calls_tenant", "tenant", "id"),
 )
 """One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it.
 
-``cache_key`` is the beginning of the exact cache's key, which tells whether two calls asked the same.
+``cache_key`` is the beginning of the exact cache's key, which tells whether two calls asked the same; ``semantic_key``
+is that of the answer to a question of the same meaning, and ``semantic`` whether it was given.
 """
 
 attempts = Table(

@@ -40,6 +40,8 @@ class CallRow(NamedTuple):
     key_id: str | None
     cache_key: bytes | None
     answer_bytes: int | None
+    semantic: str | None
+    semantic_key: bytes | None
 
 
 class Tally(Protocol):

@@ -19,9 +19,10 @@ from penstock.stores.sql.tally import CallRow
 from penstock.stores.sql.upkeep import KEPT_FROM, mark
 
 _AT_A_TIME = 500
+_DIGESTS = ("cache_key", "semantic_key")
 _SAME = tuple(
     name for name in CallRecord.__struct_fields__
-    if name in calls.c and name not in ("started_at", "cache_key", "tags", "metadata", "stream")
+    if name in calls.c and name not in ("started_at", *_DIGESTS, "tags", "metadata", "stream")
 )  # fmt: skip
 _TRY = tuple(name for name in TryRecord.__struct_fields__ if name in attempts.c)
 _encode = msgspec.json.Encoder().encode
@@ -96,7 +97,7 @@ def _record(row: Row[Any], tries: Sequence[Row[Any]]) -> CallRecord:
         saved_usd=usd_text(row.saved_pusd),
         tags=row.tags or [],
         metadata=row.metadata or {},
-        cache_key=None if row.cache_key is None else row.cache_key.hex(),
+        **{name: None if (key := getattr(row, name)) is None else key.hex() for name in _DIGESTS},
         tries=[
             TryRecord(**{name: getattr(each, name) for name in _TRY}, cost_usd=usd_text(each.cost_pusd))
             for each in tries
@@ -115,7 +116,7 @@ def _row(record: CallRecord) -> CallRow:
         attempts=len(record.tries),
         tags=_encode(record.tags).decode() if record.tags else None,
         metadata=_encode(record.metadata).decode() if record.metadata else None,
-        cache_key=None if record.cache_key is None else bytes.fromhex(record.cache_key),
+        **{name: None if (key := getattr(record, name)) is None else bytes.fromhex(key) for name in _DIGESTS},
     )
 
 

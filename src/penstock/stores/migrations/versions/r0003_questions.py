@@ -12,7 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and let calls say what matching found for them."""
+    for column in (sa.Column("semantic", sa.String(16)), sa.Column("semantic_key", sa.LargeBinary(16))):
+        op.add_column("calls", column)
     op.create_table(
         "questions",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
@@ -41,3 +43,5 @@ def downgrade() -> None:
     """Remove the tables and all they hold."""
     op.drop_table("learnt")
     op.drop_table("questions")
+    for column in ("semantic_key", "semantic"):
+        op.drop_column("calls", column)
