@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.call import Call, CostSource
+from penstock.core.call import CACHED, Call, CostSource
 from penstock.core.events import Event
 from penstock.core.usage import Usage
 
@@ -35,7 +35,7 @@ class _Answered:
     @property
     def cached(self) -> bool:
         """It came from a cache; nothing was paid for it."""
-        return self.call.cache in ("hit", "stale")
+        return self.call.cache in CACHED
 
     @property
     def degraded(self) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ def test_a_hit_is_worth_what_the_provider_took_for_the_same_question():
         Fact(4, key=KEYS[0], cache="collapsed", cost_pusd=0, seconds=0.5),
         Fact(5, key=KEYS[1], cache="hit", cost_pusd=0, saved_pusd=40, seconds=0.001),
         Fact(6, key=KEYS[2], cache="bypass"),
+        Fact(6, key=KEYS[2], cache="semantic", saved_pusd=40, seconds=0.001),
         Fact(7, cache="miss"),
     ]
     found = questions(facts)

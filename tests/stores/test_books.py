@@ -34,6 +34,13 @@ async def test_counts_since_the_start_and_since_a_reset(stores, record, attempt)
     assert new.since == 1_700_049_660.0
 
 
+@pytest.mark.parametrize("cache", ["hit", "stale", "semantic"])
+async def test_an_answer_from_any_cache_is_a_hit(stores, record, cache):
+    record(stores.ledger, cache=cache, usage=Usage(100, 200), saved_usd=Decimal("0.5"))
+    found = (await stores.books.statistics()).since_start
+    assert (found.hits, found.hit_rate, found.tokens_saved, found.saved_usd) == (1, 1.0, 300, Decimal("0.5"))
+
+
 async def test_each_organisation_has_its_own_reset(stores, record):
     for tenant in ("acme/web", "acme/app", "other"):
         record(stores.ledger, tenant=tenant)

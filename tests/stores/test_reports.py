@@ -20,8 +20,9 @@ MONDAY = 1_696_204_800
 async def test_sums_rates_costs_and_percentiles(stores, path, record, attempt):
     for number in range(100):
         record(stores.ledger, attempt(), cache="miss", usage=Usage(100, 200), duration_s=(number + 1) / 100)
-    for _ in range(50):
-        record(stores.ledger, cache="hit", usage=Usage(100, 200), saved_usd=Decimal("0.000135"), duration_s=0.001)
+    for number in range(50):
+        cache = "semantic" if number % 5 == 0 else "hit"
+        record(stores.ledger, cache=cache, usage=Usage(100, 200), saved_usd=Decimal("0.000135"), duration_s=0.001)
     record(stores.ledger, attempt("0.5", "estimate"), model="slow", outcome="upstream_timeout", tenant="acme")
     record(stores.ledger, attempt(None, "unknown"), model="slow", outcome="client_closed")
     await stores.flush()

@@ -28,6 +28,7 @@ class Entry:
         saved_usd: What a hit saves; None when the price is unknown.
         usage: Tokens the answer took.
         finish_reason: Why it ended.
+        model: The model name it was asked of.
         body: The answer as JSON, if it is in memory in this form.
         events: Its chunks, if they are in memory; treat as immutable.
     """
@@ -41,6 +42,7 @@ class Entry:
         "held",
         "key",
         "listed",
+        "model",
         "saved_usd",
         "stored_at",
         "tenant",
@@ -59,6 +61,7 @@ class Entry:
             usage = Usage(answer.input_tokens, answer.output_tokens)
         self.usage = usage
         self.finish_reason = answer.finish_reason
+        self.model = answer.model
         self.body: bytes | None = None
         self.events: Batch | None = None
         self.listed: Slot | None = None

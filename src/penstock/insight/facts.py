@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-_FROM_CACHE = frozenset({"hit", "stale"})
-_UNASKED = frozenset({"hit", "stale", "collapsed"})
+from penstock.core.call import CACHED
+
+_UNASKED = frozenset({*CACHED, "collapsed"})
+_ASIDE = frozenset({"bypass", "semantic"})
+"""No answers the exact cache would have, however it is set."""
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -24,7 +27,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
         provider_model: Its name for the model.
         stream: It was a stream.
         outcome: How it ended.
-        cache: How the exact cache took part; empty when it did not.
+        cache: How a cache took part; empty when none did.
         finish_reason: Why the answer ended.
         input_tokens: Prompt tokens, 0 when unknown.
         output_tokens: Generated tokens, 0 when unknown.
@@ -64,7 +67,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     @property
     def from_cache(self) -> bool:
         """It was answered from the cache."""
-        return self.cache in _FROM_CACHE
+        return self.cache in CACHED
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
@@ -99,7 +102,7 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
     What a hit would have cost is on the ledger; how long it would have taken, and how large it is, is what the last
     provider's answer to the same question took, or else the median of its model.
     """
-    taking = sorted((fact for fact in facts if fact.key and fact.cache != "bypass"), key=lambda fact: fact.at)
+    taking = sorted((fact for fact in facts if fact.key and fact.cache not in _ASIDE), key=lambda fact: fact.at)
     usual = _medians(taking)
     known: dict[bytes, Question] = {}
     found: list[Question] = []

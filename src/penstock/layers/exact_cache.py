@@ -1,30 +1,27 @@
 """Answers what was asked before, word for word, without asking again.
 
-An index of all entries is in memory, so a miss costs no I/O; what does not fit there of the answers themselves is read
-from the store. Nothing but the key decides which answer fits: see `penstock.caching.key`.
+Nothing but the key decides which answer fits: see `penstock.caching.key`. Whether it may still be given is decided in
+`penstock.caching.freshness`, and the answers are in a `penstock.caching.answer_cache`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 
 from penstock.abc import CacheStore, Ledger
-from penstock.caching.at_rest import Limits, read_answer, write_answer
-from penstock.caching.entries import Entries, Entry
-from penstock.caching.freshness import Verdict, decide, lifetime_s, may_stand_in
+from penstock.caching.answer_cache import AnswerCache, Known
+from penstock.caching.at_rest import Limits
+from penstock.caching.entries import Entry
+from penstock.caching.freshness import Verdict, decide, may_stand_in
 from penstock.caching.key import cache_key
+from penstock.caching.renewal import Renewals
 from penstock.caching.stats import CacheStats
 from penstock.config.settings import ExactCacheSettings
 from penstock.core.call import Call
-from penstock.core.canonical import assemble
 from penstock.core.clock import Clock
-from penstock.core.errors import DeadlineExceeded, NotCached, PenstockError, ProviderError, Refused, StoreError
-from penstock.core.events import Batch
+from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
 from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -34,15 +31,15 @@ _NAME = "Penstock-Exact"
 _GRACE_S = 0.1
 """How long the store may take to find a stale answer when the request's time may be over."""
 
-Known = tuple[bytes | None, Batch | None]
-"""An answer's body and events, at least one of them."""
-
 _replace = msgspec.structs.replace
-_log = logging.getLogger("penstock.cache")
 
 
 class ExactCache:
-    """The layer; `start` it before use."""
+    """The layer; `start` it before use.
+
+    Attributes:
+        answers: What was answered, for whoever else has use for it.
+    """
 
     def __init__(
         self,
@@ -53,47 +50,31 @@ class ExactCache:
         ledger: Ledger | None = None,
     ) -> None:
         """`ledger` is given the calls that renew stale answers in the background, which no layer outside sees."""
-        self._settings = settings
-        self._store = store
         self._clock = clock
-        self._tasks = tasks
-        self._ledger = ledger
-        self._entries = Entries(
-            settings.max_entries,
-            settings.max_memory_bytes,
-            kept_stale_s=max(settings.stale_while_revalidate_s, settings.stale_if_error_s),
+        self.answers = AnswerCache(
+            store,
+            clock,
+            Limits(settings.max_entry_bytes, settings.tool_calls),
+            max_entries=settings.max_entries,
+            max_memory_bytes=settings.max_memory_bytes,
+            ttl_s=settings.ttl_s,
         )
-        self.limits = Limits(settings.max_entry_bytes, settings.tool_calls)
-        self._renewing: set[bytes] = set()
-        self._clears = 0
-        self._stats = CacheStats()
+        self._find = self.answers.find
+        self._renewals = Renewals(self.answers, clock, tasks, ledger)
+        self._stats = self.answers.stats
+        self._configure(settings)
 
     def adopt(self, settings: ExactCacheSettings) -> bool:
         """Go on under `settings`, with all answers; False if they ask for another size, which needs a new cache."""
         old = self._settings
         if (settings.max_entries, settings.max_memory_bytes) != (old.max_entries, old.max_memory_bytes):
             return False
-        self._settings = settings
-        self._entries.kept_stale_s = max(settings.stale_while_revalidate_s, settings.stale_if_error_s)
-        self.limits = Limits(settings.max_entry_bytes, settings.tool_calls)
+        self._configure(settings)
         return True
 
     async def start(self) -> None:
         """Learn what the store has; if it cannot say, begin with nothing."""
-        try:
-            index = await self._store.index()
-        except StoreError as error:
-            _log.warning("the cache starts empty, its store cannot be read: %s", error)
-            return
-        now = self._clock.wall()
-        gone: list[bytes] = []
-        for answer in index:
-            entry = Entry(answer)
-            if self._entries.outdated(entry, now):
-                gone.append(entry.key)
-            else:
-                gone += self._entries.put(entry)
-        self._delete(gone)
+        await self.answers.start()
 
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer from the cache or from `inner`.
@@ -104,16 +85,16 @@ class ExactCache:
         directives, route = request.cache, request.route
         if route is not None and route.cache_ttl_s == 0:
             directives = _replace(directives, no_store=True)
-        entry = None if directives.no_store else self._entries.find(cache_key(request))
+        entry = None if directives.no_store else self._find(cache_key(request))
         now = self._clock.wall()
         verdict = decide(entry, now, directives, self._settings.stale_while_revalidate_s)
         if entry is not None and (verdict is Verdict.HIT or verdict is Verdict.REFRESH):
             known: Known | None = (entry.body, entry.events)
             if entry.held is None:
-                known = await self._load(entry)
+                known = await self.answers.load(entry)
             if known is not None:
                 if verdict is Verdict.REFRESH and not directives.only_if_cached:
-                    self._renew_soon(request, inner, entry)
+                    self._renewals.begin(request, inner, entry)
                 return self._serve(request, entry, known, now)
             entry = None
             verdict = decide(None, now, directives)
@@ -134,83 +115,47 @@ class ExactCache:
         directives, route = request.cache, request.route
         if directives.no_store or (route is not None and route.cache_ttl_s == 0):
             return False
-        entry = self._entries.find(cache_key(request))
+        entry = self._find(cache_key(request))
         if entry is None or entry.held is None:
             return False
         return decide(entry, self._clock.wall(), directives) is Verdict.HIT
 
     def stats(self) -> CacheStats:
         """Return the figures since the start."""
-        return _replace(self._stats, entries=len(self._entries), memory_bytes=self._entries.memory_bytes)
+        return _replace(self._stats, entries=len(self.answers), memory_bytes=self.answers.memory_bytes)
 
     def clear(self, tenant: str | None = None) -> int:
         """Drop all answers, or one tenant's, those on their way into the cache included; returns how many."""
-        self._clears += 1
-        keys = self._entries.clear(tenant)
-        self._delete(keys)
-        return len(keys)
+        return self.answers.clear(tenant)
+
+    def _configure(self, settings: ExactCacheSettings) -> None:
+        self._settings = settings
+        self.answers.ttl_s = settings.ttl_s
+        self.answers.limits = Limits(settings.max_entry_bytes, settings.tool_calls)
+        self.answers.keep_stale_for(max(settings.stale_while_revalidate_s, settings.stale_if_error_s))
 
     def _serve(self, request: Request, entry: Entry, known: Known, now: float, member: str = "") -> Response:
         """Give `entry`, whose answer is `known`; `member` goes into `Cache-Status` if it is no plain hit."""
-        body, events = known
-        if request.stream and events is None and request.operation != "embeddings":
-            events = Response(body=body).all_events()
-            self._entries.hold(entry, body, events)
-        elif body is None and events is not None and not request.stream:
-            body = assemble(events)
-            self._entries.hold(entry, body, events)
-        entry.touch()
         self._stats.hits += 1
-        call = request.call
         ttl = entry.fresh_until - now
         if ttl > 0:
-            call.cache = "hit"
+            request.call.cache = "hit"
         else:
-            call.cache = "stale"
+            request.call.cache = "stale"
             self._stats.stale += 1
-        call.age_s = max(now - entry.stored_at, 0.0)
-        call.saved_usd = entry.saved_usd
-        call.usage = entry.usage
-        call.finish_reason = entry.finish_reason
-        call.cache_status.append(member or f"{_NAME}; hit; ttl={int(ttl)}")
-        return Response(body=body, events=events, usage=entry.usage, finish_reason=entry.finish_reason)
-
-    async def _load(self, entry: Entry) -> Known | None:
-        """Read an answer that is not in memory; None when the store does not have it."""
-        try:
-            answer = await self._store.get(entry.key)
-        except StoreError:
-            return None
-        if answer is None:
-            self._drop(entry)
-            return None
-        if answer.stored_at != entry.stored_at:
-            return None
-        try:
-            body, events, usage = read_answer(answer)
-        except ValueError:
-            self._drop(entry)
-            self._store.delete([entry.key])
-            return None
-        entry.usage = usage or entry.usage
-        self._entries.hold(entry, body, events)
-        return body, events
+        return self.answers.give(request, entry, known, now, member or f"{_NAME}; hit; ttl={int(ttl)}")
 
     async def _load_soon(self, entry: Entry) -> Known | None:
-        """As `_load`, but give up after `_GRACE_S`: the request's time may be over, and nothing else ends this wait."""
+        """Load it, but give up after `_GRACE_S`: the request's time may be over, and nothing else ends this wait."""
         try:
             async with asyncio.timeout(_GRACE_S):
-                return await self._load(entry)
+                return await self.answers.load(entry)
         except TimeoutError:
             return None
 
-    def _drop(self, entry: Entry) -> None:
-        if self._entries.find(entry.key) is entry:
-            self._entries.remove(entry.key)
-
     async def _forward(self, request: Request, inner: Handler, entry: Entry | None, verdict: Verdict) -> Response:
         self._stats.misses += 1
-        keeper = _Keeper(self, request, entry, self._clears)
+        keeper = self.answers.keeper(request, entry)
         member = f"{_NAME}; fwd={verdict.value}"
         try:
             response = await inner(request)
@@ -238,7 +183,7 @@ class ExactCache:
         elif not isinstance(error, (Refused, StoreError)):
             return None
         now = self._clock.wall()
-        entry = self._entries.find(cache_key(request))
+        entry = self._find(cache_key(request))
         if entry is None or not may_stand_in(entry, now, request.cache, self._settings.stale_if_error_s):
             return None
         known: Known | None = (entry.body, entry.events)
@@ -248,106 +193,6 @@ class ExactCache:
             return None
         request.call.degraded.append("stale-if-error")
         return self._serve(request, entry, known, now, f'{member}; detail="stale-if-error"')
-
-    def _renew_soon(self, request: Request, inner: Handler, entry: Entry) -> None:
-        """Ask again in the background, once at a time for each key (RFC 5861 section 3)."""
-        if entry.key in self._renewing:
-            return
-        self._renewing.add(entry.key)
-        now = self._clock.monotonic()
-        call = Call(id=f"{request.call.id}-renewal", started=now, started_at=self._clock.wall(), key=entry.key)
-        call.cache = "miss"
-        left = None if request.deadline is None else now + request.deadline - request.call.started
-        fresh = _replace(request, call=call, deadline=left)
-        self._tasks.spawn(self._renew(fresh, inner, entry), name="cache-renewal")
-
-    async def _renew(self, request: Request, inner: Handler, entry: Entry) -> None:
-        outcome = "client_closed"
-        now = self._clock.monotonic()
-        try:
-            # No layer outside watches over the time of what runs in the background.
-            async with asyncio.timeout(None if request.deadline is None else request.deadline - now):
-                await self._fetch(request, inner, entry)
-            outcome = "ok"
-        except TimeoutError:
-            outcome = DeadlineExceeded.code
-        except PenstockError as error:
-            outcome = error.code
-        finally:
-            self._renewing.discard(entry.key)
-            self._record(request, self._clock.monotonic() - request.call.started, outcome)
-
-    def _record(self, request: Request, duration_s: float, outcome: str) -> None:
-        """As `penstock.layers.record.Record` does, when all attempts have ended."""
-        running = request.call.running
-        if running is not None:
-            running.when_ended(partial(self._record, request, duration_s, outcome))
-        elif self._ledger is not None:
-            self._ledger.record(request, request.call, duration_s=duration_s, outcome=outcome)
-
-    async def _fetch(self, request: Request, inner: Handler, entry: Entry) -> None:
-        response = await inner(request)
-        try:
-            response.observe(_Keeper(self, request, entry, self._clears))
-            if not response.whole:
-                async for _ in response:
-                    pass
-        finally:
-            await response.aclose()
-
-    def keep(self, keeper: _Keeper, response: Response) -> bool:
-        """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
-        request, body, events = keeper.request, response.body, response.events or keeper.events
-        route_ttl_s = request.route.cache_ttl_s if request.route is not None else None
-        ttl = lifetime_s(request.cache, route_ttl_s, self._settings.ttl_s)
-        known = self._entries.find(cache_key(request))
-        if ttl <= 0 or keeper.clears != self._clears or (known is not None and known is not keeper.seen):
-            return False
-        now = self._clock.wall()
-        answer = write_answer(request, response, events, self.limits, now=now, ttl_s=ttl)
-        if answer is None:
-            return False
-        request.call.answer_bytes = len(answer.data)
-        entry = Entry(answer, response.usage or request.call.usage)
-        gone = self._entries.expire(now)
-        evicted = self._entries.put(entry)
-        self._entries.hold(entry, body, events if body is None else None)
-        self._store.put(answer)
-        self._delete(gone + evicted)
-        self._stats.evicted += len(evicted)
-        self._stats.stored += 1
-        return True
-
-    def _delete(self, keys: Sequence[bytes]) -> None:
-        if keys:
-            self._store.delete(keys)
-
-
-class _Keeper:
-    """Collects an answer on its way to the client, and stores it when it is complete."""
-
-    __slots__ = ("_cache", "_max_bytes", "_size", "clears", "events", "request", "seen", "stored")
-
-    def __init__(self, cache: ExactCache, request: Request, seen: Entry | None, clears: int) -> None:
-        self._cache = cache
-        self._max_bytes = cache.limits.max_bytes
-        self._size = 0
-        self.request = request
-        self.seen = seen
-        self.clears = clears
-        self.events: Batch = []
-        self.stored = False
-
-    def on_events(self, batch: Batch, /) -> None:
-        if self._size <= self._max_bytes:
-            self._size += sum([len(event.data) for event in batch])
-            self.events += batch
-            if self._size > self._max_bytes:
-                self.events = []
-
-    def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        if error is None:
-            self.stored = self._cache.keep(self, response)
 
 
 def _note(call: Call, member: str, stored: str = "") -> None:

@@ -9,7 +9,6 @@ import msgspec
 from penstock.core.money import to_usd
 
 NO_ERRORS = ("ok", "client_closed")
-CACHED = ("hit", "stale")
 COLLAPSED = "collapsed"
 
 

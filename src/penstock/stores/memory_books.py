@@ -6,11 +6,11 @@ from collections import defaultdict
 
 import msgspec
 
-from penstock.core.call import Call
+from penstock.core.call import CACHED, Call
 from penstock.core.clock import Clock
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
-from penstock.reporting.statistics import CACHED, COLLAPSED, NO_ERRORS, Statistics, Totals, figures
+from penstock.reporting.statistics import COLLAPSED, NO_ERRORS, Statistics, Totals, figures
 
 
 class MemoryBooks:

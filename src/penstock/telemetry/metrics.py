@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.call import Attempt, Call
+from penstock.core.call import CACHED, Attempt, Call
 from penstock.core.request import Request
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _MODELS = 200
 """Model names counted apart, of clients and of providers each; clients choose names, so the rest are ``other``."""
 
 _FINE = frozenset({"ok", "client_closed"})
-_HITS = frozenset({"hit", "stale"})
 _REJECTED = "rate_limit_exceeded"
 
 Gauge = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
@@ -102,7 +101,7 @@ class Metrics:
         for (_, _, outcome, cache), count in self._requests.items():
             requests += count
             errors += count * (outcome not in _FINE)
-            hits += count * (cache in _HITS)
+            hits += count * (cache in CACHED)
             rejected += count * (outcome == _REJECTED)
         return {
             "requests": requests,

@@ -9,8 +9,9 @@ import msgspec
 from sqlalchemy import ColumnElement, case, func, insert, select, true
 from sqlalchemy.engine import Connection
 
+from penstock.core.call import CACHED
 from penstock.core.clock import Clock
-from penstock.reporting.statistics import CACHED, COLLAPSED, NO_ERRORS, Statistics, Totals, figures
+from penstock.reporting.statistics import COLLAPSED, NO_ERRORS, Statistics, Totals, figures
 from penstock.stores.sql import upkeep
 from penstock.stores.sql.account_tables import statistics_resets
 from penstock.stores.sql.database import Database

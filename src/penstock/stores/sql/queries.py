@@ -11,11 +11,12 @@ from sqlalchemy import ColumnElement, Select, Table, case, func, or_, select, tr
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import SQLAlchemyError
 
+from penstock.core.call import CACHED
 from penstock.core.errors import StoreError
 from penstock.core.money import to_usd
 from penstock.reporting import histogram
 from penstock.reporting.figures import ErrorPattern, RecentCall, UsageLine, UsageSlot
-from penstock.reporting.statistics import CACHED, NO_ERRORS
+from penstock.reporting.statistics import NO_ERRORS
 from penstock.stores.sql import sqlite
 from penstock.stores.sql.database import revision
 from penstock.stores.sql.rollups import DAY_S, DURATION, HOUR_S

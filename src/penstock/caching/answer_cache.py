@@ -1,0 +1,288 @@
+"""The answers: which there are and, as far as they fit, what they say, in memory; all of them in the store.
+
+What decides that an answer fits a request is outside: the exact cache looks under the request's own key, the semantic
+cache under the key of another request of the same tenant. Both give out the same entries, so an answer takes its room
+once, and every use of it keeps it from leaving.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+from penstock.abc import CacheStore, StoredAnswer
+from penstock.caching.at_rest import Limits, read_answer, write_answer
+from penstock.caching.entries import Entries, Entry
+from penstock.caching.freshness import Verdict, decide, lifetime_s
+from penstock.caching.key import cache_key
+from penstock.caching.stats import CacheStats
+from penstock.core.canonical import assemble
+from penstock.core.clock import Clock
+from penstock.core.errors import StoreError
+from penstock.core.events import Batch
+from penstock.core.money import to_picodollars
+from penstock.core.request import NO_DIRECTIVES, Request
+from penstock.core.response import Response
+from penstock.core.usage import Usage
+
+Known = tuple[bytes | None, Batch | None]
+"""An answer's body and events, at least one of them."""
+
+_log = logging.getLogger("penstock.cache")
+
+
+class AnswerCache:
+    """`start` it before use.
+
+    Attributes:
+        find: Returns the entry of a key, fresh or not, or None.
+        limits: What may be stored.
+        ttl_s: How long an answer stays fresh when neither the client nor the model's settings say so.
+        stats: Figures since the start; what is read off the entries is filled in by `ExactCache.stats`.
+        on_keep: Called with the key of each answer that is stored, under an alias too.
+        on_leave: Called with the key of each answer that is gone: evicted, outdated, damaged, lost by the store or
+            cleared. Not for one that was replaced by a newer one.
+    """
+
+    def __init__(
+        self, store: CacheStore, clock: Clock, limits: Limits, *, max_entries: int, max_memory_bytes: int, ttl_s: float
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._entries = Entries(max_entries, max_memory_bytes)
+        self._clears = 0
+        self.find: Callable[[bytes], Entry | None] = self._entries.find
+        self.limits = limits
+        self.ttl_s = ttl_s
+        self.stats = CacheStats()
+        self.on_keep: list[Callable[[bytes], None]] = []
+        self.on_leave: list[Callable[[bytes], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the answers in memory."""
+        return self._entries.memory_bytes
+
+    def keep_stale_for(self, seconds: float) -> None:
+        """Keep answers for so long past their freshness, and for a day at least."""
+        self._entries.kept_stale_s = seconds
+
+    async def start(self) -> None:
+        """Learn what the store has; if it cannot say, begin with nothing."""
+        try:
+            index = await self._store.index()
+        except StoreError as error:
+            _log.warning("the cache starts empty, its store cannot be read: %s", error)
+            return
+        now = self._clock.wall()
+        gone: list[bytes] = []
+        for answer in index:
+            entry = Entry(answer)
+            if self._entries.outdated(entry, now):
+                gone.append(entry.key)
+            else:
+                gone += self._entries.put(entry)
+        self._left(gone)
+
+    def lookup(self, key: bytes, now: float) -> Entry | None:
+        """Return the entry of `key` if it is fresh at `now`, seconds since the epoch."""
+        entry = self.find(key)
+        return entry if decide(entry, now, NO_DIRECTIVES) is Verdict.HIT else None
+
+    async def load(self, entry: Entry) -> Known | None:
+        """Return an answer, from the store if it is not in memory; None when the store does not have it either."""
+        if entry.held is not None:
+            return entry.body, entry.events
+        try:
+            answer = await self._store.get(entry.key)
+        except StoreError:
+            return None
+        if answer is None:
+            self._drop(entry)
+            return None
+        if answer.stored_at != entry.stored_at:
+            return None
+        try:
+            body, events, usage = read_answer(answer)
+        except ValueError:
+            self._drop(entry)
+            return None
+        entry.usage = usage or entry.usage
+        self._entries.hold(entry, body, events)
+        return body, events
+
+    async def body(self, entry: Entry) -> bytes | None:
+        """Return an answer whole, as JSON; None when it is gone."""
+        known = await self.load(entry)
+        if known is None:
+            return None
+        body, events = known
+        return body if body is not None else assemble(events or [])
+
+    def give(self, request: Request, entry: Entry, known: Known, now: float, member: str) -> Response:
+        """Answer `request` with `entry`, whose answer is `known`; the caller notes `Call.cache`.
+
+        Args:
+            request: What is answered.
+            entry: The answer's.
+            known: What `load` returned.
+            now: Seconds since the epoch.
+            member: What `Cache-Status` says of it.
+        """
+        body, events = known
+        if request.stream and events is None and request.operation != "embeddings":
+            events = Response(body=body).all_events()
+            self._entries.hold(entry, body, events)
+        elif body is None and events is not None and not request.stream:
+            body = assemble(events)
+            self._entries.hold(entry, body, events)
+        entry.touch()
+        call = request.call
+        call.age_s = max(now - entry.stored_at, 0.0)
+        call.saved_usd = entry.saved_usd
+        call.usage = entry.usage
+        call.finish_reason = entry.finish_reason
+        call.cache_status.append(member)
+        return Response(body=body, events=events, usage=entry.usage, finish_reason=entry.finish_reason)
+
+    async def serve_known(self, request: Request, entry: Entry, member: str) -> Response | None:
+        """Answer `request` with another request's answer, and note that as ``semantic``.
+
+        Returns:
+            None when `entry` is another tenant's, or not fresh or recent enough for what the client says, or its
+            answer is gone.
+        """
+        now = self._clock.wall()
+        if entry.tenant != request.tenant or decide(entry, now, request.cache) is not Verdict.HIT:
+            return None
+        known = await self.load(entry)
+        if known is None:
+            return None
+        request.call.cache = "semantic"
+        return self.give(request, entry, known, now, member)
+
+    async def alias(self, key: bytes, entry: Entry) -> bool:
+        """Store the answer of `entry` under `key` too, as old and as fresh as it is, so that `key` is an exact hit.
+
+        Args:
+            key: The cache key of a request of the same tenant.
+            entry: The answer's.
+
+        Returns:
+            False when the answer is gone, or `key` has one that stays fresh as long.
+        """
+        clears = self._clears
+        known = await self.load(entry)
+        there = self.find(key)
+        if known is None or clears != self._clears or (there is not None and there.fresh_until >= entry.fresh_until):
+            return False
+        body, events = known
+        usage = entry.usage or Usage()
+        answer = StoredAnswer(
+            key=key,
+            tenant=entry.tenant,
+            form="json" if body is not None else "events",
+            data=body if body is not None else b"\n".join([event.data for event in events or ()]),
+            stored_at=entry.stored_at,
+            fresh_until=entry.fresh_until,
+            cost_pusd=to_picodollars(entry.saved_usd or Decimal(0)),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            finish_reason=entry.finish_reason,
+            model=entry.model,
+        )
+        self._put(answer, Entry(answer, entry.usage), body, events)
+        return True
+
+    def keeper(self, request: Request, seen: Entry | None) -> Keeper:
+        """Return what stores the answer to `request`; `seen` is the entry there was when it was asked for."""
+        return Keeper(self, request, seen, self._clears)
+
+    def keep(self, keeper: Keeper, response: Response) -> bool:
+        """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
+        request = keeper.request
+        if request.call.cache == "semantic":  # a guess about these words, which nobody has verified
+            return False
+        body, events = response.body, response.events or keeper.events
+        ttl = lifetime_s(request.cache, request.route.cache_ttl_s if request.route is not None else None, self.ttl_s)
+        known = self.find(cache_key(request))
+        if ttl <= 0 or keeper.clears != self._clears or (known is not None and known is not keeper.seen):
+            return False
+        answer = write_answer(request, response, events, self.limits, now=self._clock.wall(), ttl_s=ttl)
+        if answer is None:
+            return False
+        request.call.answer_bytes = len(answer.data)
+        entry = Entry(answer, response.usage or request.call.usage)
+        self._put(answer, entry, body, events if body is None else None)
+        self.stats.stored += 1
+        return True
+
+    def clear(self, tenant: str | None = None) -> int:
+        """Drop all answers, or one tenant's, those on their way into the cache included; returns how many."""
+        self._clears += 1
+        keys = self._entries.clear(tenant)
+        self._left(keys)
+        return len(keys)
+
+    def _put(self, answer: StoredAnswer, entry: Entry, body: bytes | None, events: Batch | None) -> None:
+        gone = self._entries.expire(self._clock.wall())
+        evicted = self._entries.put(entry)
+        self._entries.hold(entry, body, events)
+        self._store.put(answer)
+        self._left(gone + evicted)
+        self.stats.evicted += len(evicted)
+        for tell in self.on_keep:
+            tell(answer.key)
+
+    def _drop(self, entry: Entry) -> None:
+        if self.find(entry.key) is entry:
+            self._entries.remove(entry.key)
+            self._left([entry.key])
+
+    def _left(self, keys: Sequence[bytes]) -> None:
+        if keys:
+            self._store.delete(keys)
+            for tell in self.on_leave:
+                for key in keys:
+                    tell(key)
+
+
+class Keeper:
+    """Collects an answer on its way to the client, and stores it when it is complete.
+
+    Attributes:
+        request: What was asked.
+        seen: The entry there was then.
+        clears: How often the cache had been cleared then.
+        events: What came so far, unless it is too large.
+        stored: It was stored.
+    """
+
+    __slots__ = ("_answers", "_max_bytes", "_size", "clears", "events", "request", "seen", "stored")
+
+    def __init__(self, answers: AnswerCache, request: Request, seen: Entry | None, clears: int) -> None:
+        self._answers = answers
+        self._max_bytes = answers.limits.max_bytes
+        self._size = 0
+        self.request = request
+        self.seen = seen
+        self.clears = clears
+        self.events: Batch = []
+        self.stored = False
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Collect them."""
+        if self._size <= self._max_bytes:
+            self._size += sum([len(event.data) for event in batch])
+            self.events += batch
+            if self._size > self._max_bytes:
+                self.events = []
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        """Store a complete answer."""
+        if error is None:
+            self.stored = self._answers.keep(self, response)
