@@ -37,6 +37,8 @@ DENSE = Thresholds(0.9, 0.4)
 SHORT_WORDS = 40
 """In longer answers a number, or a "not", may differ and the answer be the same."""
 
+_TURNS = frozenset({"by", "from", "no", "against", "before", "after", "until", "since", "above", "below", "over",
+                    "under"})  # fmt: skip
 _DECIDE = frozenset({"number", "unit", "date", "negation", "antonym"})
 
 
@@ -56,9 +58,15 @@ def compare(answer: str, fresh: str, cosine: float, thresholds: Thresholds) -> b
     # A veto is made for a question and a known one and need not be symmetric; here neither answer is the first.
     found = {_veto(here, there), _veto(there, here)}
     if found == {None}:
-        return True
+        return None if _turned(here, there) else True
     short = max(len(here.stems), len(there.stems)) <= SHORT_WORDS
     return False if short and found & _DECIDE else None
+
+
+def _turned(here: Reading, there: Reading) -> bool:
+    """Whether who does what to whom, or from where to where, may be the other way round."""
+    same = sorted(here.stems) == sorted(there.stems)
+    return here.stems != there.stems if same else bool((here.words ^ there.words) & _TURNS)
 
 
 def _veto(here: Reading, there: Reading) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Set
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
@@ -11,8 +12,9 @@ from penstock.matching.labels.exact import normal, unfenced
 from penstock.matching.labels.values import Value, value_of
 from penstock.matching.reading import read
 
-SHARED_WORDS = 0.4
-"""Share of the shorter answer's words with content that answers which end in one number have in common at least."""
+SHARED_WORDS, SHARED_NUMBERS = 0.4, 0.5
+"""Of the words with content, and of the numbers beside the result, of the shorter answer: the share the other has at
+least, when both work out the same result for the same question."""
 
 MAX_CHARS = 20_000
 """Of longer answers nothing is said; of JSON ten times as much is read."""
@@ -28,7 +30,7 @@ def rule(answer: str, fresh: str) -> bool | None:
     """Say whether two answers that are, or end in, a value or are JSON documents are the same; None for others.
 
     Two results that were worked out and are equal are the same answer only if the answers are also about the same
-    things: small numbers are equal by chance too often. That something differs needs no such care.
+    things and numbers: small results are equal by chance too often. That something differs needs no such care.
     """
     here, there = _document(answer), _document(fresh)
     if here is not None and there is not None:
@@ -42,7 +44,7 @@ def rule(answer: str, fresh: str) -> bool | None:
     if one is None or other is None or one.kind != other.kind:
         return None
     same = _COMPARE.get(one.kind, _plainly)(one, other)
-    if same and not one.whole and not other.whole and not _about_the_same(answer, fresh):
+    if same and not one.whole and not other.whole and not _about_the_same(answer, fresh, one):
         return None
     return same
 
@@ -75,9 +77,16 @@ def _words(one: Value, other: Value) -> bool | None:
 _COMPARE = {"number": _numbers, "words": _words}
 
 
-def _about_the_same(answer: str, fresh: str) -> bool:
-    here, there = read(answer).content, read(fresh).content
-    return len(here & there) >= SHARED_WORDS * min(len(here), len(there))
+def _about_the_same(answer: str, fresh: str, result: Value) -> bool:
+    here, there = read(answer), read(fresh)
+    known = {format(result.value.normalize(), "f")} if isinstance(result.value, Decimal) else set()
+    numbers = set(here.numbers) - known, set(there.numbers) - known
+    return _shared(here.content, there.content) >= SHARED_WORDS and _shared(*numbers) >= SHARED_NUMBERS
+
+
+def _shared(here: Set[str], there: Set[str]) -> float:
+    fewer = min(len(here), len(there))
+    return len(here & there) / fewer if fewer else 1.0
 
 
 def _document(text: str) -> tuple[Any] | None:
