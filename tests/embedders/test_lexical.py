@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.embedders.lexical import LexicalEmbedder
+from penstock.testing import check_embedder
 
 EMBED = LexicalEmbedder().embed_one
 
@@ -37,5 +38,9 @@ def test_another_process_has_the_same_vector() -> None:
     assert done.stdout.strip() == str(sorted(EMBED("a b café").items()))
 
 
-def test_batches_are_in_order() -> None:
-    assert LexicalEmbedder().embed(["one thing", "another"]) == [EMBED("one thing"), EMBED("another")]
+async def test_it_keeps_the_promises() -> None:
+    await check_embedder(LexicalEmbedder())
+
+
+async def test_batches_are_in_order() -> None:
+    assert await LexicalEmbedder().embed(["one thing", "another"]) == [EMBED("one thing"), EMBED("another")]

@@ -16,6 +16,7 @@ from penstock.testing.conformance import (
     check_ledger,
     check_provider,
 )
+from penstock.testing.embedders import check_embedder
 from penstock.testing.faultd import (
     InvoiceLine,
     UpstreamConnection,
@@ -43,6 +44,7 @@ __all__ = [
     "check_budget_store",
     "check_cache_store",
     "check_completion_store",
+    "check_embedder",
     "check_key_store",
     "check_ledger",
     "check_provider",
