@@ -1,6 +1,6 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › limit › deadline › fallback › exact_cache › coalesce › budget › failover › hedge
+    record › limit › deadline › fallback › exact_cache › coalesce › semantic_cache › budget › failover › hedge
     { per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
@@ -22,7 +22,7 @@ from penstock.budgeting.tariff import Tariffs
 from penstock.config.budgets import configured
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.call import Attempt
-from penstock.core.errors import PenstockError, ProviderError
+from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -43,16 +43,20 @@ from penstock.layers.limit import limit_of
 from penstock.layers.load import Load
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
+from penstock.layers.semantic_cache import SemanticCache
 from penstock.pricing.calibration import Calibration
 from penstock.providers import registry
 from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
 from penstock.routing.table import RouteTable, Rule
+from penstock.semantic.learner import Learner
+from penstock.semantic.opening import make_chain
 from penstock.shared import Parts, Shared, make_pricer
 from penstock.stores.opening import open_budgets as open_budgets
 from penstock.stores.opening import open_keys as open_keys
 
 Build = Callable[[Parts], Layer | None]
+_WITHOUT_MEMORY = (None, "off")
 
 CALL: tuple[tuple[str, Build], ...] = (
     # Outside the caches, so that hits are counted, and outside the deadline, so that late calls are.
@@ -70,6 +74,8 @@ CALL: tuple[tuple[str, Build], ...] = (
         "coalesce",
         lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
     ),
+    # Inside coalescing, so that duplicates are embedded once; the exact cache outside holds the answers.
+    ("semantic_cache", lambda parts: _semantic_cache(parts)),
     # Inside the caches: hits cost nothing; outside failover: one reservation pays for all attempts.
     ("budget", lambda parts: _budget(parts)),
     # A handler over handlers: chooses the target for what is inside.
@@ -148,9 +154,10 @@ class Pipeline:
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
+            memory = await shared.recall(settings)
             routes = RouteTable(rules(settings), _identities(settings.providers))
             pipeline = cls(
-                Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes), built
+                Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes, memory), built
             )
             pipeline._closing = opened.pop_all()
         shared.doors.configure(settings.providers, settings.limits)
@@ -159,6 +166,7 @@ class Pipeline:
         pipeline.relimit()
         show(pipeline.parts, pipeline.providers, pipeline._flights)
         pipeline._check()
+        shared.answer = pipeline
         return pipeline
 
     async def __call__(self, request: Request) -> Response:
@@ -167,6 +175,13 @@ class Pipeline:
         Raises:
             PenstockError: As `penstock.core.errors` says; `InvalidRequest` for an unknown model.
         """
+        if request.semantic not in _WITHOUT_MEMORY and self.parts.memory is None:
+            raise InvalidRequest(
+                f"x-penstock-semantic: {request.semantic} needs the semantic cache, which is off in the configuration: "
+                "set cache.semantic.mode, or semantic of a model, to shadow or on.",
+                param="x-penstock-semantic",
+                code="semantic_cache_off",
+            )
         if request.route is None:
             request = self.route(request)
         self._enter()
@@ -202,6 +217,12 @@ class Pipeline:
                 name = info.id if known else f"{provider}/{info.id}"
                 listed.setdefault(name, msgspec.structs.replace(info, id=name, owned_by=provider))
         return list(listed.values())
+
+    @property
+    def learner(self) -> Learner | None:
+        """What finds out whether answers by meaning were right; None while there are none."""
+        layer = self._layers.get("semantic_cache")
+        return layer.learner if isinstance(layer, SemanticCache) else None
 
     @property
     def targets_down(self) -> float | None:
@@ -332,6 +353,16 @@ def rules(settings: Settings) -> list[Rule]:
         )
         for model in settings.models
     ]
+
+
+def _semantic_cache(parts: Parts) -> Layer | None:
+    memory, cache, shared = parts.memory, parts.cache, parts.shared
+    if memory is None or cache is None:
+        return None
+    settings, answers = parts.settings.cache.semantic, cache.answers
+    chain = make_chain(settings, memory, shared.ask)
+    learner = Learner(memory, answers, chain, shared.ask, shared.clock)
+    return SemanticCache(settings, memory, answers, learner, shared.clock, shared.random, shared.tasks)
 
 
 def _budget(parts: Parts) -> Layer | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -12,7 +12,12 @@ from penstock.budgeting.purses import Purses
 from penstock.config.budgets import configured
 from penstock.config.settings import Settings
 from penstock.core.clock import Clock, SystemClock
+from penstock.core.errors import ConfigError
+from penstock.core.handler import Handler
+from penstock.core.request import Request
+from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
+from penstock.embedders.opening import open_embedder
 from penstock.layers.concurrency import ProviderDoors
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.limit import TenantAccounts
@@ -25,6 +30,8 @@ from penstock.routing.balancing import Balancer
 from penstock.routing.health import Health
 from penstock.routing.hedging import Hedging
 from penstock.routing.table import RouteTable
+from penstock.semantic.memory import Memory
+from penstock.semantic.opening import index_for
 from penstock.stores.opening import Stores, open_store
 from penstock.telemetry.metrics import Metrics
 
@@ -48,9 +55,12 @@ class Shared:
         tenants: What tenants may use a minute.
         budgets: What this process may spend.
         loading: Ends when the price list is in memory.
+        answer: The pipeline in force, for what Penstock asks on its own.
+        memory: The questions that were asked, while they are matched by meaning.
     """
 
     loading: asyncio.Future[None]
+    answer: Handler
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.clock = clock
@@ -67,6 +77,7 @@ class Shared:
         self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
         self.budgets = Purses(stores.budgets, clock, self.writes)
+        self.memory: Memory | None = None
         self._following = False
         self._closing = AsyncExitStack()
 
@@ -84,6 +95,7 @@ class Shared:
         shared.budgets.configure(configured(settings.budgets))
         await shared.stores.start()
         shared._closing.callback(shared.budgets.close)
+        shared._closing.push_async_callback(shared._forget)
         shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
         shared.tasks.spawn(shared.stores.books.keep(settings.store.retention_days), name="keep the ledger's books")
@@ -98,6 +110,45 @@ class Shared:
         else:
             shared.budgets.on_change(shared.follow_budgets)
         return shared
+
+    def ask(self, request: Request) -> Awaitable[Response]:
+        """Answer a request of Penstock's own through the pipeline that is in force then.
+
+        Raises:
+            PenstockError: As `penstock.core.errors` says.
+        """
+        return self.answer(request)
+
+    async def recall(self, settings: Settings) -> Memory | None:
+        """Return what is known of earlier questions, or None when `settings` match none by meaning.
+
+        Raises:
+            ConfigError: There is no exact cache to have their answers, or the embedder cannot be opened.
+        """
+        semantic = settings.cache.semantic
+        modes = [semantic.mode, *(model.semantic for model in settings.models)]
+        if all(mode in (None, "off") for mode in modes):
+            return None
+        if not settings.cache.exact.enabled:
+            raise ConfigError(
+                "matching by meaning needs the exact cache, which has the answers",
+                key="cache.semantic.mode",
+                expected="off, or cache.exact.enabled: true",
+            )
+        if self.memory is not None and self.memory.adopt(semantic):
+            return self.memory
+        embedder = await open_embedder(semantic.embedder, self.ask)
+        memory = Memory(semantic, embedder, index_for(embedder), self.stores.questions, self.clock, self.tasks)
+        await memory.start()
+        await self._forget()
+        self.memory = memory
+        return memory
+
+    async def _forget(self) -> None:
+        """Keep what was learnt, and let go of the questions."""
+        if self.memory is not None:
+            await self.memory.aclose()
+            self.memory = None
 
     def follow_budgets(self) -> None:
         """Keep up with budgets from now on; one that has a store of its own need not before it has any."""
@@ -118,6 +169,7 @@ class Parts(NamedTuple):
     health: Health
     cache: ExactCache | None
     routes: RouteTable
+    memory: Memory | None
 
 
 def make_pricer(

@@ -1,0 +1,47 @@
+"""Requests Penstock makes on its own, for a tenant and on its account."""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.core.call import Call
+from penstock.core.request import CacheDirectives, Request
+
+OPERATION = "operation"
+"""The name under which the metadata have what a call is for; reports group by it."""
+
+
+def background(request: Request, purpose: str, **changes: object) -> Request:
+    """Make a request like `request` that nobody waits for; never answered from a cache, though its answer is kept.
+
+    Args:
+        request: On whose behalf.
+        purpose: What for: it is on the ledger as the operation ``penstock-PURPOSE``.
+        changes: Other fields, in place of those of `request`.
+    """
+    return msgspec.structs.replace(
+        request,
+        **{
+            "call": Call(id=f"{request.call.id}-{purpose}"),
+            "stream": False,
+            "include_usage": False,
+            "stream_options": None,
+            "metadata": {**(request.metadata or {}), OPERATION: f"penstock-{purpose}"},
+            "cache": msgspec.structs.replace(request.cache, no_cache=True, only_if_cached=False),
+            "deadline": None,
+            "begin_by": None,
+            "fallback": False,
+            "priority": "low",
+            "semantic": "off",
+            "target": None,
+            **changes,
+        },
+    )
+
+
+def other(request: Request, purpose: str, operation: str, model: str, payload: dict[str, object]) -> Request:
+    """Make a request of another kind on behalf of `request`'s tenant; a repeated one is answered from the cache."""
+    return background(
+        request, purpose, operation=operation, model=model, payload=payload, route=None, cache=CacheDirectives(),
+        dialect="openai_chat",
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""What is known of a question when it comes: its vector, the nearest question before, and what to do about that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from penstock.abc import Embedder, Question, QuestionStore, Vector, VectorIndex
+from penstock.caching.asking import Asked
+from penstock.caching.questions import Questions
+from penstock.config.semantic import JudgeSettings, SemanticCacheSettings
+from penstock.core.clock import Clock
+from penstock.core.errors import PenstockError, StoreError
+from penstock.core.request import Request
+from penstock.core.tasks import TaskGroup
+from penstock.matching.labels.allowance import Allowance
+from penstock.matching.labels.pending import Pending
+from penstock.matching.partition import Partition, Proposal
+from penstock.matching.policy import Decision, Policy
+from penstock.semantic.policies import Policies
+from penstock.semantic.stats import SemanticStats
+
+_PATIENCE_S = 0.05
+"""How long a question waits for its partition to be read; a large one is read while others miss."""
+_AT_ONCE = 50
+"""Questions of a partition that is being read whose vectors are made without letting others go on."""
+
+_PENDING, _SPENT = "pending", "judge"
+"""Names under which the store has what belongs to no tenant and model."""
+
+_log = logging.getLogger("penstock.cache")
+
+
+class Lookup(NamedTuple):
+    """What is known of a question.
+
+    Attributes:
+        asked: The question and its partition.
+        vector: Where it lies.
+        policy: What decides for its tenant and model.
+        proposal: The nearest question whose answer is at hand, if there is any.
+        decision: What to do about it.
+    """
+
+    asked: Asked
+    vector: Vector
+    policy: Policy
+    proposal: Proposal | None = None
+    decision: Decision | None = None
+
+
+class Memory:
+    """Questions and what was learnt; outlives configurations while the embedder is the same.
+
+    Attributes:
+        embedder: What makes vectors.
+        questions: What was asked.
+        policies: What was learnt, for each tenant and model.
+        stats: What was done.
+        pending: Decisions that can still be labelled.
+    """
+
+    def __init__(
+        self,
+        settings: SemanticCacheSettings,
+        embedder: Embedder,
+        new_index: Callable[[], VectorIndex],
+        store: QuestionStore,
+        clock: Clock,
+        tasks: TaskGroup,
+    ) -> None:
+        self.embedder = embedder
+        self.questions: Questions[Partition] = Questions(
+            store, lambda: Partition(new_index), settings.max_questions, self._left
+        )
+        self.stats = SemanticStats()
+        self.pending = Pending()
+        self.policies = Policies(store, embedder.name, settings.max_error, settings.audit)
+        self._size = settings.max_questions
+        self._made_of = settings.embedder
+        self._store = store
+        self._clock = clock
+        self._tasks = tasks
+        self._spent: Callable[[], bytes] | None = None
+        self._loading: dict[bytes, asyncio.Task[None]] = {}
+
+    def adopt(self, settings: SemanticCacheSettings) -> bool:
+        """Go on under `settings`, with all questions; False if they need another embedder or size."""
+        if settings.embedder != self._made_of or settings.max_questions != self._size:
+            return False
+        self.policies.configure(settings.max_error, settings.audit)
+        return True
+
+    def allowance(self, judge: JudgeSettings) -> Allowance:
+        """Return what limits the calls of a judge; what was spent today counts, whatever the limits were then."""
+        allowance = Allowance(judge.per_minute, judge.usd_per_day, self._clock)
+        if self._spent:
+            try:
+                allowance.restore(self._spent())
+            except msgspec.DecodeError as error:
+                _log.warning("what the judge has cost today is not known, it cannot be read: %s", error)
+        self._spent = allowance.dump
+        return allowance
+
+    async def start(self) -> None:
+        """Learn what the store has; if it cannot say, begin with nothing."""
+        try:
+            await self.questions.start()
+            kept = await self.policies.start()
+        except StoreError as error:
+            _log.warning("the semantic cache starts empty, its store cannot be read: %s", error)
+            return
+        if spent := kept.get(_SPENT):
+            self._spent = lambda: spent
+        try:
+            self.pending.restore(kept.get(_PENDING) or self.pending.dump(), self._clock.wall())
+        except msgspec.DecodeError as error:
+            _log.warning("decisions of earlier runs cannot be labelled, they cannot be read: %s", error)
+
+    async def aclose(self) -> None:
+        """Keep what was learnt, and free the embedder."""
+        self.policies.save()
+        self._store.keep(_PENDING, self.pending.dump())
+        if self._spent:
+            self._store.keep(_SPENT, self._spent())
+        await self.embedder.aclose()
+
+    async def look_up(self, request: Request, asked: Asked, usable: Callable[[bytes], bool]) -> Lookup:
+        """Find what answers `asked`.
+
+        Args:
+            request: What it was asked with.
+            asked: The question and its partition.
+            usable: Whether there is an answer under a key that may be given now.
+
+        Raises:
+            PenstockError: The question cannot be embedded now.
+        """
+        (vector,) = await self.embedder.embed([asked.text], request)
+        policy = self.policies.of(request.tenant, request.model)
+        if self.questions.stored(asked.partition):
+            await self._read(request, asked.partition)
+        partition = self.questions.partition(asked.partition)
+        while partition is not None and len(vector):
+            proposal = partition.propose(asked.text, vector)
+            if proposal is None:
+                break
+            known = self.questions.get(proposal.entry)
+            if known is not None and usable(known.key):
+                return Lookup(asked, vector, policy, proposal, policy.decide(proposal))
+            self.questions.drop((proposal.entry,))
+        return Lookup(asked, vector, policy)
+
+    def remember(self, request: Request, lookup: Lookup, key: bytes, group: bytes | None = None) -> None:
+        """Know from now on that the answer to a question is under `key`.
+
+        Args:
+            request: What it was asked with.
+            lookup: The question.
+            key: Where its answer is.
+            group: Shared by questions with the same answer; by default it has one of its own.
+        """
+        if any(each.text == lookup.asked.text for each in self.questions.of_key(key)):
+            return
+        vector = lookup.vector
+        now = self._clock.wall()
+        question = Question(
+            id=self.questions.new_id(now),
+            tenant=request.tenant,
+            partition=lookup.asked.partition,
+            text=lookup.asked.text,
+            key=key,
+            group=group or key,
+            model=request.model,
+            embedder=self.embedder.name,
+            vector=_dense(vector),
+            asked_at=now,
+            tags=request.tags,
+        )
+        self.questions.put(question, vector)
+
+    async def _read(self, request: Request, partition: bytes) -> None:
+        task = self._loading.get(partition)
+        if task is None:
+            task = self._loading[partition] = self._tasks.spawn(self._load(request, partition), name="read questions")
+        await asyncio.wait((task,), timeout=_PATIENCE_S)
+
+    async def _load(self, request: Request, partition: bytes) -> None:
+        try:
+            found = await self.questions.load(partition)
+            for start in range(0, len(found), _AT_ONCE):
+                await self._take(request, found[start : start + _AT_ONCE])
+                await asyncio.sleep(0)
+        except PenstockError as error:
+            _log.warning("questions of earlier runs cannot be read: %s", error)
+        finally:
+            del self._loading[partition]
+
+    async def _take(self, request: Request, found: Sequence[Question]) -> None:
+        """Put what was read into memory; vectors of another embedder, or none, are made anew."""
+        name = self.embedder.name
+        kept = {each.id: each.vector for each in found if each.embedder == name and each.vector}
+        missing = [each for each in found if each.id not in kept]
+        made = await self.embedder.embed([each.text for each in missing], request) if missing else ()
+        vectors: dict[int, Vector] = {**kept, **{each.id: v for each, v in zip(missing, made, strict=True)}}
+        for each in found:
+            vector = vectors[each.id]
+            if each.embedder == name:
+                self.questions.put(each, vector, stored=True)
+            else:
+                self.questions.put(msgspec.structs.replace(each, embedder=name, vector=_dense(vector)), vector)
+
+    def _left(self, question: Question) -> None:
+        self.policies.of(question.tenant, question.model).model.forget(question.id)
+
+
+def _dense(vector: Vector) -> bytes:
+    """What is worth storing of a vector: sparse ones are made anew faster than they are read."""
+    return vector if isinstance(vector, bytes) else b""

@@ -1,0 +1,62 @@
+"""Putting together what compares answers, as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from penstock.abc import Embedder, VectorIndex
+from penstock.config.semantic import SemanticCacheSettings
+from penstock.core.money import to_picodollars
+from penstock.core.request import Request
+from penstock.matching.index import InvertedIndex
+from penstock.matching.labels.chain import BY_EXACT, BY_RULE, ByJudge, ByVector, Chain, Labeller, Said
+from penstock.matching.labels.chain import Ask as AskJudge
+from penstock.matching.labels.judge import Judge
+from penstock.matching.labels.text import answer_text
+from penstock.semantic.asking import other
+from penstock.semantic.learner import Ask
+from penstock.semantic.memory import Memory
+
+
+def index_for(embedder: Embedder) -> Callable[[], VectorIndex]:
+    """Return what makes the index of a partition for the vectors of `embedder`."""
+    if embedder.dimensions == 0:
+        return InvertedIndex
+    from penstock.matching.indexes.dense import DenseIndex  # noqa: PLC0415 - needs the extra `semantic`
+
+    return DenseIndex
+
+
+def make_chain(settings: SemanticCacheSettings, memory: Memory, ask: Ask) -> Chain:
+    """Make the labellers that `settings` name, in their order."""
+    labellers: list[Labeller] = []
+    for kind in settings.labels:
+        if kind == "exact":
+            labellers.append(BY_EXACT)
+        elif kind == "rule":
+            labellers.append(BY_RULE)
+        elif kind == "answers":
+            labellers.append(ByVector(memory.embedder))
+        elif settings.judge is not None:
+            model = settings.judge.model
+            labellers.append(ByJudge(Judge(model), memory.allowance(settings.judge), _asker(model, ask)))
+    return Chain(labellers)
+
+
+def _asker(model: str, ask: Ask) -> AskJudge:
+    async def said(payload: dict[str, Any], behalf: Request | None) -> Said:
+        if behalf is None:
+            raise AssertionError("a judge is asked on behalf of a request")
+        body = {name: value for name, value in payload.items() if name != "model"}
+        request = other(behalf, "judge", "chat", model, body)
+        response = await ask(request)
+        try:
+            text = answer_text(await response.read())
+        finally:
+            await response.aclose()
+        costs = [attempt.cost_usd for attempt in request.call.attempts]
+        known = [to_picodollars(cost) for cost in costs if cost is not None]
+        return Said(text or "", sum(known) if len(known) == len(costs) else None)
+
+    return said
