@@ -16,7 +16,7 @@ from benchmarks.semantic_data import qqp_pairs, stream
 from penstock.embedders.lexical import LexicalEmbedder
 from penstock.matching.model import Features, inputs
 from penstock.matching.partition import Partition
-from penstock.matching.policy import BINS, bin_of
+from penstock.matching.threshold import BINS, bin_of
 
 WORTH = 0.5
 """What a count of the public data is worth beside one of the user's own."""

@@ -1,69 +1,121 @@
-"""Bounds on an error rate that hold however often one looks, and an alarm when it has changed."""
+"""Error rates from audits: bounds that hold however often one looks, and an alarm when a rate has risen.
+
+Both are products of bets against a hypothesis (Waudby-Smith & Ramdas 2024, "Estimating means of bounded random
+variables by betting"). A served answer is audited with a known probability; a wrong one that was audited counts for
+one over that probability, so the average is that of all that was served, whatever decided which to serve and audit.
+"""
 
 from __future__ import annotations
 
-from math import lgamma, log
+from math import sqrt
+
+RATES = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    0.75,
+)
+"""The bounds that can be stated."""
+
+_STAKES = (0.1, 0.25, 0.5, 0.9)
+_ODDS = (1.0, 4.0, 16.0)
 
 
-def upper_bound(wrong: float, total: float, *, alpha: float, expected: float = 0.01) -> float:
-    """Return a rate that the true one is above with probability `alpha` at most, at whatever moment one asks.
+class ErrorBound:
+    """What the share of wrong answers among those served was at most, from audits of some of them.
 
-    The beta-binomial mixture of Robbins (1970): anytime-valid, unlike Clopper–Pearson's interval, which holds for a
-    sample size chosen beforehand. Counts may be fractions.
+    Valid at every moment at once: the chance that the bound is ever below the average rate of what was served until
+    then is `alpha` at most.
 
     Args:
-        wrong: How many of `total` were wrong.
-        total: How many were looked at.
         alpha: How often the bound may fail.
-        expected: The rate near which the bound is tightest.
     """
-    if total <= 0:
-        return 1.0
-    a, b = 1.0, 1.0 / expected
-    right = total - wrong
-    mixture = _log_beta(wrong + a, right + b) - _log_beta(a, b)
-    low, high = min(wrong / total, 1.0), 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        likelihood = (wrong * log(middle) if wrong else 0.0) + (right * log(1 - middle) if middle < 1 else -1e300)
-        if mixture - likelihood >= -log(alpha):
-            high = middle
-        else:
-            low = middle
-    return high
 
+    def __init__(self, alpha: float = 0.05) -> None:
+        self._needed = len(_STAKES) / alpha
+        self.capital = [[1.0] * len(_STAKES) for _ in RATES]
 
-def _log_beta(a: float, b: float) -> float:
-    return lgamma(a) + lgamma(b) - lgamma(a + b)
+    def served(self, *, wrong: bool, chance: float) -> None:
+        """Count one served answer.
+
+        Args:
+            wrong: Whether it was audited and found wrong.
+            chance: The probability with which it was audited.
+        """
+        for rate, capital in zip(RATES, self.capital, strict=True):
+            gain = rate * chance - wrong
+            for place, stake in enumerate(_STAKES):
+                capital[place] *= 1.0 + stake * gain
+
+    def value(self) -> float:
+        """Return the bound, 1 while nothing can be said."""
+        bound = 1.0
+        for rate, capital in zip(reversed(RATES), reversed(self.capital), strict=True):
+            if sum(capital) < self._needed:
+                break
+            bound = rate
+        return bound
 
 
 class ChangeDetector:
-    """Says when an error rate that was at most `delta` is not any more, from a sample of what was served.
+    """Says when an error rate that was at most `delta` is not any more, from audits of what was served.
 
-    A product of bets that starts anew whenever it falls below 1 (e-detector, Shin, Ramdas & Rinaldo 2023): while the
-    rate stays at `delta` or below, false alarms are on average `patience` requests apart at least.
+    Bets that start anew whenever they have lost (e-detector, Shin, Ramdas & Rinaldo 2023): while the rate stays at
+    `delta` or below, false alarms are `patience` served answers apart at least, on average.
 
     Args:
         delta: The rate that is allowed.
-        patience: Requests between false alarms, at least, on average.
+        patience: Served answers between false alarms.
     """
 
     def __init__(self, delta: float, *, patience: float = 1000.0) -> None:
         self._delta = delta
         self._patience = patience
-        self._evidence = 0.0
-        self._bet = min(2.0, 0.5 / delta)
+        self.capital = [0.0] * len(_ODDS)
+
+    @property
+    def evidence(self) -> float:
+        """How strongly audits speak for a change; `patience` is an alarm, 1 and less is nothing."""
+        return sum(self.capital) / len(_ODDS)
 
     def served(self, *, wrong: bool, chance: float) -> bool:
-        """Count one served request, and return whether there is an alarm.
+        """Count one served answer, and return whether there is an alarm.
 
         Args:
             wrong: Whether it was audited and found wrong.
             chance: The probability with which it was audited.
         """
         loss = 1.0 / chance if wrong else 0.0
-        self._evidence = max(self._evidence, 1.0) * (1.0 + self._bet * (loss - self._delta))
-        if self._evidence < self._patience:
+        for place, odds in enumerate(_ODDS):
+            stake = min(odds * chance, 0.5 / self._delta)
+            self.capital[place] = max(self.capital[place], 1.0) * (1.0 + stake * (loss - self._delta))
+        if self.evidence < self._patience:
             return False
-        self._evidence = 0.0
+        self.capital = [0.0] * len(_ODDS)
         return True
+
+
+def upper_quantile(mean: float, variance: float, deviations: float) -> float:
+    """Return what a rate of this mean and variance is below, taken for gamma distributed (Wilson & Hilferty 1931).
+
+    Args:
+        mean: Of the rate, above 0.
+        variance: Of the rate, above 0.
+        deviations: Standard deviations of the normal distribution: 1.28 for nine times of ten, 1.64 for 19 of 20.
+    """
+    width = variance / (9.0 * mean * mean)
+    return mean * max(0.0, 1.0 - width + deviations * sqrt(width)) ** 3

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from math import exp
 from typing import NamedTuple
 
+import msgspec
+
 
 class Features(NamedTuple):
     """What the model goes by.
@@ -78,6 +80,26 @@ class PooledModel:
     def forget(self, entry: int) -> None:
         """Drop what is known of an entry that has left."""
         self._entries.pop(entry, None)
+
+    def dump(self) -> bytes:
+        """Return everything learnt."""
+        return msgspec.msgpack.encode((self._weights, self._precision, self._prior, self._entries))
+
+    @classmethod
+    def load(cls, state: bytes) -> PooledModel:
+        """Return the model that `dump` was called on.
+
+        Raises:
+            ValueError: `state` is not such a thing, or of a model with other inputs.
+        """
+        weights, precision, prior, entries = msgspec.msgpack.decode(
+            state, type=tuple[list[float], list[float], float, dict[int, tuple[float, float]]]
+        )
+        if len(weights) != len(Weights._fields) or len(precision) != len(weights):
+            raise ValueError(f"the state of a model has {len(weights)} weights, not {len(Weights._fields)}")
+        model = cls(Weights(*weights), spread=1.0 / prior)
+        model._precision, model._entries = precision, entries
+        return model
 
     @property
     def intercepts(self) -> Mapping[int, float]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import NamedTuple
 
-from penstock.matching.bounds import ChangeDetector, upper_bound
+import msgspec
+
+from penstock.matching.bounds import ChangeDetector, ErrorBound
 from penstock.matching.model import PooledModel
 from penstock.matching.partition import Proposal
+from penstock.matching.threshold import BINS, Threshold, bin_of
+from penstock.matching.weights import PRIOR, WEIGHTS
 
-BINS = 24
-_STEP = 0.4
-_FORGET = 0.9995
-_ALPHA = 0.1
+ALPHA = 0.05
+"""How often the bound of a certificate may fail."""
+
+_FIRST_AUDITS = 20.0
+_NEAR, _NEAR_FACTOR = 1, 4.0
+_SUSPICION = 3.0
+_STALE = -2.0
 
 
 class Decision(NamedTuple):
@@ -29,88 +35,235 @@ class Decision(NamedTuple):
     audit: float
 
 
+class Certificate(NamedTuple):
+    """What can be said of the answers served, relative to the labels.
+
+    Attributes:
+        delta: The share that may be wrong.
+        bound: At most this share of what was served since the last alarm was wrong, as audits show; 1 is "not known".
+        confidence: How sure the bound is, at all moments at once.
+        serving: Whether anything would be served now.
+        reason: Why, in a sentence.
+        served: Answers served since the last alarm.
+        audits: How many of them were checked.
+        wrong: How many of those checked were wrong.
+        labels: Labels the threshold rests on since the last alarm, those of questions not served included.
+        alarms: How often the error was found to have risen.
+        since: When counting began, in seconds since the epoch as they were told; 0 where they were not.
+    """
+
+    delta: float
+    bound: float
+    confidence: float
+    serving: bool
+    reason: str
+    served: int
+    audits: int
+    wrong: int
+    labels: int
+    alarms: int
+    since: float
+
+
+class _State(msgspec.Struct, array_like=True):
+    """All that a policy has learnt."""
+
+    version: int
+    model: bytes
+    right: list[float]
+    wrong: list[float]
+    seen: list[float]
+    lowest: int
+    capital: list[list[float]]
+    evidence: list[float]
+    served: int
+    audits: int
+    found: int
+    labels: int
+    alarms: int
+    since: float
+    delta: float
+
+
+_VERSION = 1
+
+
 class Policy:
     """Serves while wrong ÷ served stays at `delta` or below, relative to the labels it is told.
 
     Every request that is not served has a label for free: its own answer, compared with the one proposed. Of those
-    served a part is audited, more near the threshold. The threshold is the lowest whose bound on the error of all
-    above it, from labels weighted by one over their probability, is `delta` at most. An alarm throws away everything
-    learnt about the threshold, what was shipped too: serving starts again when fresh labels allow it.
+    served a part is audited: all at first and while audits give cause for doubt, more near the threshold. `Threshold`
+    says from which probability on the error of all is small enough; two things judge it by audits alone: the bound of
+    the certificate, and an alarm. An alarm throws away everything learnt about the threshold, what was shipped too:
+    serving starts again when fresh labels allow it.
 
     Args:
         model: The probability of being right.
-        prior: Counts (right, wrong) for each of the `BINS` bins of log-odds, from the data the model was not fitted on.
+        prior: Counts (right, wrong) for each of the `BINS` bins of log-odds, from data the model was not fitted on.
         delta: The share of served answers that may be wrong.
         audit: The probability of an audit far above the threshold.
+        now: When it starts, in seconds since the epoch; only shown.
+
+    Raises:
+        ValueError: `delta` or `audit` is out of range.
     """
 
     def __init__(
-        self, model: PooledModel, prior: tuple[tuple[float, float], ...], *, delta: float = 0.01, audit: float = 0.05
+        self,
+        model: PooledModel,
+        prior: tuple[tuple[float, float], ...],
+        *,
+        delta: float = 0.01,
+        audit: float = 0.05,
+        now: float = 0.0,
     ) -> None:
+        self.model = model
+        self._threshold = Threshold(prior)
+        self._bound = ErrorBound(ALPHA)
+        self._served = self._audits = self._found = self._labels = 0
+        self._since = now
+        self.alarms = 0
+        self._delta, self._detector = delta, ChangeDetector(delta)
+        self.configure(delta, audit)
+
+    @classmethod
+    def shipped(cls, embedder: str, *, delta: float = 0.01, audit: float = 0.05, now: float = 0.0) -> Policy:
+        """Return one that starts from what was fitted on public data for vectors of `embedder`."""
+        del embedder
+        return cls(PooledModel(WEIGHTS), PRIOR, delta=delta, audit=audit, now=now)
+
+    @classmethod
+    def load(cls, state: bytes, *, delta: float | None = None, audit: float = 0.05) -> Policy:
+        """Return the policy that `dump` was called on.
+
+        Args:
+            state: What `dump` returned.
+            delta: Another share than it had.
+            audit: As for a new one.
+
+        Raises:
+            ValueError: `state` is not such a thing, or of another version.
+        """
+        try:
+            kept = msgspec.msgpack.decode(state, type=_State)
+        except msgspec.DecodeError as error:
+            raise ValueError(f"the state of a policy cannot be read: {error}") from None
+        if kept.version != _VERSION or len(kept.right) != BINS:
+            raise ValueError(f"the state of a policy is of version {kept.version}, not {_VERSION}")
+        policy = cls(PooledModel.load(kept.model), (), delta=kept.delta, audit=audit, now=kept.since)
+        policy._threshold = Threshold(tuple(zip(kept.right, kept.wrong, strict=True)), seen=kept.seen)
+        policy._threshold.lowest = kept.lowest
+        policy._bound.capital = kept.capital
+        policy._detector.capital = kept.evidence
+        policy._served, policy._audits, policy._found = kept.served, kept.audits, kept.found
+        policy._labels, policy.alarms = kept.labels, kept.alarms
+        if delta is not None:
+            policy.configure(delta, audit)
+        return policy
+
+    def dump(self) -> bytes:
+        """Return everything learnt."""
+        counts = self._threshold
+        return msgspec.msgpack.encode(
+            _State(
+                _VERSION, self.model.dump(), counts.right, counts.wrong, counts.seen, counts.lowest,
+                self._bound.capital, self._detector.capital, self._served, self._audits, self._found, self._labels,
+                self.alarms, self._since, self._delta,
+            )
+        )  # fmt: skip
+
+    def configure(self, delta: float, audit: float) -> None:
+        """Keep another promise from now on; what was learnt stays.
+
+        Raises:
+            ValueError: One is out of range.
+        """
         if not 0 < delta < 1:
             raise ValueError(f"delta is {delta}; it is a share between 0 and 1, such as 0.01 for 1 %")
         if not 0 < audit <= 1:
             raise ValueError(f"audit is {audit}; it is a probability above 0 and at most 1")
-        self.model = model
-        self._delta = delta
         self._audit = audit
-        self._right = [right for right, _ in prior] or [0.0] * BINS
-        self._wrong = [wrong for _, wrong in prior] or [0.0] * BINS
-        self._detector = ChangeDetector(delta)
-        self.alarms = 0
-        self._lowest = BINS
-        self._choose()
+        if delta != self._delta:
+            self._delta, self._detector = delta, ChangeDetector(delta)
+        self._threshold.choose(delta)
 
     @property
     def serving(self) -> bool:
         """Whether anything at all may be served."""
-        return self._lowest < BINS
+        return self._threshold.lowest < BINS
 
     def decide(self, proposal: Proposal) -> Decision:
         """Return whether `proposal` is served. What is vetoed is not."""
         probability = self.model.probability(proposal.features, proposal.entry)
         place = bin_of(probability)
-        serve = proposal.veto is None and place >= self._lowest
-        return Decision(serve, probability, min(1.0, self._audit * (4.0 if place <= self._lowest + 1 else 1.0)))
+        serve = proposal.veto is None and place >= self._threshold.lowest
+        return Decision(serve, probability, self._audit_chance(place))
 
-    def served(self, proposal: Proposal, decision: Decision, *, right: bool | None) -> None:
-        """Count a served answer, with its label if it was audited."""
-        alarm = self._detector.served(wrong=right is False, chance=decision.audit)
-        if right is not None:
-            self._label(proposal, decision.probability, weight=1.0 / decision.audit, right=right)
+    def served(self, proposal: Proposal, decision: Decision, *, right: bool | None, now: float = 0.0) -> None:
+        """Count a served answer.
+
+        Args:
+            proposal: What was served.
+            decision: What was decided then; its `audit` is the probability with which there was to be a label.
+            right: The label, if it was audited and there is one.
+            now: Seconds since the epoch; only shown.
+        """
+        self._served += 1
+        wrong = right is False
+        self._bound.served(wrong=wrong, chance=decision.audit)
+        alarm = self._detector.served(wrong=wrong, chance=decision.audit)
         if alarm:
             self.alarms += 1
-            self._right, self._wrong = [0.0] * BINS, [0.0] * BINS
-            self._lowest = BINS
+            self._threshold = Threshold(())
+            self._bound = ErrorBound(ALPHA)
+            self._served = self._audits = self._found = self._labels = 0
+            self._since = now
+        elif right is not None:
+            self._audits += 1
+            self._found += wrong
+        self._learn(proposal, decision, right=right)
 
-    def missed(self, proposal: Proposal, decision: Decision, *, right: bool) -> None:
-        """Learn from a request that was not served: whether the proposal would have been right."""
+    def missed(self, proposal: Proposal, decision: Decision, *, right: bool | None) -> None:
+        """Learn from a request that was not served: whether the proposal would have been right, None if not known."""
         if proposal.veto is None:
-            self._label(proposal, decision.probability, weight=1.0, right=right)
+            self._learn(proposal, decision, right=right)
 
-    def _label(self, proposal: Proposal, probability: float, *, weight: float, right: bool) -> None:
+    def stale(self, entry: int) -> bool:
+        """Return whether labels contradicted `entry` so often that it only stands in the way of others: drop it."""
+        return self.model.intercepts.get(entry, 0.0) <= _STALE
+
+    def certificate(self) -> Certificate:
+        """Return what can be said of the answers served."""
+        return Certificate(
+            self._delta, self._bound.value(), 1 - ALPHA, self.serving, self._reason(), self._served, self._audits,
+            self._found, self._labels, self.alarms, self._since,
+        )  # fmt: skip
+
+    def _learn(self, proposal: Proposal, decision: Decision, *, right: bool | None) -> None:
+        place = bin_of(decision.probability)
+        self._threshold.see(place)
+        if right is None:
+            return
+        self._labels += 1
         self.model.learn(proposal.features, proposal.entry, right=right)
-        place = bin_of(probability)
-        for counts in (self._right, self._wrong):
-            counts[:] = [count * _FORGET for count in counts]
-        (self._right if right else self._wrong)[place] += weight
-        self._choose()
+        self._threshold.label(place, right=right)
+        self._threshold.choose(self._delta)
 
-    def _choose(self) -> None:
-        """Take the longest run of bins from the top whose error is bounded."""
-        right = wrong = 0.0
-        lowest = BINS
-        for place in range(BINS - 1, -1, -1):
-            right += self._right[place]
-            wrong += self._wrong[place]
-            if wrong > 2 * self._delta * (right + wrong) + 3:
-                break
-            if upper_bound(wrong, right + wrong, alpha=_ALPHA, expected=self._delta) <= self._delta:
-                lowest = place
-        self._lowest = lowest
+    def _audit_chance(self, place: int) -> float:
+        if self._detector.evidence > _SUSPICION:
+            return 1.0
+        near = place <= self._threshold.lowest + _NEAR
+        usual = self._audit * (_NEAR_FACTOR if near else 1.0)
+        return min(1.0, max(usual, _FIRST_AUDITS / (_FIRST_AUDITS + self._served)))
 
-
-def bin_of(probability: float) -> int:
-    """Return the bin of the log-odds of `probability`, 0 for the least."""
-    bounded = min(max(probability, 1e-9), 1 - 1e-9)
-    return max(0, min(BINS - 1, int(log(bounded / (1 - bounded)) / _STEP + BINS / 3)))
+    def _reason(self) -> str:
+        promised = f"{100 * self._delta:g} %"
+        if not self.serving and self.alarms:
+            return f"the error had risen above {promised}; fresh labels do not show yet that it is below"
+        if not self.serving:
+            return f"labels do not show yet that some answers are wrong in at most {promised}"
+        if self._bound.value() <= self._delta:
+            return f"audits show an error of at most {promised}"
+        if self._labels < self._threshold.shipped:
+            return "what was fitted on public data carries the threshold until there are more labels"
+        return f"labels show an error of at most {promised} above the threshold; audits do not contradict them"
