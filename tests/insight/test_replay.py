@@ -1,9 +1,11 @@
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.insight.facts import Fact, Question, questions
 from penstock.insight.replay import CachePolicy, replay
 
+replace = msgspec.structs.replace
 KEYS = [bytes([number]) * 16 for number in range(4)]
 
 
@@ -50,6 +52,63 @@ def test_a_stale_answer_is_given_while_it_is_renewed_once():
     assert outcome.waited_s == [2.0, 0.0, 0.0, 0.0]
 
 
+def mean(at, key, *, matched=True, **fields):
+    return replace(ask(at, key, **fields), meaning=b"same", matched=matched)
+
+
+MEANING = CachePolicy(ttl_s=10.0, by_meaning=frozenset({"m"}))
+
+
+def test_a_question_of_the_same_meaning_is_free_while_any_answer_to_it_is_fresh():
+    asked = [
+        mean(0, KEYS[0]),
+        mean(5, KEYS[1]),
+        mean(9, KEYS[2]),
+        mean(12, KEYS[1]),
+        mean(15, KEYS[0]),
+        ask(16, KEYS[3]),
+    ]
+    outcome = replay(asked, MEANING)
+    # What was answered by meaning is not kept, so at 12 it is asked for, and its answer serves the next.
+    assert outcome.asked == [1, 0, 0, 1, 0, 1]
+    assert (outcome.meant, outcome.hits, outcome.waited_s) == (3, 0, [1.0, 0.0, 0.0, 1.0, 0.0, 1.0])
+    assert sum(replay(asked, replace(MEANING, by_meaning=frozenset({"other"}))).asked) == 5
+
+
+def test_an_exact_answer_comes_before_one_by_meaning():
+    asked = [mean(0, KEYS[0]), mean(5, KEYS[0]), mean(5.5, KEYS[1])]
+    outcome = replay(asked, MEANING)
+    assert (outcome.hits, outcome.meant, outcome.asked) == (1, 1, [1, 0, 0])
+
+
+def test_what_matching_found_no_answer_for_is_asked():
+    asked = [mean(0, KEYS[0]), mean(5, KEYS[1], matched=False), mean(8, KEYS[1])]
+    outcome = replay(asked, MEANING)
+    assert (outcome.asked, outcome.meant, outcome.hits) == ([1, 1, 0], 0, 1)
+
+
+def test_audits_are_paid_for_and_nobody_waits_for_them():
+    asked = [mean(0, KEYS[0]), mean(5, KEYS[1]), mean(7, KEYS[1]), mean(7, KEYS[2])]
+    outcome = replay(asked, replace(MEANING, audit=1.0))
+    assert (outcome.asked, outcome.waited_s) == ([1, 1, 0, 1], [1.0, 0.0, 0.0, 0.0])
+    assert (outcome.meant, outcome.audits, outcome.hits) == (2, 2, 1)  # the audited one is known word for word now
+    many = [mean(0, KEYS[0]), *(mean(5, bytes([number // 256, number % 256])) for number in range(1000))]
+    outcome = replay(many, replace(MEANING, audit=0.05))
+    assert outcome.meant == 1000
+    assert 20 < outcome.audits == sum(outcome.asked) - 1 < 90
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.sampled_from(KEYS), st.floats(0.01, 5), st.booleans()), max_size=40),
+    st.floats(0, 1),
+)
+def test_every_question_is_answered_in_one_way(asks, audit):
+    asked = sorted((mean(at, key, seconds=seconds, matched=matched) for at, key, seconds, matched in asks),
+                   key=lambda each: each.at)  # fmt: skip
+    outcome = replay(asked, replace(MEANING, audit=audit))
+    assert sum(outcome.asked) - outcome.audits + outcome.hits + outcome.joined + outcome.meant == len(asked)
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 100), st.sampled_from(KEYS), st.floats(0.01, 5)), max_size=40),
     st.floats(0.1, 50),
@@ -78,6 +137,7 @@ def test_a_hit_is_worth_what_the_provider_took_for_the_same_question():
         (0, 70, 3.0),
         (4, 70, 3.0),
         (5, 40, 3.0),  # never asked of a provider: the model's median
+        (6, 40, 3.0),
         (9, 70, 3.0),
     ]
 
@@ -89,3 +149,19 @@ def test_what_failed_or_was_cut_off_is_not_kept():
         Fact(2, key=KEYS[2], cache="miss", finish_reason="stop"),
     ]
     assert [each.storable for each in questions(facts)] == [False, False, True]
+
+
+def test_questions_that_share_an_answer_mean_the_same_also_through_others():
+    facts = [
+        Fact(0, key=KEYS[0], cache="miss", semantic="miss"),
+        Fact(1, key=KEYS[1], cache="miss", semantic="shadow", semantic_key=KEYS[0]),
+        Fact(2, key=KEYS[2], cache="semantic", semantic="hit", semantic_key=KEYS[1], cost_pusd=0, saved_pusd=30),
+        Fact(3, key=KEYS[3], cache="miss", semantic="miss"),
+        Fact(4, key=KEYS[3], cache="hit"),
+        Fact(5, key=KEYS[2], cache="miss", name="penstock-audit"),
+    ]
+    found = questions(facts)
+    assert [each.matched for each in found] == [False, True, True, False, True]
+    assert len({each.meaning for each in found[:3]} - {b""}) == 1
+    assert [each.meaning for each in found[3:]] == [b"", b""]
+    assert found[2].cost_pusd == 30

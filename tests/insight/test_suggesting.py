@@ -129,3 +129,98 @@ def test_replaying_what_is_in_force_gives_what_happened():
 
 def test_an_empty_ledger_says_nothing():
     assert suggest([], settings(), price).suggestions == []
+
+
+def looked_up(mode, *, count=60, audit=0.05, notes="shadow", models=None):
+    """Two questions in other words each time; the second would have had the first one's answer."""
+    facts = []
+    for number in range(count):
+        facts.append(fact(3600 * number, 2 * number, semantic="miss"))
+        key = (2 * number).to_bytes(16, "big")
+        given = {"cost_pusd": 0, "saved_pusd": 1_000_000_000, "cache": "semantic", "attempts": 0, "seconds": 0.001}
+        facts.append(fact(3600 * number + 60, 2 * number + 1, semantic=notes, semantic_key=key,
+                          **(given if notes == "hit" else {})))  # fmt: skip
+    found = settings(semantic={"mode": mode, "audit": audit, "max_error": 0.02})
+    return kinds(suggest(facts, found, price))
+
+
+def test_what_was_looked_at_in_shadow_says_what_answering_by_meaning_would_save():
+    found = looked_up("shadow", audit=1e-9)["semantic"]
+    assert (found.basis, found.settings) == ("replay", {"models.m.semantic": "on"})
+    assert found.usd.value == Decimal("0.06")
+    assert (found.calls.value, found.seconds.value) == (60, pytest.approx(120.0))
+    assert found.usd.low <= found.usd.value <= found.usd.high
+    assert "2.0%" in found.but
+    checked = looked_up("shadow", audit=0.5)["semantic"]
+    assert Decimal("0.015") < checked.usd.value < Decimal("0.045")
+    assert checked.usd.value == Decimal("0.001") * round(checked.calls.value)
+    assert checked.seconds.value == pytest.approx(120.0)  # nobody waits for an audit
+
+
+def test_nothing_is_suggested_when_looking_on_found_nothing():
+    assert "semantic" not in looked_up("shadow", notes="miss")
+
+
+def test_what_is_on_says_what_it_saves():
+    found = looked_up("on", notes="hit", audit=1e-9)["semantic"]
+    assert (found.basis, found.settings) == ("replay", {})
+    assert found.text.startswith("Go on answering questions to m by meaning")
+    assert found.usd.value == Decimal("0.06")
+
+
+def test_the_suggestion_about_time_knows_what_is_answered_by_meaning():
+    facts = []
+    for number in range(100):  # the same two questions, again and again, in other words
+        facts.append(fact(3600 * number, 0, semantic="miss"))
+        facts.append(fact(3600 * number + 60, 1, semantic="hit", semantic_key=bytes(16), cache="semantic", cost_pusd=0,
+                          saved_pusd=1_000_000_000, attempts=0, seconds=0.0))  # fmt: skip
+    on = settings(exact={"ttl_s": 1800}, semantic={"mode": "on", "audit": 1e-9})
+    found = suggest(facts, on, price)
+    assert (found.fidelity.hits, found.fidelity.replayed_hits) == (100, 100)
+    assert kinds(found)["ttl"].calls.value <= 100  # the other hundred are free already
+
+
+@pytest.mark.parametrize(
+    ("count", "fields", "cache", "expected"),
+    [
+        (1000, {}, {}, True),
+        (999, {}, {}, False),
+        (1000, {"cost_pusd": 0}, {}, False),
+        (1000, {"operation": "embeddings"}, {}, False),
+        (1000, {"cache": "hit"}, {}, False),
+        (1000, {"name": "penstock-judge"}, {}, False),
+        (1000, {"semantic": "miss"}, {}, False),
+        (1000, {}, {"exact": {"enabled": False}}, False),
+        (1000, {}, {"semantic": {"mode": "shadow"}}, False),
+    ],
+)
+def test_where_nothing_was_looked_up_it_is_suggested_to_look(count, fields, cache, expected):
+    facts = [fact(60 * number, number, **fields) for number in range(count)]
+    found = kinds(suggest(facts, settings(**cache), price)).get("semantic")
+    assert (found is not None) == expected
+    if found is not None:
+        assert (found.basis, found.settings) == ("rule", {"cache.semantic.mode": "shadow"})
+        assert found.usd is None
+        assert "1000 questions" in found.text
+        assert "$1.00" in found.text
+
+
+def test_a_model_for_which_matching_is_switched_off_is_left_alone():
+    facts = [fact(60 * number, number) for number in range(1000)]
+    config = settings().model_dump()
+    config["models"][0]["semantic"] = "off"
+    assert "semantic" not in kinds(suggest(facts, Settings.model_validate(config), price))
+
+
+def test_models_behind_a_pattern_are_suggested_together():
+    facts = []
+    for number in range(60):
+        facts.append(fact(3600 * number, 2 * number, semantic="miss", model=f"x-{number % 2}"))
+        facts.append(fact(3600 * number + 60, 2 * number + 1, semantic="shadow", model=f"x-{number % 2}",
+                          semantic_key=(2 * number).to_bytes(16, "big")))  # fmt: skip
+    config = settings(semantic={"mode": "shadow", "audit": 1e-9}).model_dump()
+    config["models"][0]["name"] = "x-*"
+    found = [each for each in suggest(facts, Settings.model_validate(config), price).suggestions
+             if each.kind == "semantic"]  # fmt: skip
+    assert [each.settings for each in found] == [{"models.x-*.semantic": "on"}]
+    assert found[0].calls.value == 60

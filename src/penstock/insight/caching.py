@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -26,8 +26,8 @@ _TTL_AT = SETTINGS.index("cache.exact.ttl_s")
 _replace = msgspec.structs.replace
 
 
-def policy_of(settings: Settings) -> CachePolicy:
-    """Return what the settings say of the cache."""
+def policy_of(settings: Settings, by_meaning: Iterable[str] = ()) -> CachePolicy:
+    """Return what the settings say of the caches; `by_meaning` are the models that are answered by meaning."""
     exact = settings.cache.exact
     return CachePolicy(
         enabled=exact.enabled,
@@ -37,6 +37,8 @@ def policy_of(settings: Settings) -> CachePolicy:
         max_entry_bytes=exact.max_entry_bytes,
         stale_while_revalidate_s=exact.stale_while_revalidate_s,
         coalesce=settings.cache.coalesce,
+        by_meaning=frozenset(by_meaning),
+        audit=settings.cache.semantic.audit,
     )
 
 
@@ -48,13 +50,13 @@ def suggest_caching(
     if not policy.enabled:
         said("with a cache")
         on = replay(asked, _replace(policy, enabled=True))
-        yield from _saving(at, base, on, "cache", "Switch the exact cache on", {"cache.exact.enabled": True}, "")
+        yield from saving(at, base, on, "cache", "Switch the exact cache on", {"cache.exact.enabled": True}, "")
         return
     if not policy.coalesce:
         said("with identical requests joined")
         text = "Join identical requests that come at the same time"
         joined = replay(asked, _replace(policy, coalesce=True))
-        yield from _saving(at, base, joined, "coalesce", text, {"cache.coalesce": True}, "")
+        yield from saving(at, base, joined, "coalesce", text, {"cache.coalesce": True}, "")
     best = _longer(asked, policy, base, said)
     if best is not None:
         ttl, outcome = best
@@ -62,12 +64,12 @@ def suggest_caching(
         older = [age for age in outcome.ages_s if age > policy.ttl_s]
         share = len(older) / len(outcome.ages_s) if outcome.ages_s else 0.0
         but = f"{share:.0%} of the answers from the cache would be older than they are now, up to {_duration(ttl)}"
-        yield from _saving(at, base, outcome, "ttl", text, {"cache.exact.ttl_s": ttl}, but)
+        yield from saving(at, base, outcome, "ttl", text, {"cache.exact.ttl_s": ttl}, but)
     larger = _larger(asked, policy, base, said)
     if larger is not None:
         entries, outcome = larger
         text = f"Keep {entries} answers instead of {policy.max_entries}"
-        yield from _saving(at, base, outcome, "size", text, {"cache.exact.max_entries": entries}, "more disk space")
+        yield from saving(at, base, outcome, "size", text, {"cache.exact.max_entries": entries}, "more disk space")
 
 
 def _longer(
@@ -108,9 +110,10 @@ def _worth(outcome: Outcome, base: Outcome) -> tuple[int, int]:
     return sum(base.cost_pusd) - sum(outcome.cost_pusd), sum(base.asked) - sum(outcome.asked)
 
 
-def _saving(
+def saving(
     at: Sequence[float], base: Outcome, other: Outcome, kind: str, text: str, settings: dict[str, object], but: str
 ) -> Iterator[Suggestion]:
+    """Yield the suggestion to change from what came out as `base` to `other`, if that saves anything."""
     if max(_worth(other, base)) <= 0:
         return
     yield Suggestion(

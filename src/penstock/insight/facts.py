@@ -11,8 +11,10 @@ import msgspec
 from penstock.core.call import CACHED
 
 _UNASKED = frozenset({*CACHED, "collapsed"})
-_ASIDE = frozenset({"bypass", "semantic"})
-"""No answers the exact cache would have, however it is set."""
+PURPOSE = "penstock-"
+"""How the operations of calls begin that Penstock makes on its own."""
+AUDIT = PURPOSE + "audit"
+"""Those that ask again what was answered by meaning."""
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +40,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
         attempts: Number of tries.
         key: The beginning of the exact cache's key; empty when none was computed.
         answer_bytes: Size of the answer, 0 when unknown.
+        semantic: What matching by meaning found, as `penstock.core.call.Call.semantic`.
+        semantic_key: The beginning of the key of the answer it found; empty when it found none.
         tags: Its labels.
         name: What the client calls the operation.
     """
@@ -61,6 +65,8 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     attempts: int = 0
     key: bytes = b""
     answer_bytes: int = 0
+    semantic: str = ""
+    semantic_key: bytes = b""
     tags: tuple[str, ...] = ()
     name: str = ""
 
@@ -71,7 +77,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
-    """A call the exact cache can answer, with what it takes when it does not.
+    """A call the caches can answer, with what it takes when they do not.
 
     Attributes:
         at: When it was asked.
@@ -83,6 +89,9 @@ class Question(msgspec.Struct, frozen=True, gc=False):
         output_tokens: Tokens it makes.
         size: Bytes of the answer.
         storable: The answer may be kept.
+        meaning: The same for questions of which one was, or would have been, given the other's answer; empty for one
+            that shares its answer with none.
+        matched: False when matching by meaning found nothing to give; True when it found something, or was not asked.
     """
 
     at: float
@@ -94,16 +103,19 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     size: int
     storable: bool
+    meaning: bytes = b""
+    matched: bool = True
 
 
 def questions(facts: Iterable[Fact]) -> list[Question]:
-    """Return the calls the exact cache takes part in, or would if it were on, in order of time.
+    """Return the calls the exact cache takes part in, or would if it were on, in order of time; audits are left out.
 
     What a hit would have cost is on the ledger; how long it would have taken, and how large it is, is what the last
     provider's answer to the same question took, or else the median of its model.
     """
-    taking = sorted((fact for fact in facts if fact.key and fact.cache not in _ASIDE), key=lambda fact: fact.at)
-    usual = _medians(taking)
+    taking = sorted((fact for fact in facts if fact.key and fact.cache != "bypass" and fact.name != AUDIT),
+                    key=lambda fact: fact.at)  # fmt: skip
+    usual, meanings = _medians(taking), _meanings(taking)
     known: dict[bytes, Question] = {}
     found: list[Question] = []
     for fact in taking:
@@ -117,8 +129,9 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
             cost, seconds, size = fact.cost_pusd or 0, fact.seconds, fact.answer_bytes
             storable = fact.outcome == "ok" and fact.finish_reason in ("stop", None)
         question = Question(
-            fact.at, fact.key, fact.model, cost, seconds, fact.input_tokens, fact.output_tokens, size, storable
-        )
+            fact.at, fact.key, fact.model, cost, seconds, fact.input_tokens, fact.output_tokens, size, storable,
+            meanings.get(fact.key, b""), fact.semantic != "miss",
+        )  # fmt: skip
         if fact.cache not in _UNASKED:
             known[fact.key] = question
         found.append(question)
@@ -132,3 +145,18 @@ def _medians(facts: Sequence[Fact]) -> dict[str, float]:
         if fact.cache not in _UNASKED and fact.outcome == "ok":
             seconds[fact.model].append(fact.seconds)
     return {model: statistics.median(each) for model, each in seconds.items()}
+
+
+def _meanings(facts: Iterable[Fact]) -> dict[bytes, bytes]:
+    """Name what questions mean that share an answer: each by the key of one of them (a union-find forest)."""
+    parents: dict[bytes, bytes] = {}
+
+    def root(key: bytes) -> bytes:
+        while (parent := parents.setdefault(key, key)) != key:
+            parents[key] = key = parents[parent]
+        return key
+
+    for fact in facts:
+        if fact.semantic_key and fact.semantic_key != fact.key:
+            parents[root(fact.key)] = root(fact.semantic_key)
+    return {key: root(key) for key in list(parents)}

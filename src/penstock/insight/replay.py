@@ -1,13 +1,19 @@
-"""The exact cache and the joining of identical requests, run again over old calls with any settings.
+"""The caches and the joining of identical requests, run again over old calls with any settings.
 
 The decisions are those of the gateway: `penstock.caching.freshness.decide` and `penstock.caching.entries.Entries`.
 What a client said about caching in single requests is not on the ledger, so all are taken as ordinary ones.
+
+There is no text on the ledger to match by meaning. But there is the key of the answer that matching gave, or would have
+given, so it is known which questions share answers. One of them is answered at no cost while the answer to any of them
+is fresh in the replayed cache, unless matching found nothing to give when it was asked. A part is asked again, as the
+gateway does to check.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
+from random import Random
 
 import msgspec
 
@@ -29,6 +35,8 @@ class CachePolicy(msgspec.Struct, frozen=True):
         max_entry_bytes: Size of the largest that is kept.
         stale_while_revalidate_s: How long a stale answer is given while it is renewed.
         coalesce: Identical requests at the same time make one call.
+        by_meaning: The models whose questions are answered by meaning.
+        audit: Share of these answers that are asked for again.
     """
 
     enabled: bool = True
@@ -38,6 +46,8 @@ class CachePolicy(msgspec.Struct, frozen=True):
     max_entry_bytes: int = 4 * 1024 * 1024
     stale_while_revalidate_s: float = 0.0
     coalesce: bool = True
+    by_meaning: frozenset[str] = frozenset()
+    audit: float = 0.0
 
     def ttl_of(self, model: str) -> float:
         """Seconds an answer of `model` stays fresh."""
@@ -53,6 +63,8 @@ class Outcome(msgspec.Struct):
         waited_s: How long the client waited.
         hits: Questions answered from the cache.
         joined: Questions answered by another's call.
+        meant: Questions answered by meaning.
+        audits: How many of these were asked for again.
         ages_s: Ages of the answers from the cache.
     """
 
@@ -61,6 +73,8 @@ class Outcome(msgspec.Struct):
     waited_s: list[float]
     hits: int = 0
     joined: int = 0
+    meant: int = 0
+    audits: int = 0
     ages_s: list[float] = []
 
 
@@ -79,6 +93,8 @@ class _Run:
         self._entries = Entries(policy.max_entries, 0, kept_stale_s=policy.stale_while_revalidate_s)
         self._landing: list[tuple[float, int, Entry | None]] = []
         self._flights: dict[bytes, float] = {}
+        self._newest: dict[bytes, bytes] = {}
+        self._random = Random(0)
         size = len(asked)
         self.outcome = Outcome([0] * size, [0] * size, [0.0] * size)
 
@@ -100,12 +116,24 @@ class _Run:
             outcome.joined += 1
             outcome.waited_s[number] = flying_until - question.at
             return
+        if question.matched and question.meaning and question.model in self._policy.by_meaning:
+            same = self._entries.find(self._newest.get(question.meaning, b""))
+            if same is not None and decide(same, question.at, NO_DIRECTIVES) is Verdict.HIT:
+                same.touch()
+                outcome.meant += 1
+                if self._random.random() < self._policy.audit:
+                    outcome.audits += 1
+                    self._pay(number, question, entry)
+                return
         outcome.waited_s[number] = question.seconds
         self._send(number, question, entry)
 
     def _send(self, number: int, question: Question, seen: Entry | None) -> None:
+        self._flights[question.key] = question.at + question.seconds
+        self._pay(number, question, seen)
+
+    def _pay(self, number: int, question: Question, seen: Entry | None) -> None:
         end = question.at + question.seconds
-        self._flights[question.key] = end
         self.outcome.cost_pusd[number] = question.cost_pusd
         self.outcome.asked[number] = 1
         heappush(self._landing, (end, number, seen))
@@ -133,3 +161,5 @@ class _Run:
         )
         self._entries.expire(at)
         self._entries.put(Entry(answer))
+        if question.meaning:
+            self._newest[question.meaning] = question.key

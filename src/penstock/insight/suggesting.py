@@ -11,6 +11,7 @@ from penstock.config.settings import Settings
 from penstock.core.money import to_usd
 from penstock.insight.caching import policy_of, suggest_caching
 from penstock.insight.facts import Fact, questions
+from penstock.insight.meaning import modes_of, suggest_meaning
 from penstock.insight.replay import replay
 from penstock.insight.routing import suggest_batches, suggest_routing
 from penstock.insight.rules import suggest_by_rule
@@ -72,11 +73,13 @@ def suggest(
         said: Told of each replay before it begins.
     """
     facts = sorted(facts, key=lambda fact: fact.at)
-    asked, policy = questions(facts), policy_of(settings)
+    asked, modes = questions(facts), modes_of(settings, facts)
+    policy = policy_of(settings, modes.on())
     said("under the settings in force")
     base = replay(asked, policy)
     found = [
         *suggest_caching(asked, policy, base, said),
+        *suggest_meaning(facts, asked, settings, modes, policy, base, said),
         *suggest_routing(facts, settings, price),
         *suggest_batches(facts, settings),
         *suggest_by_rule(facts, settings),
@@ -89,8 +92,8 @@ def suggest(
         unpriced=sum(fact.cost_pusd is None for fact in facts),
         fidelity=Fidelity(
             asked=len(asked),
-            hits=sum(fact.cache in ("hit", "stale", "collapsed") for fact in facts),
-            replayed_hits=base.hits + base.joined,
+            hits=sum(fact.from_cache or fact.cache == "collapsed" for fact in facts),
+            replayed_hits=base.hits + base.joined + base.meant,
         ),
         suggestions=sorted(found, key=lambda suggestion: suggestion.rank, reverse=True),
     )

@@ -30,7 +30,7 @@ class Suggestion(msgspec.Struct, frozen=True):
     """A change, and what it would have saved in the period.
 
     Attributes:
-        kind: ``ttl``, ``size``, ``coalesce``, ``routing``, ``batch``, or the rule it comes from.
+        kind: ``ttl``, ``size``, ``coalesce``, ``semantic``, ``routing``, ``batch``, or the rule it comes from.
         text: What to do.
         settings: What to set, by path; empty when it is no setting.
         basis: ``replay`` (the old calls were run again under it), ``prices`` (the old calls at other prices) or

@@ -71,13 +71,18 @@ class RouteTable:
         """
         route = self._resolved.get(model)
         if route is None:
-            route = self._route(model, self._find(model))
+            route = self._route(model, self.rule(model))
             if len(self._resolved) >= _REMEMBERED:
                 self._resolved.clear()
             self._resolved[model] = route
         return route
 
-    def _find(self, model: str) -> Rule:
+    def rule(self, model: str) -> Rule:
+        """Return what the configuration says of `model`; of ``provider/model`` that is nothing but the target.
+
+        Raises:
+            InvalidRequest: As `resolve`.
+        """
         if not 0 < len(model) <= _LONGEST:
             raise self._unknown(model[:_LONGEST])
         rule = self._literal.get(model)
