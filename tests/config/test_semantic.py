@@ -20,7 +20,7 @@ def test_a_judge_and_an_embedder_are_named():
     })  # fmt: skip
     assert (settings.judge.model, settings.judge.per_minute) == ("smart", 30)
     assert settings.judge.usd_per_day == Decimal("0.5")
-    assert (settings.refresh.per_minute, settings.refresh.horizon_s) == (6, 60.0)
+    assert (settings.refresh.least, settings.refresh.per_minute, settings.refresh.horizon_s) == (0.5, 6, 60.0)
 
 
 @pytest.mark.parametrize("embedder", [

@@ -62,8 +62,13 @@ class JudgeSettings(Section):
 class RefreshSettings(Section):
     """Renewing answers that are likely to be asked for again, before they go stale."""
 
+    least: float = Field(
+        0.5, gt=0, lt=1, description="Misses that a renewal must be expected to spare; at 0.5, one for every two calls."
+    )
     per_minute: int = Field(6, ge=1, description="Answers renewed in any minute at most.")
-    horizon_s: Seconds = Field(60.0, description="How long before it goes stale an answer may be renewed.")
+    horizon_s: Seconds = Field(
+        60.0, description="How long before it goes stale an answer may be renewed; a quarter of its lifetime at most."
+    )
 
 
 class SemanticCacheSettings(Section):
