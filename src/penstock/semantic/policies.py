@@ -12,6 +12,8 @@ from penstock.matching.policy import Policy
 
 _OFTEN = 16
 """Labels after which what was learnt is kept."""
+_MOST = 1000
+"""Policies in memory, some kilobytes each: clients may make up names of models. The others are in the store."""
 
 _log = logging.getLogger("penstock.cache")
 
@@ -34,6 +36,7 @@ class Policies:
         self._policies: dict[tuple[str, str], Policy] = {}
         self._stored: dict[str, bytes] = {}
         self._news: dict[tuple[str, str], int] = {}
+        self._kept: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[tuple[tuple[str, str], Policy]]:
         return iter(self._policies.items())
@@ -55,9 +58,11 @@ class Policies:
 
     def of(self, tenant: str, model: str) -> Policy:
         """Return what decides for a tenant's questions to a model."""
-        policy = self._policies.get((tenant, model))
-        if policy is None:
-            policy = self._policies[tenant, model] = self._make(tenant, model)
+        whose = (tenant, model)
+        policy = self._policies.pop(whose, None) or self._make(tenant, model)
+        self._policies[whose] = policy
+        if len(self._policies) > _MOST:
+            self._put_away(next(iter(self._policies)))
         return policy
 
     def learnt(self, tenant: str, model: str) -> None:
@@ -79,17 +84,29 @@ class Policies:
             self._store.keep(self._name(*each), b"")
         return len(gone)
 
+    def _put_away(self, whose: tuple[str, str]) -> None:
+        """Keep one in the store alone; one that has learnt nothing is made anew."""
+        if whose in self._news:
+            self._keep(*whose)
+        state = self._policies.pop(whose)
+        if whose in self._kept:
+            self._stored[self._name(*whose)] = state.dump()
+
     def _keep(self, tenant: str, model: str) -> None:
         del self._news[tenant, model]
+        self._kept.add((tenant, model))
         self._store.keep(self._name(tenant, model), self._policies[tenant, model].dump())
 
     def _make(self, tenant: str, model: str) -> Policy:
         state = self._stored.pop(self._name(tenant, model), b"")
         if state:
             try:
-                return Policy.load(state, delta=self._max_error, audit=self._audit)
+                policy = Policy.load(state, delta=self._max_error, audit=self._audit)
             except ValueError as error:
                 _log.warning("what was learnt for %s is not used, it cannot be read: %s", model, error)
+            else:
+                self._kept.add((tenant, model))
+                return policy
         return Policy.shipped(self._embedder, delta=self._max_error, audit=self._audit)
 
     def _name(self, tenant: str, model: str) -> str:
