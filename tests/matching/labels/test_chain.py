@@ -63,6 +63,7 @@ def test_vectors_of_answers_say_what_rules_cannot() -> None:
     far = case("Shares of the company fell sharply.", "Our opening hours are on the door.")
     assert asyncio.run(chain.label(far)) == Label(same=False, source="answers")
     assert asyncio.run(chain.label(case(*PROSE))) is None
+    assert asyncio.run(chain.label(case("sky " * 10_000, "sky " * 10_000 + "door"))) is None
 
 
 def test_when_the_judge_cannot_be_asked_there_is_no_label_and_it_is_counted() -> None:

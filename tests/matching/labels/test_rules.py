@@ -66,6 +66,8 @@ def test_the_same_words_in_another_layout_are_the_same(one: str, other: str, sam
 def test_a_long_run_of_blanks_takes_no_longer_than_its_length() -> None:
     blanks = " " * 1_000_000
     assert normal("```\na" + blanks) == "```\na"
+    assert exact("a" + blanks, blanks + "a") is None
+    assert exact("a" + blanks, "a" + blanks) is True
     assert rule("= " + blanks, "answer is" + blanks + "<<" * 100) is None
 
 

@@ -13,7 +13,7 @@ from penstock.matching.labels.allowance import Allowance
 from penstock.matching.labels.answers import DENSE, SPARSE, Thresholds, compare, cosine
 from penstock.matching.labels.exact import exact
 from penstock.matching.labels.judge import Judge
-from penstock.matching.labels.rules import rule
+from penstock.matching.labels.rules import MAX_CHARS, rule
 
 Source = Literal["exact", "rule", "answers", "judge", "human"]
 
@@ -100,6 +100,8 @@ class ByVector:
 
     async def __call__(self, case: Case, behalf: Request | None) -> Label | None:
         """See `Labeller`."""
+        if max(len(case.answer), len(case.fresh)) > MAX_CHARS:
+            return None
         one, other = await self._embedder.embed([case.answer, case.fresh], behalf)
         same = compare(case.answer, case.fresh, cosine(one, other), self._thresholds) if one and other else None
         return None if same is None else Label(same, self.source)
