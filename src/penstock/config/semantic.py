@@ -28,8 +28,8 @@ class EmbedderSettings(Section):
     model: str | None = Field(
         None,
         min_length=1,
-        description="For `onnx` without `path`: a model to download. For `provider`: the embeddings model, as clients "
-        "would call it.",
+        description="For `onnx` without `path`: a model to download from the Hugging Face hub, once, e.g. "
+        "`Xenova/all-MiniLM-L6-v2`. For `provider`: the embeddings model, as clients would call it.",
     )
     threads: int = Field(1, ge=1, description="For `onnx`: processors it may keep busy.")
     max_tokens: int = Field(256, ge=1, description="For `onnx`: what a question has beyond this is not read.")
