@@ -5,24 +5,28 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.call import Call
+from penstock.core.clock import Clock, SystemClock
 from penstock.core.request import CacheDirectives, Request
 
 OPERATION = "operation"
 """The name under which the metadata have what a call is for; reports group by it."""
 
+_MACHINE = SystemClock()
 
-def background(request: Request, purpose: str, **changes: object) -> Request:
+
+def background(request: Request, purpose: str, clock: Clock = _MACHINE, **changes: object) -> Request:
     """Make a request like `request` that nobody waits for; never answered from a cache, though its answer is kept.
 
     Args:
         request: On whose behalf.
         purpose: What for: it is on the ledger as the operation ``penstock-PURPOSE``.
+        clock: Says when it began; by default the machine's.
         changes: Other fields, in place of those of `request`.
     """
     return msgspec.structs.replace(
         request,
         **{
-            "call": Call(id=f"{request.call.id}-{purpose}"),
+            "call": Call(f"{request.call.id}-{purpose}", started=clock.monotonic(), started_at=clock.wall()),
             "stream": False,
             "include_usage": False,
             "stream_options": None,

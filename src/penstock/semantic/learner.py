@@ -62,7 +62,7 @@ class Learner:
         stats.audits += 1
         key = cache_key(request)
         try:
-            response = await self._ask(background(request, "audit"))
+            response = await self._ask(background(request, "audit", self._clock))
             try:
                 await response.read()
             finally:

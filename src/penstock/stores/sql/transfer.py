@@ -19,10 +19,9 @@ from penstock.stores.sql.tally import CallRow
 from penstock.stores.sql.upkeep import KEPT_FROM, mark
 
 _AT_A_TIME = 500
-_DIGESTS = ("cache_key", "semantic_key")
 _SAME = tuple(
     name for name in CallRecord.__struct_fields__
-    if name in calls.c and name not in ("started_at", *_DIGESTS, "tags", "metadata", "stream")
+    if name in calls.c and name not in ("started_at", "cache_key", "semantic_key", "tags", "metadata", "stream")
 )  # fmt: skip
 _TRY = tuple(name for name in TryRecord.__struct_fields__ if name in attempts.c)
 _encode = msgspec.json.Encoder().encode
@@ -97,7 +96,8 @@ def _record(row: Row[Any], tries: Sequence[Row[Any]]) -> CallRecord:
         saved_usd=usd_text(row.saved_pusd),
         tags=row.tags or [],
         metadata=row.metadata or {},
-        **{name: None if (key := getattr(row, name)) is None else key.hex() for name in _DIGESTS},
+        cache_key=_hex(row.cache_key),
+        semantic_key=_hex(row.semantic_key),
         tries=[
             TryRecord(**{name: getattr(each, name) for name in _TRY}, cost_usd=usd_text(each.cost_pusd))
             for each in tries
@@ -116,7 +116,8 @@ def _row(record: CallRecord) -> CallRow:
         attempts=len(record.tries),
         tags=_encode(record.tags).decode() if record.tags else None,
         metadata=_encode(record.metadata).decode() if record.metadata else None,
-        **{name: None if (key := getattr(record, name)) is None else bytes.fromhex(key) for name in _DIGESTS},
+        cache_key=_unhex(record.cache_key),
+        semantic_key=_unhex(record.semantic_key),
     )
 
 
@@ -124,3 +125,11 @@ def _try_row(each: TryRecord) -> tuple[Any, ...]:
     names = [column.name for column in attempts.columns if column.name not in ("call_id", "position")]
     cost = picodollars(each.cost_usd)
     return tuple(cost if name == "cost_pusd" else getattr(each, name) for name in names)
+
+
+def _hex(key: bytes | None) -> str | None:
+    return None if key is None else key.hex()
+
+
+def _unhex(key: str | None) -> bytes | None:
+    return None if key is None else bytes.fromhex(key)
