@@ -22,7 +22,7 @@ from penstock.budgeting.tariff import Tariffs
 from penstock.config.budgets import configured
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.call import Attempt
-from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
+from penstock.core.errors import ConfigError, InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -154,8 +154,9 @@ class Pipeline:
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
-            memory = await shared.recall(settings)
             routes = RouteTable(rules(settings), _identities(settings.providers))
+            _check_models(settings, routes)
+            memory = await shared.recall(settings)
             pipeline = cls(
                 Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes, memory), built
             )
@@ -333,6 +334,24 @@ class _Leave:
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self._pipeline._leave()
+
+
+def _check_models(settings: Settings, routes: RouteTable) -> None:
+    """See that the models which matching by meaning asks exist.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    semantic = settings.cache.semantic
+    asked = {"judge.model": semantic.judge.model if semantic.judge is not None else None}
+    if semantic.embedder.kind == "provider":
+        asked["embedder.model"] = semantic.embedder.model
+    for key, model in asked.items():
+        if model is not None:
+            try:
+                routes.resolve(model)
+            except InvalidRequest as error:
+                raise ConfigError(str(error), key=f"cache.semantic.{key}") from error
 
 
 def rules(settings: Settings) -> list[Rule]:

@@ -193,6 +193,13 @@ async def test_without_the_exact_cache_there_are_no_answers_to_give(oracle):
         await AsyncClient(settings, providers={"near": oracle}).open()
 
 
+@pytest.mark.parametrize("semantic", [{"embedder": {"kind": "provider", "model": "nowhere"}},
+                                      {"labels": ["judge"], "judge": {"model": "nowhere"}}], ids=str)  # fmt: skip
+async def test_models_that_matching_asks_must_exist(oracle, semantic):
+    with pytest.raises(ConfigError, match="nowhere"):
+        await AsyncClient(config(**semantic), providers={"near": oracle}).open()
+
+
 async def test_what_is_audited_is_asked_again_and_is_exact_from_then_on(oracle):
     oracle.auditable = True
     async with AsyncClient(config(audit=1.0), providers={"near": oracle}) as client:
