@@ -133,6 +133,7 @@ class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
         output_tokens: Tokens asking it again would generate.
         finish_reason: Why the answer ended.
         model: The model name it was asked of.
+        tags: Labels of the request it answered, by which it can be cleared.
     """
 
     key: bytes
@@ -146,6 +147,7 @@ class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int = 0
     finish_reason: str | None = None
     model: str = ""
+    tags: tuple[str, ...] = ()
 
 
 class CacheStore(Protocol):
@@ -221,7 +223,7 @@ class Question(msgspec.Struct, frozen=True):
         partition: Digest of everything but the question that its answer depends on (32 bytes).
         text: The question.
         key: The cache key of its answer (32 bytes).
-        group: Shared by questions whose answers were found to be the same: the key of the first one's (32 bytes).
+        group: Shared by questions whose answers are the same, and by no others (32 bytes).
         model: The model name it was asked of.
         embedder: The name of the space of `vector`.
         vector: Dense; empty where the embedder makes it anew faster than it is read.
@@ -258,6 +260,18 @@ class QuestionStore(Protocol):
 
     async def load(self, partition: bytes) -> Sequence[Question]:
         """Return one partition's questions, oldest first.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+
+    async def page(self, tenant: str | None = None, *, after: int = 0, limit: int = 1000) -> Sequence[Question]:
+        """Return the next questions by number, oldest first and without their vectors.
+
+        Args:
+            tenant: Whose; those of a whole organisation by its name; None for everybody's.
+            after: The number of the last one that is known.
+            limit: How many at most; fewer are the last.
 
         Raises:
             StoreError: They could not be read.

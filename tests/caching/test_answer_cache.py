@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from penstock.config.settings import ExactCacheSettings
+from penstock.config.caches import ExactCacheSettings
 from penstock.core.call import Attempt, Call
 from penstock.core.canonical import make_event
 from penstock.core.request import CacheDirectives, Request
@@ -24,7 +24,7 @@ MEMBER = "Penstock-Semantic; hit"
 HELLO, HI = "hello", "hi"
 
 
-def question(text, *, stream=False, tenant="t", **directives):
+def question(text, *, stream=False, tenant="t", tags=(), **directives):
     return Request(
         operation="chat",
         model="m",
@@ -32,6 +32,7 @@ def question(text, *, stream=False, tenant="t", **directives):
         call=Call(text),
         stream=stream,
         tenant=tenant,
+        tags=tags,
         cache=CacheDirectives(**directives),
         route=ROUTE,
     )
@@ -247,3 +248,53 @@ async def test_being_of_use_to_others_keeps_an_answer(make):
         answer, _ = await desk.ask(HI)
         assert answer == f"to {HELLO}"
         await desk.ask(f"{number}")
+
+
+async def test_answers_are_cleared_by_what_is_known_of_them(make, stores):
+    desk = make(ttl_s=100)
+    await desk.ask("a", tags=("faq", "prompt:help@2"))
+    await desk.ask("b", tags=("faq",))
+    await desk.ask("c")
+    await stores.flush()
+    again = Desk(stores.cache, desk.clock)
+    await again.cache.start()
+    for known in (desk, again):
+        assert known.answers.clear(lambda entry: "prompt:help@2" in entry.tags) == 1
+        assert known.gone == [desk.key("a")]
+        assert known.answers.clear(lambda entry: entry.model == "another") == 0
+        assert [entry.tags for entry in known.answers] == [("faq",), ()]
+
+
+async def test_what_is_too_old_for_anybody_goes(make):
+    desk = make(ttl_s=100)
+    await desk.ask("long", ttl=1000)
+    await desk.ask("short")
+    desk.clock.advance(86_400 + 150)
+    assert desk.answers.tidy() == 1
+    assert desk.gone == [desk.key("short")]
+    assert await desk.answers.known(desk.key("long"))
+    assert not await desk.answers.known(desk.key("short"))
+
+
+async def test_an_answer_another_process_left_is_known(make, stores):
+    desk, other = make(), make()
+    await other.ask("elsewhere")
+    assert await desk.answers.known(desk.key("elsewhere"))
+
+
+@pytest.mark.parametrize("max_memory_bytes", [0, 10**6])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_copy_is_the_same_answer_elsewhere(make, tmp_path, max_memory_bytes, stream):
+    desk = await knowing(make(ttl_s=100, max_memory_bytes=max_memory_bytes), stream=stream, tags=("faq",))
+    copied = await desk.answers.copy(desk.known)
+    elsewhere = open_store(f"sqlite:///{tmp_path / 'elsewhere.db'}", desk.clock)
+    await elsewhere.start()
+    there = Desk(elsewhere.cache, desk.clock, max_memory_bytes=max_memory_bytes)
+    assert there.answers.restore(copied)
+    assert not there.answers.restore(copied)
+    answer, call = await there.ask(HELLO)
+    assert (answer, call.cache, call.saved_usd) == (f"to {HELLO}", "hit", Decimal("0.0025"))
+    assert (await elsewhere.cache.get(desk.key(HELLO))).tags == ("faq",)
+    desk.clock.advance(90_000)
+    assert not Desk(elsewhere.cache, desk.clock).answers.restore(copied)
+    await elsewhere.aclose()

@@ -83,7 +83,7 @@ def test_one_tenant_can_be_cleared():
     entries = Entries(max_entries=10, max_memory_bytes=1000)
     for name, tenant in (("a", "x"), ("b", "y"), ("c", "x")):
         entries.put(entry(name, tenant=tenant))
-    assert entries.clear("x") == [b"a", b"c"]
+    assert entries.clear(lambda entry: entry.tenant == "x") == [b"a", b"c"]
     assert [one.key for one in entries] == [b"b"]
     assert entries.clear() == [b"b"]
 

@@ -29,6 +29,23 @@ async def test_questions_and_what_was_learnt_survive_closing(stores, path):
     await again.aclose()
 
 
+async def test_questions_can_be_read_page_by_page(stores):
+    for number, tenant in ((1, "acme"), (2, "acme/web"), (3, "acme_"), (4, "acme")):
+        stores.questions.put(question(number, tenant=tenant, vector=b"1234"))
+    await stores.flush()
+
+    async def numbers(*arguments, **options):
+        return [each.id for each in await stores.questions.page(*arguments, **options)]
+
+    assert await numbers() == [1, 2, 3, 4]
+    assert await numbers(after=1, limit=2) == [2, 3]
+    assert await numbers("acme") == [1, 2, 4]
+    assert await numbers("acme/web") == [2]
+    assert await numbers("acme", after=2) == [4]
+    (only,) = await stores.questions.page("acme/web")
+    assert only == question(2, tenant="acme/web")
+
+
 async def test_the_last_of_several_changes_to_a_question_wins(stores):
     one = question(1)
     changed = msgspec.structs.replace(one, wrong=2.0)

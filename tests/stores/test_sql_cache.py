@@ -20,7 +20,7 @@ def answer(number, data=b'{"x":1}', **fields):
 
 
 async def test_answers_survive_closing_and_the_index_has_them_without_data(stores, path):
-    first, second = answer(2), answer(1, finish_reason=None)
+    first, second = answer(2, tags=("faq", "ö, x")), answer(1, finish_reason=None)
     stores.cache.put(first)
     stores.cache.put(second)
     await stores.aclose()

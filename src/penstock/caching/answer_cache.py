@@ -8,7 +8,7 @@ once, and every use of it keeps it from leaving.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
 from penstock.abc import CacheStore, StoredAnswer
@@ -61,6 +61,9 @@ class AnswerCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
 
     @property
     def memory_bytes(self) -> int:
@@ -180,22 +183,31 @@ class AnswerCache:
         there = self.find(key)
         if known is None or clears != self._clears or (there is not None and there.fresh_until >= entry.fresh_until):
             return False
-        body, events = known
-        usage = entry.usage or Usage()
-        answer = StoredAnswer(
-            key=key,
-            tenant=entry.tenant,
-            form="json" if body is not None else "events",
-            data=body if body is not None else b"\n".join([event.data for event in events or ()]),
-            stored_at=entry.stored_at,
-            fresh_until=entry.fresh_until,
-            cost_pusd=to_picodollars(entry.saved_usd or Decimal(0)),
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            finish_reason=entry.finish_reason,
-            model=entry.model,
-        )
-        self._put(answer, Entry(answer, entry.usage), body, events)
+        answer = _at_rest(key, entry, known)
+        self._put(answer, Entry(answer, entry.usage), *known)
+        return True
+
+    async def copy(self, entry: Entry) -> StoredAnswer | None:
+        """Return an answer as it is at rest, without taking it into memory for that; None when it is gone.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        if entry.held is not None:
+            return _at_rest(entry.key, entry, (entry.body, entry.events))
+        return await self._store.get(entry.key)
+
+    def restore(self, answer: StoredAnswer) -> bool:
+        """Store an answer that was copied; False when there is one under its key, or it is outdated.
+
+        Raises:
+            ValueError: It is damaged.
+        """
+        body, events, usage = read_answer(answer)
+        entry = Entry(answer, usage)
+        if self.find(answer.key) is not None or self._entries.outdated(entry, self._clock.wall()):
+            return False
+        self._put(answer, entry, body, events)
         return True
 
     def keeper(self, request: Request, seen: Entry | None) -> Keeper:
@@ -221,10 +233,29 @@ class AnswerCache:
         self.stats.stored += 1
         return True
 
-    def clear(self, tenant: str | None = None) -> int:
-        """Drop all answers, or one tenant's, those on their way into the cache included; returns how many."""
+    def clear(self, where: Callable[[Entry], bool] | None = None) -> int:
+        """Drop all answers, or those of which `where` says so; returns how many.
+
+        Whatever is on its way into the cache is not stored either: nobody knows whether it is one of them.
+        """
         self._clears += 1
-        keys = self._entries.clear(tenant)
+        return self._clear(where)
+
+    def tidy(self) -> int:
+        """Drop what is too old to be given to anybody; returns how many."""
+        now = self._clock.wall()
+        return self._clear(lambda entry: self._entries.outdated(entry, now))
+
+    async def known(self, key: bytes) -> bool:
+        """Whether there is an answer under `key`, here or where another process left it.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        return self.find(key) is not None or await self._store.get(key) is not None
+
+    def _clear(self, where: Callable[[Entry], bool] | None) -> int:
+        keys = self._entries.clear(where)
         self._left(keys)
         return len(keys)
 
@@ -286,3 +317,23 @@ class Keeper:
         """Store a complete answer."""
         if error is None:
             self.stored = self._answers.keep(self, response)
+
+
+def _at_rest(key: bytes, entry: Entry, known: Known) -> StoredAnswer:
+    """Put the answer of `entry` to rest under `key`."""
+    body, events = known
+    usage = entry.usage or Usage()
+    return StoredAnswer(
+        key=key,
+        tenant=entry.tenant,
+        form="json" if body is not None else "events",
+        data=body if body is not None else b"\n".join([event.data for event in events or ()]),
+        stored_at=entry.stored_at,
+        fresh_until=entry.fresh_until,
+        cost_pusd=to_picodollars(entry.saved_usd or Decimal(0)),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        finish_reason=entry.finish_reason,
+        model=entry.model,
+        tags=entry.tags,
+    )

@@ -69,6 +69,7 @@ def write_answer(
         output_tokens=usage.output_tokens,
         finish_reason=response.finish_reason,
         model=request.model,
+        tags=request.tags,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from penstock.abc import StoredAnswer
 from penstock.caching.eviction import Sieve, Slot, regeneration_cost
@@ -29,6 +29,7 @@ class Entry:
         usage: Tokens the answer took.
         finish_reason: Why it ended.
         model: The model name it was asked of.
+        tags: Labels of the request it answered.
         body: The answer as JSON, if it is in memory in this form.
         events: Its chunks, if they are in memory; treat as immutable.
     """
@@ -45,6 +46,7 @@ class Entry:
         "model",
         "saved_usd",
         "stored_at",
+        "tags",
         "tenant",
         "usage",
     )
@@ -62,6 +64,7 @@ class Entry:
         self.usage = usage
         self.finish_reason = answer.finish_reason
         self.model = answer.model
+        self.tags = answer.tags
         self.body: bytes | None = None
         self.events: Batch | None = None
         self.listed: Slot | None = None
@@ -134,9 +137,9 @@ class Entries:
         self._forget(entry)
         return True
 
-    def clear(self, tenant: str | None = None) -> list[bytes]:
-        """Forget all entries, or one tenant's; returns their keys."""
-        keys = [entry.key for entry in self if tenant is None or entry.tenant == tenant]
+    def clear(self, where: Callable[[Entry], bool] | None = None) -> list[bytes]:
+        """Forget all entries, or those of which `where` says so; returns their keys."""
+        keys = [entry.key for entry in self if where is None or where(entry)]
         for key in keys:
             self.remove(key)
         return keys

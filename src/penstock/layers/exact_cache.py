@@ -18,7 +18,7 @@ from penstock.caching.freshness import Verdict, decide, may_stand_in
 from penstock.caching.key import cache_key
 from penstock.caching.renewal import Renewals
 from penstock.caching.stats import CacheStats
-from penstock.config.settings import ExactCacheSettings
+from penstock.config.caches import ExactCacheSettings
 from penstock.core.call import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
@@ -126,7 +126,7 @@ class ExactCache:
 
     def clear(self, tenant: str | None = None) -> int:
         """Drop all answers, or one tenant's, those on their way into the cache included; returns how many."""
-        return self.answers.clear(tenant)
+        return self.answers.clear(None if tenant is None else lambda entry: entry.tenant == tenant)
 
     def _configure(self, settings: ExactCacheSettings) -> None:
         self._settings = settings

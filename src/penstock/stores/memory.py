@@ -54,6 +54,10 @@ class MemoryQuestionStore:
         """Nothing is here."""
         return ()
 
+    async def page(self, tenant: str | None = None, *, after: int = 0, limit: int = 1000) -> Sequence[Question]:
+        """Nothing is here."""
+        return ()
+
     def put(self, question: Question) -> None:
         """Keep nothing."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import bindparam, delete, select
@@ -16,6 +17,7 @@ from penstock.stores.sql.sqlite import Insert
 from penstock.stores.sql.tables import answers
 
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+_COLUMNS = [column.name for column in answers.columns]
 
 _Item = StoredAnswer | tuple[bytes]
 """An answer to write, or the key of one to delete; told apart by identity, for a key may change again meanwhile."""
@@ -111,12 +113,20 @@ class SqlCacheStore:
         with contextlib.closing(connection.connection.cursor()) as cursor:
             cursor.execute(self._index)
             rows = cursor.fetchall()
-        return [StoredAnswer(key, tenant, form, b"", *more) for key, tenant, form, *more in rows]
+        return [StoredAnswer(*(*row[:3], b"", *row[3:-1], _tags(row[-1]))) for row in rows]
 
     def _read(self, connection: Connection, key: bytes) -> StoredAnswer | None:
         row = connection.execute(self._get, {"wanted": key}).mappings().one_or_none()
-        return None if row is None else StoredAnswer(**row)
+        return None if row is None else StoredAnswer(**{**row, "tags": _tags(row["tags"])})
 
 
 def _row(answer: StoredAnswer) -> tuple[object, ...]:
-    return tuple([getattr(answer, column.name) for column in answers.columns])
+    return tuple([getattr(answer, name) if name != "tags" else _written(answer.tags) for name in _COLUMNS])
+
+
+def _written(tags: Sequence[str]) -> str | None:
+    return json.dumps(tags) if tags else None
+
+
+def _tags(written: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(written)) if written else ()

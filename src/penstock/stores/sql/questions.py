@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection
 from penstock.abc import Question
 from penstock.core.errors import StoreError
 from penstock.stores.sql.database import Database
+from penstock.stores.sql.queries import of_tenant
 from penstock.stores.sql.sqlite import Insert
 from penstock.stores.sql.tables import Id, metadata
 
@@ -105,6 +106,19 @@ class SqlQuestionStore:
         wanted = select(questions).where(questions.c.partition == partition).order_by(questions.c.id)
         return await self._database.read(
             lambda connection: [_question(dict(row)) for row in connection.execute(wanted).mappings()]
+        )
+
+    async def page(self, tenant: str | None = None, *, after: int = 0, limit: int = 1000) -> Sequence[Question]:
+        """Return the next questions by number, oldest first and without their vectors.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+        columns = [column for column in questions.columns if column is not questions.c.vector]
+        wanted = select(*columns).where(questions.c.id > after, of_tenant(tenant, questions))
+        wanted = wanted.order_by(questions.c.id).limit(limit)
+        return await self._database.read(
+            lambda connection: [_question({**row, "vector": b""}) for row in connection.execute(wanted).mappings()]
         )
 
     def put(self, question: Question) -> None:

@@ -116,9 +116,10 @@ answers = Table(
     Column("output_tokens", BigInteger, nullable=False),
     Column("finish_reason", Text),
     Column("model", Text, nullable=False),
+    Column("tags", Text),
     Column("data", LargeBinary, nullable=False),
 )
-"""The exact cache; ``data`` is last, so that reading the others does not touch it."""
+"""The exact cache; ``tags`` is JSON, and ``data`` is last, so that reading the others does not touch it."""
 
 completions = Table(
     "completions",

@@ -15,6 +15,8 @@ def upgrade() -> None:
     """Create the tables, and let calls say what matching found for them."""
     for column in (sa.Column("semantic", sa.String(16)), sa.Column("semantic_key", sa.LargeBinary(16))):
         op.add_column("calls", column)
+    with op.batch_alter_table("answers", recreate="always") as table:
+        table.add_column(sa.Column("tags", sa.Text), insert_before="data")
     op.create_table(
         "questions",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
@@ -43,5 +45,6 @@ def downgrade() -> None:
     """Remove the tables and all they hold."""
     op.drop_table("learnt")
     op.drop_table("questions")
+    op.drop_column("answers", "tags")
     for column in ("semantic_key", "semantic"):
         op.drop_column("calls", column)
