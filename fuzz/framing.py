@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import Any, cast
 
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ProviderError
 from penstock.providers.transport.connection import Connection
 from penstock.providers.transport.exchange import Exchange

@@ -20,7 +20,8 @@ import msgspec
 from penstock.abc import ModelInfo, Provider
 from penstock.budgeting.tariff import Tariffs
 from penstock.config.budgets import configured
-from penstock.config.settings import ProviderSettings, Settings
+from penstock.config.providers import ProviderSettings
+from penstock.config.settings import Settings
 from penstock.core.call import Attempt
 from penstock.core.errors import ConfigError, InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose

@@ -1,8 +1,9 @@
 import pytest
 
 from penstock.client import AsyncClient
+from penstock.config.caches import ExactCacheSettings
 from penstock.config.environment import supplied
-from penstock.config.settings import ExactCacheSettings, PollingSettings, Settings
+from penstock.config.settings import PollingSettings, Settings
 from penstock.core.errors import ConfigError
 from penstock.testing.answers import answer
 from penstock.testing.faultd import UpstreamServer, json_reply

@@ -3,7 +3,8 @@ from random import Random
 
 import pytest
 
-from penstock.config.settings import BreakerSettings, LimitSettings, ProviderLimitSettings, ProviderSettings
+from penstock.config.providers import ProviderLimitSettings, ProviderSettings
+from penstock.config.settings import BreakerSettings, LimitSettings
 from penstock.core.call import Attempt, Call
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ProviderError, RateLimited, TargetBusy

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from penstock.config.settings import ExactCacheSettings
+from penstock.config.caches import ExactCacheSettings
 from penstock.core.call import Attempt, Call
 from penstock.core.canonical import make_event
 from penstock.core.errors import NotCached, ProviderError, StoreError

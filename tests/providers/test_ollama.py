@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from penstock.config.kinds import KINDS
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.call import Call
 from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import Request

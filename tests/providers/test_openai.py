@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.config.kinds import KINDS
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.call import Call
 from penstock.core.errors import ProviderError
 from penstock.core.request import Request

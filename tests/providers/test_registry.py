@@ -1,7 +1,7 @@
 import pytest
 
 from penstock.config.kinds import KINDS
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.call import Call
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ConfigError, ProviderError

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from penstock.config.settings import BreakerSettings, HealthSettings
+from penstock.config.providers import HealthSettings
+from penstock.config.settings import BreakerSettings
 from penstock.core.errors import ProviderError
 from penstock.core.route import Target
 from penstock.routing.checks import HealthCheck

@@ -22,7 +22,8 @@ from penstock.cli.output import config_option, emit, json_option
 from penstock.cli.reaching import TIMEOUT_S, Reached, reach_all
 from penstock.config.kinds import CREDENTIALS, KINDS
 from penstock.config.loader import Loaded, load
-from penstock.config.settings import ProviderSettings, ServerSettings, Settings
+from penstock.config.providers import ProviderSettings
+from penstock.config.settings import ServerSettings, Settings
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ConfigError
 

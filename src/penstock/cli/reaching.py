@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import urlencode
 
 from penstock.config.kinds import KINDS
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 
 TIMEOUT_S = 5.0
 _LISTINGS = {"openai": "/models", "anthropic": "/v1/models?limit=1000", "ollama": "/api/tags"}

@@ -12,7 +12,8 @@ from penstock.config.fields import PREFIX, variables
 from penstock.config.kinds import CREDENTIALS, KINDS, ROWS, Kind
 from penstock.config.problems import Problems, closest
 from penstock.config.provenance import Missing, Node, Origin, wrap
-from penstock.config.settings import ProviderSettings, Settings
+from penstock.config.providers import ProviderSettings
+from penstock.config.settings import Settings
 from penstock.core.errors import ConfigError
 
 FILE = "PENSTOCK_CONFIG"

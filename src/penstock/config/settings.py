@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from penstock.config.alerting import AlertSettings, SinkSettings
 from penstock.config.budgets import BudgetSettings, each_once
+from penstock.config.caches import CacheSettings
+from penstock.config.models import CommonFallbackSettings, ModelSettings
+from penstock.config.providers import ProviderSettings
 from penstock.config.reports import ReportSettings
 from penstock.config.section import (
     SECRET_NAME,
-    HeaderFields,
-    HttpUrl,
     Key,
     Level,
-    ProxyUrl,
     Seconds,
     Section,
     StoreUrl,
-    Template,
     Usd,
-    or_boolean,
-    terms,
 )
-from penstock.config.semantic import SemanticCacheSettings
-from penstock.core.route import SemanticMode
 
 _MASK = "**********"
 
@@ -67,93 +61,6 @@ class ServerSettings(Section):
         if len(set(keys)) < len(keys):
             raise ValueError("expected each key once; two of server.keys and server.admin_key are the same")
         return self
-
-
-class LatencySettings(Section):
-    """How long the simulated provider takes."""
-
-    first_token_s: float = Field(0.05, ge=0, description="Time to the first token.")
-    tokens_per_s: float = Field(200.0, ge=0, description="0 sends everything at once after the first token's time.")
-    jitter: float = Field(0.0, ge=0, le=1, description="Each time is scaled by up to ± this share, from the request.")
-
-
-class FaultSettings(Section):
-    """A fault the simulated provider plays on some of its requests."""
-
-    every: int = Field(1, ge=1, description="Applies to each n-th request.")
-    first: int = Field(0, ge=0, description="If set, applies to the first n requests only.")
-    kind: Literal["status", "timeout", "connect", "incomplete", "slow"] = Field(
-        "status",
-        description="What goes wrong: an HTTP status, no answer, no connection, a broken stream, a late start.",
-    )
-    status: int = Field(503, ge=400, le=599, description="For `status`.")
-    retry_after_s: float | None = Field(None, ge=0, description="For `status`: sent as Retry-After.")
-    after_tokens: int = Field(3, ge=0, description="For `incomplete`: tokens sent before the stream breaks.")
-    delay_s: float = Field(1.0, ge=0, description="For `slow`: added to the time to the first token.")
-
-
-class TimeoutSettings(Section):
-    """Limits for the phases of one attempt."""
-
-    connect_s: Seconds = Field(5.0, description="Name look-up, connection and TLS.")
-    first_byte_s: Seconds = Field(120.0, description="From the request being sent to the answer's headers.")
-    idle_s: Seconds = Field(60.0, description="Between two reads of an answer.")
-    total_s: Seconds = Field(600.0, description="One attempt in all.")
-
-
-class HealthSettings(Section):
-    """Asking a provider for its models now and then, to learn sooner that it is back."""
-
-    interval_s: Seconds = Field(10.0, description="Between two checks.")
-    always: bool = Field(
-        False, description="Check also while nothing is wrong, to learn of a failure before a client does."
-    )
-
-
-class ProviderLimitSettings(Section):
-    """How much a provider is given; what is more waits its turn. All tenants share it."""
-
-    requests_per_minute: int | None = Field(None, ge=1, description="Requests in any minute; by default not counted.")
-    tokens_per_minute: int | None = Field(
-        None, ge=1, description="Input and output tokens in any minute, predicted ones first; by default not counted."
-    )
-    max_concurrency: int | None = Field(None, ge=1, description="Requests under way at once, streams to their end.")
-    adaptive: bool = Field(
-        False, description="Find out how many requests at once it does best with, up to `max_concurrency`."
-    )
-
-    def __bool__(self) -> bool:
-        """Whether there is any limit."""
-        return self.adaptive or any((self.requests_per_minute, self.tokens_per_minute, self.max_concurrency))
-
-
-class ProviderSettings(Section):
-    """An account at a provider, or a server of your own."""
-
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="What targets call it; also as `name/model`."
-    )
-    kind: str = Field(description="openai, anthropic, ollama, simulated, or a row of `penstock config show --kinds`.")
-    base_url: HttpUrl | None = Field(None, description="For kinds that have one, the vendor's own by default.")
-    api_key: Key | None = Field(None, description="By default the kind's environment variable.")
-    headers: HeaderFields = Field({}, description="Added to every request.")
-    query: dict[str, str] = Field({}, description="Added to every URL, e.g. Azure's api-version.")
-    timeouts: TimeoutSettings = Field(TimeoutSettings(), description="Limits for the phases of one attempt.")
-    max_connections: int = Field(256, ge=1, description="More requests than this wait for a connection.")
-    max_response_bytes: int = Field(64 * 1024 * 1024, gt=0, description="Larger answers, decoded, are refused.")
-    limits: ProviderLimitSettings = Field(ProviderLimitSettings(), description="How much it is given.")
-    discount: Decimal = Field(
-        Decimal(0), ge=0, le=1, description="Share taken off the published prices: 0.15 when you pay 85 %."
-    )
-    ca_file: str | None = Field(None, description="PEM file of certificates to trust instead of the system's.")
-    proxy: ProxyUrl | None = Field(None, description="Proxy URL; by default the environment's, `none` for no proxy.")
-    health: Annotated[HealthSettings | None, BeforeValidator(terms)] = Field(
-        None,
-        description="Active health checks; `true` for the defaults, by default none.",
-        json_schema_extra=or_boolean,
-    )
-    latency: LatencySettings | None = Field(None, description="For kind simulated only.")
-    faults: list[FaultSettings] = Field([], description="For kind simulated only.")
 
 
 class TokenPriceSettings(Section):
@@ -202,132 +109,6 @@ class PriceSettings(Section):
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ValueError(f"expected since ({self.since}) before until ({self.until})")
         return self
-
-
-class TargetSettings(Section):
-    """One provider's model behind a model name."""
-
-    provider: str = Field(description="Name of a provider, or a kind that needs no more than its key.")
-    model: str = Field("*", min_length=1, description="`*` passes on the name the client used.")
-    weight: float = Field(
-        1.0,
-        ge=0,
-        description="Share of the traffic, for `weighted`; for `balanced`, how many times longer the first token may "
-        "take there. 0 takes none unless others fail.",
-    )
-    order: int = Field(0, ge=0, description="Lower ones are tried first.")
-    timeout_s: Seconds | None = Field(None, description="One attempt in all; the default is the provider's.")
-
-
-class TemplateWhenSettings(Section):
-    """Which requests a template answers; all that is said must fit."""
-
-    operation: str | None = Field(
-        None, min_length=1, description="What the client names in `x-penstock-operation` or its metadata's `operation`."
-    )
-    tag: str | None = Field(None, min_length=1, description="One of the request's tags.")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if self.operation is None and self.tag is None:
-            raise ValueError("expected an operation, a tag, or both")
-        return self
-
-
-class TemplateSettings(Section):
-    """A prepared answer, for when everything failed."""
-
-    when: TemplateWhenSettings = Field(description="Which requests it answers.")
-    answer: Template = Field(
-        min_length=1, description="The text; `{question}`, `{model}`, `{operation}` and `{request_id}` are replaced."
-    )
-
-
-class FallbackSettings(Section):
-    """What may be answered with, and marked as such, when a model cannot."""
-
-    context_window: list[str] = Field([], description="Models asked when the prompt is too long for this one.")
-    content_policy: list[str] = Field([], description="Models asked when the provider's policy refuses.")
-    errors: list[str] = Field([], description="Models asked when all targets failed.")
-    templates: list[TemplateSettings] = Field(
-        [], description="Prepared answers for when that failed too; before those in the top-level `fallbacks`."
-    )
-    timeout_s: Seconds | None = Field(
-        None, description="How long an answer may take to begin; by default as the top-level `fallbacks` say."
-    )
-
-
-class CommonFallbackSettings(Section):
-    """Prepared answers for all models, and how long to wait before."""
-
-    templates: list[TemplateSettings] = Field([], description="The first that fits is given when everything failed.")
-    timeout_s: Seconds | None = Field(
-        None,
-        description="How long a model may take to begin its answer while there is something to fall back to; "
-        "no limit by default.",
-    )
-
-
-class HedgeSettings(Section):
-    """A second request beside a stream, or embeddings, whose answer is late to begin."""
-
-    budget: float = Field(
-        0.02, gt=0, le=0.5, description="Second requests may cost at most this share of the model's tokens."
-    )
-    quantile: float = Field(
-        0.95, ge=0.5, lt=1, description="Share of the answers that begin before one counts as late."
-    )
-
-
-class ModelSettings(Section):
-    """A model name clients use; `*` inside matches any text, the most specific name wins."""
-
-    name: str = Field(min_length=1, description="What clients ask for.")
-    targets: list[TargetSettings] = Field(min_length=1, description="Where requests may go.")
-    strategy: Literal["ordered", "weighted", "balanced"] = Field(
-        "ordered",
-        description="`ordered` tries targets as listed (and by `order`); `weighted` spreads by `weight`; `balanced` "
-        "picks the one whose first token is expected soonest.",
-    )
-    cache_ttl_s: float | None = Field(None, ge=0, description="0 switches caching off for this model.")
-    timeout_s: Seconds | None = Field(None, description="Total time for a request; the default is `timeout_s`.")
-    hedge: Annotated[HedgeSettings | None, BeforeValidator(terms)] = Field(
-        None,
-        description="Ask a second time when an answer is late to begin; `true` for the defaults, by default never.",
-        json_schema_extra=or_boolean,
-    )
-    fallbacks: FallbackSettings | None = Field(None, description="Who or what answers when this model cannot.")
-    semantic: SemanticMode | None = Field(
-        None,
-        description="Whether its questions are answered by meaning; by default as `cache.semantic.mode` says.",
-    )
-
-
-class ExactCacheSettings(Section):
-    """Answers to requests that were asked before, word for word."""
-
-    enabled: bool = Field(True, description="Off, every request goes upstream.")
-    ttl_s: float = Field(7200.0, ge=0, description="How long an answer stays fresh.")
-    max_entries: int = Field(10_000, ge=1, description="The least valuable answers beyond this are dropped.")
-    max_memory_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Answers beyond this are read from the store.")
-    max_entry_bytes: int = Field(4 * 1024 * 1024, gt=0, description="Larger answers are not cached.")
-    stale_while_revalidate_s: float = Field(
-        0.0, ge=0, description="How long after its freshness an answer is still served while a new one is fetched."
-    )
-    stale_if_error_s: float = Field(
-        0.0, ge=0, description="How long after its freshness an answer is still served when the providers fail."
-    )
-    tool_calls: bool = Field(False, description="Also cache answers that call tools.")
-
-
-class CacheSettings(Section):
-    """Caches and the joining of identical concurrent requests."""
-
-    exact: ExactCacheSettings = Field(ExactCacheSettings(), description="Answers to requests asked before.")
-    semantic: SemanticCacheSettings = Field(
-        SemanticCacheSettings(), description="Answers to questions asked before in other words."
-    )
-    coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
 
 
 class StoreSettings(Section):

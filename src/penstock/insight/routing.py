@@ -6,7 +6,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from penstock.config.settings import ModelSettings, Settings, TargetSettings
+from penstock.config.models import ModelSettings, TargetSettings
+from penstock.config.settings import Settings
 from penstock.core.money import to_picodollars
 from penstock.core.usage import Usage
 from penstock.insight.facts import Fact

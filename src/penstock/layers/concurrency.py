@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from penstock.config.settings import LimitSettings, ProviderSettings, Settings
+from penstock.config.providers import ProviderSettings
+from penstock.config.settings import LimitSettings, Settings
 from penstock.core.errors import ProviderError, TargetBusy
 from penstock.core.events import Batch
 from penstock.core.handler import Handler

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.config.settings import CommonFallbackSettings, FallbackSettings
+from penstock.config.models import CommonFallbackSettings, FallbackSettings
 from penstock.core.call import TEMPLATE, Call
 from penstock.core.clock import Clock
 from penstock.core.errors import SHUTTING_DOWN, PenstockError, ProviderError

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from penstock.abc import ModelInfo, Transport
 from penstock.config.kinds import Kind
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ProviderError
 from penstock.core.request import Request

@@ -8,8 +8,8 @@ from urllib.parse import urlencode, urlsplit
 
 from penstock.abc import Connected, HttpReply, HttpRequest, Transport
 from penstock.config.kinds import CREDENTIALS, Kind
+from penstock.config.providers import ProviderSettings
 from penstock.config.section import SECRET_NAME
-from penstock.config.settings import ProviderSettings
 from penstock.core.errors import ProviderError
 from penstock.core.quota import Quota
 from penstock.wire.quota import read_quota

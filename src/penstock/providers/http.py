@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from penstock.abc import HttpReply, HttpRequest
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ConfigError, ProviderError
 from penstock.providers.transport.connection import KEEP_ALIVE_S
 from penstock.providers.transport.decoding import ACCEPTED, Decoder, decoder_for, too_large

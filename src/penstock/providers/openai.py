@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from penstock.abc import ModelInfo, Transport
 from penstock.config.kinds import Kind
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ProviderError
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from penstock.abc import Provider, Transport
 from penstock.config.kinds import KINDS, Dialect, Kind
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
 from penstock.providers.anthropic import AnthropicProvider

@@ -6,7 +6,7 @@ import time
 import msgspec
 import pytest
 
-from penstock.config.settings import FaultSettings, LatencySettings, ProviderSettings, TimeoutSettings
+from penstock.config.providers import FaultSettings, LatencySettings, ProviderSettings, TimeoutSettings
 from penstock.core.call import Call
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ProviderError

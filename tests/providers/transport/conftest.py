@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from penstock.abc import HttpRequest
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.providers.transport import open_transport
 
 

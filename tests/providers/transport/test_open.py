@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ConfigError
 from penstock.providers.transport import open_transport, proxy_for
 from penstock.providers.transport.lean import LeanTransport
@@ -100,7 +100,7 @@ def test_unusable_proxies(monkeypatch, proxy):
 def test_direct_connections_do_not_load_the_proxied_transport():
     program = (
         "import sys; from penstock.providers.transport import open_transport;"
-        "from penstock.config.settings import ProviderSettings as S;"
+        "from penstock.config.providers import ProviderSettings as S;"
         "open_transport('https://h', S(name='up', kind='openai'));"
         "sys.exit(any(name in sys.modules for name in ('httpx2', 'urllib.request')))"
     )

@@ -4,7 +4,7 @@ import ssl
 import pytest
 import trustme
 
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ConfigError, ProviderError
 from penstock.providers.transport import open_transport
 

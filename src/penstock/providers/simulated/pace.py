@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from penstock.config.settings import LatencySettings, TimeoutSettings
+from penstock.config.providers import LatencySettings, TimeoutSettings
 from penstock.core.clock import Clock
 from penstock.core.errors import ProviderError
 

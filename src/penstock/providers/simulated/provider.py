@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 from penstock.abc import ModelInfo
-from penstock.config.settings import FaultSettings, LatencySettings, ProviderSettings
+from penstock.config.providers import FaultSettings, LatencySettings, ProviderSettings
 from penstock.core.clock import Clock
 from penstock.core.errors import ProviderError
 from penstock.core.events import Batch

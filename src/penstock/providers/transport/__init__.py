@@ -8,7 +8,7 @@ A direct connection is served by `lean`: `head` writes the request, `pool` finds
 from __future__ import annotations
 
 from penstock.abc import Transport
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ConfigError
 from penstock.providers.transport.head import RESERVED
 from penstock.providers.transport.lean import LeanTransport

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from penstock.abc import HttpReply, HttpRequest
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.providers.transport.failures import place_of, timed_out
 from penstock.providers.transport.head import HeadWriter
 from penstock.providers.transport.origin import Origin

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.providers.transport.connection import Connection
 from penstock.providers.transport.failures import closed, connect_failed, refused, timed_out
 from penstock.providers.transport.origin import Origin

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import sys
 
-from penstock.config.settings import ProviderSettings
+from penstock.config.providers import ProviderSettings
 from penstock.providers.transport.origin import Origin, parse_origin
 
 

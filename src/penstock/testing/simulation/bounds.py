@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from penstock.config.settings import ProviderLimitSettings, Settings, TenantLimitSettings
+from penstock.config.providers import ProviderLimitSettings
+from penstock.config.settings import Settings, TenantLimitSettings
 from penstock.testing.simulation.provider import Sent
 from penstock.testing.simulation.settings import TENANTS
 from penstock.testing.simulation.world import World

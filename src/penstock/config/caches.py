@@ -1,0 +1,35 @@
+"""Settings of the caches."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from penstock.config.section import Section
+from penstock.config.semantic import SemanticCacheSettings
+
+
+class ExactCacheSettings(Section):
+    """Answers to requests that were asked before, word for word."""
+
+    enabled: bool = Field(True, description="Off, every request goes upstream.")
+    ttl_s: float = Field(7200.0, ge=0, description="How long an answer stays fresh.")
+    max_entries: int = Field(10_000, ge=1, description="The least valuable answers beyond this are dropped.")
+    max_memory_bytes: int = Field(64 * 1024 * 1024, ge=0, description="Answers beyond this are read from the store.")
+    max_entry_bytes: int = Field(4 * 1024 * 1024, gt=0, description="Larger answers are not cached.")
+    stale_while_revalidate_s: float = Field(
+        0.0, ge=0, description="How long after its freshness an answer is still served while a new one is fetched."
+    )
+    stale_if_error_s: float = Field(
+        0.0, ge=0, description="How long after its freshness an answer is still served when the providers fail."
+    )
+    tool_calls: bool = Field(False, description="Also cache answers that call tools.")
+
+
+class CacheSettings(Section):
+    """Caches and the joining of identical concurrent requests."""
+
+    exact: ExactCacheSettings = Field(ExactCacheSettings(), description="Answers to requests asked before.")
+    semantic: SemanticCacheSettings = Field(
+        SemanticCacheSettings(), description="Answers to questions asked before in other words."
+    )
+    coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
