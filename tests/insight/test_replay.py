@@ -56,7 +56,8 @@ def mean(at, key, *, matched=True, **fields):
     return replace(ask(at, key, **fields), meaning=b"same", matched=matched)
 
 
-MEANING = CachePolicy(ttl_s=10.0, by_meaning=frozenset({"m"}))
+LEARNT = {("default", "m"): 10**12}
+MEANING = CachePolicy(ttl_s=10.0, by_meaning=frozenset({"m"}), given=LEARNT)
 
 
 def test_a_question_of_the_same_meaning_is_free_while_any_answer_to_it_is_fresh():
@@ -96,6 +97,8 @@ def test_audits_are_paid_for_and_nobody_waits_for_them():
     outcome = replay(many, replace(MEANING, audit=0.05))
     assert outcome.meant == 1000
     assert 20 < outcome.audits == sum(outcome.asked) - 1 < 90
+    beginner = replay(many, replace(MEANING, audit=0.01, given={("other", "m"): 10**12}))
+    assert 55 < beginner.audits < 105  # 20 ln(51): half of them after 20, a hundredth after 2,000
 
 
 @given(

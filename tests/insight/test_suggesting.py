@@ -147,14 +147,14 @@ def looked_up(mode, *, count=60, audit=0.05, notes="shadow", models=None):
 def test_what_was_looked_at_in_shadow_says_what_answering_by_meaning_would_save():
     found = looked_up("shadow", audit=1e-9)["semantic"]
     assert (found.basis, found.settings) == ("replay", {"models.m.semantic": "on"})
-    assert found.usd.value == Decimal("0.06")
-    assert (found.calls.value, found.seconds.value) == (60, pytest.approx(120.0))
+    assert 40 < found.calls.value < 57  # of 60, about 20 ln(140/80) are asked again: it has seen 60 before
+    assert found.usd.value == Decimal("0.001") * round(found.calls.value)
+    assert found.seconds.value == pytest.approx(120.0)  # nobody waits for an audit
+    assert f"to check {60 - round(found.calls.value)} of them" in found.but
     assert found.usd.low <= found.usd.value <= found.usd.high
     assert "2.0%" in found.but
     checked = looked_up("shadow", audit=0.5)["semantic"]
-    assert Decimal("0.015") < checked.usd.value < Decimal("0.045")
-    assert checked.usd.value == Decimal("0.001") * round(checked.calls.value)
-    assert checked.seconds.value == pytest.approx(120.0)  # nobody waits for an audit
+    assert checked.usd.value < Decimal("0.04") < found.usd.value
 
 
 def test_nothing_is_suggested_when_looking_on_found_nothing():
@@ -165,7 +165,7 @@ def test_what_is_on_says_what_it_saves():
     found = looked_up("on", notes="hit", audit=1e-9)["semantic"]
     assert (found.basis, found.settings) == ("replay", {})
     assert found.text.startswith("Go on answering questions to m by meaning")
-    assert found.usd.value == Decimal("0.06")
+    assert Decimal("0.04") < found.usd.value < Decimal("0.06")
 
 
 def test_the_suggestion_about_time_knows_what_is_answered_by_meaning():
@@ -223,4 +223,4 @@ def test_models_behind_a_pattern_are_suggested_together():
     found = [each for each in suggest(facts, Settings.model_validate(config), price).suggestions
              if each.kind == "semantic"]  # fmt: skip
     assert [each.settings for each in found] == [{"models.x-*.semantic": "on"}]
-    assert found[0].calls.value == 60
+    assert found[0].text == "Answer questions to x-* by meaning: 60 would have been"

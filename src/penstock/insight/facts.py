@@ -89,6 +89,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
         output_tokens: Tokens it makes.
         size: Bytes of the answer.
         storable: The answer may be kept.
+        tenant: Whose it was.
         meaning: The same for questions of which one was, or would have been, given the other's answer; empty for one
             that shares its answer with none.
         matched: False when matching by meaning found nothing to give; True when it found something, or was not asked.
@@ -103,6 +104,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     size: int
     storable: bool
+    tenant: str = "default"
     meaning: bytes = b""
     matched: bool = True
 
@@ -130,7 +132,7 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
             storable = fact.outcome == "ok" and fact.finish_reason in ("stop", None)
         question = Question(
             fact.at, fact.key, fact.model, cost, seconds, fact.input_tokens, fact.output_tokens, size, storable,
-            meanings.get(fact.key, b""), fact.semantic != "miss",
+            fact.tenant, meanings.get(fact.key, b""), fact.semantic != "miss",
         )  # fmt: skip
         if fact.cache not in _UNASKED:
             known[fact.key] = question
