@@ -56,6 +56,26 @@ def test_a_key_from_its_making_to_its_removal(run, tmp_path):
     assert new["key"] not in dump
 
 
+def test_of_a_key_only_what_is_named_is_changed(run):
+    run("teams", "create", "acme/search")
+    terms = ("--models", "gpt-4o", "--requests-per-minute", "5", "--expires", "30d", "--tenant", "acme/search")
+    key_id = json.loads(run("keys", "create", "web", *terms, "--json").stdout)["id"]
+    made = json.loads(run("keys", "show", key_id, "--json").stdout)
+
+    def changed(*options):
+        return json.loads(run("keys", "update", key_id, *options, "--json").stdout)
+
+    assert changed() == made
+    assert changed("--name", "site", "--role", "viewer") == {**made, "name": "site", "role": "viewer"}
+    assert changed("--tokens-per-minute", "900", "--models", "o3,gpt-4*")["models"] == ["o3", "gpt-4*"]
+    assert changed("--expires", "2099-01-01")["expires_at"] == 4_070_908_800
+    free = changed("--endless", "--unlimited", "--requests-per-minute", "7")
+    assert free == {**made, "name": "site", "role": "viewer", "expires_at": None, "models": None,
+                    "requests_per_minute": 7, "tokens_per_minute": None}  # fmt: skip
+    assert "requests_per_minute" in run("keys", "update", key_id, "--requests-per-minute", "8").stdout
+    assert "key.update" in run("keys", "update", key_id, "--name", "again").stderr
+
+
 def test_teams(run):
     run("teams", "create", "acme/search", "--name", "Search", "--tokens-per-minute", "5000")
     changed = json.loads(run("teams", "update", "acme/search", "--requests-per-minute", "5", "--json").stdout)
@@ -82,6 +102,9 @@ def test_teams(run):
         (("create", "k", "--requests-per-minute", "0"), 2, "x>=1"),
         (("create", ""), 1, "'name' must be"),
         (("show", "key_0"), 1, "no key 'key_0'"),
+        (("update", "key_0", "--name", "x"), 1, "no key 'key_0'"),
+        (("update", "key_0", "--role", "root"), 2, "'root' is not one of"),
+        (("update", "key_0", "--expires", "1d", "--endless"), 2, "either --expires or --endless"),
         (("rotate", "key_0"), 1, "no key 'key_0'"),
         (("rotate", "key_0", "--overlap", "1"), 2, "not a time such as"),
         (("revoke", "key_0"), 1, "no key 'key_0'"),

@@ -1,4 +1,4 @@
-"""penstock keys: make, list, rotate and end the keys of clients."""
+"""penstock keys: make, list, change, rotate and end the keys of clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = ("id", "name", "hint", "tenant", "role", "status", "expires_at", "requ
 
 @click.group()
 def keys() -> None:
-    """Make, list, rotate and end the keys of clients.
+    """Make, list, change, rotate and end the keys of clients.
 
     They are kept in the configured store; a running server knows of changes within two seconds. Exit codes: 0 done,
     1 there is no such key or it cannot be done, 2 the configuration or an argument cannot be used.
@@ -81,6 +81,37 @@ def show(key_id: str, config: str | None, as_json: bool) -> None:
 
     async def work(accounts: Accounts) -> dict[str, Any]:
         return describe_key(await Keys(accounts, BY).get(key_id), accounts.clock.wall())
+
+    emit(with_accounts(config, as_json, work), as_json)
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option("--name", help="What people call it.")
+@click.option("--role", type=click.Choice(list(GRANTABLE)), help="What it may do.")
+@click.option("--expires", "expires_at", type=End(), metavar="TIME", help="When it ends: such as 30d, or a date.")
+@click.option("--endless", is_flag=True, help="Take its end away.")
+@limit_options
+@click.option("--unlimited", is_flag=True, help="Take away the limits and the models that are not named here.")
+@config_option
+@json_option
+def update(
+    key_id: str,
+    endless: bool,
+    unlimited: bool,
+    config: str | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 one an option
+) -> None:
+    """Change what is named of a key; its text stays the same."""
+    if endless and options["expires_at"] is not None:
+        raise click.UsageError("either --expires or --endless, not both")
+    taken = {"expires_at"} if endless else set()
+    taken |= {"models", "requests_per_minute", "tokens_per_minute"} if unlimited else set()
+    changes = {name: value for name, value in options.items() if value is not None or name in taken}
+
+    async def work(accounts: Accounts) -> dict[str, Any]:
+        return describe_key(await Keys(accounts, BY).update(key_id, changes), accounts.clock.wall())
 
     emit(with_accounts(config, as_json, work), as_json)
 
