@@ -367,6 +367,7 @@ class KeyRecord(msgspec.Struct, frozen=True):
         expires_at: When it ends; None is never.
         revoked_at: When it was ended.
         replaces: The key it was rotated from.
+        seal: A keyed hash of `id`, which shows whether the secret is that of when it was made; None if nobody knows.
     """
 
     id: str
@@ -383,6 +384,7 @@ class KeyRecord(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     revoked_at: float | None = None
     replaces: str | None = None
+    seal: bytes | None = None
 
 
 class TeamRecord(msgspec.Struct, frozen=True):

@@ -23,10 +23,10 @@ SEARCH = "acme/search"
 class Bench:
     """A process."""
 
-    def __init__(self, store, clock=None):
+    def __init__(self, store, clock=None, **options):
         self.clock = clock or FakeClock()
         self.ring = KeyRing(self.clock)
-        self.accounts = Accounts(store, self.ring, self.clock)
+        self.accounts = Accounts(store, self.ring, self.clock, **options)
 
     def keys(self, by=ROOT):
         return Keys(self.accounts, by)
@@ -242,4 +242,32 @@ async def test_a_lost_secret_is_said_and_lets_nobody_in(tmp_path):
     (tmp_path / "penstock.db.secret").unlink()
     with pytest.raises(StoreError, match="PENSTOCK_SECRET"):
         await Bench(stores.keys).accounts.refresh()
+    await stores.aclose()
+
+
+@pytest.mark.parametrize("secrets", [(None, "b" * 40), ("a" * 40, "b" * 40), ("a" * 40, None)])
+async def test_another_secret_is_told_from_unknown_keys(tmp_path, secrets):
+    stores = open_store(f"sqlite:///{tmp_path}/penstock.db", SystemClock())
+    await stores.start()
+    first, second = secrets
+    bench = Bench(stores.keys, secret=first)
+    old, text = await bench.keys().create(KeyTerms("k"))
+    other = Bench(stores.keys, secret=second)
+    with pytest.raises(StoreError, match=r"secret.*PENSTOCK_SECRET") as refused:
+        await other.accounts.refresh()
+    assert text not in str(refused.value)
+    assert other.find(text) is None
+    # Who only looks after keys may read them, and end those that are lost, but makes none beside them.
+    keeper = Bench(stores.keys, secret=second, serving=False)
+    assert [key.id for key in await keeper.keys().list()] == [old.id]
+    with pytest.raises(StoreError, match="penstock keys revoke"):
+        await keeper.keys().create(KeyTerms("new"))
+    with pytest.raises(StoreError, match="penstock keys revoke"):
+        await keeper.keys().rotate(old.id)
+    await bench.accounts.refresh()
+    assert bench.find(text)
+    await keeper.keys().revoke(old.id)
+    await other.accounts.refresh()
+    _, new = await other.keys().create(KeyTerms("new"))
+    assert other.find(new)
     await stores.aclose()

@@ -115,6 +115,18 @@ def test_what_cannot_be_done(run, arguments, code, said):
     assert said in run("keys", *arguments, code=code).stderr
 
 
+def test_no_key_is_made_with_another_secret_than_the_others(run, monkeypatch):
+    monkeypatch.setenv("PENSTOCK_SECRET", "one" * 12)
+    run("keys", "create", "web")
+    monkeypatch.setenv("PENSTOCK_SECRET", "other" * 12)
+    said = run("keys", "create", "again", code=1).stderr
+    assert "1 of 1 valid keys" in said
+    assert "set PENSTOCK_SECRET" in said
+    (listed,) = json.loads(run("keys", "list", "--json").stdout)
+    run("keys", "revoke", listed["id"])
+    run("keys", "create", "again")
+
+
 def test_memory_keeps_no_keys(tmp_path):
     path = tmp_path / "penstock.yaml"
     path.write_text(CONFIG.replace("sqlite:///FOLDER/penstock.db", "memory:"))

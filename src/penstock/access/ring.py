@@ -10,6 +10,7 @@ from penstock.access.sealing import Sealer, new_secret
 from penstock.core.clock import Clock
 
 PURPOSE = "api keys"
+IDS = "ids of api keys"
 _INDEXED = 16
 _SEEN = 10_000
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from hmac import compare_digest
 
 from penstock.abc import Directory, KeyRecord, KeyStore, TeamRecord
 from penstock.access.principal import GRANTABLE, ModelRule, Principal, organisation_of
-from penstock.access.ring import KeyRing
+from penstock.access.ring import IDS, KeyRing
+from penstock.access.sealing import Sealer
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
 from penstock.limiting.tenants import TenantLimits
@@ -17,6 +19,7 @@ _log = logging.getLogger("penstock.accounts")
 _INTERVAL_S = 1.0
 """How often the store is asked for changes by others; with the time to read them, they hold within two seconds."""
 _PATIENCE_S = 5.0
+_IF_LOST = "; if it is lost, so are the keys: end them with `penstock keys revoke` and make new ones"
 
 
 class Accounts:
@@ -28,7 +31,9 @@ class Accounts:
         teams: All teams by tenant, also archived ones.
     """
 
-    def __init__(self, store: KeyStore, ring: KeyRing, clock: Clock, *, secret: str | None = None) -> None:
+    def __init__(
+        self, store: KeyStore, ring: KeyRing, clock: Clock, *, secret: str | None = None, serving: bool = True
+    ) -> None:
         """Nothing is read yet.
 
         Args:
@@ -36,6 +41,7 @@ class Accounts:
             ring: Gets the keys that are valid.
             clock: Where time comes from.
             secret: What keys are hashed with, instead of the store's own.
+            serving: Keys are to be known by their text, so reading them fails without what they were hashed with.
         """
         self.store = store
         self.clock = clock
@@ -43,6 +49,7 @@ class Accounts:
         self.teams: dict[str, TeamRecord] = {}
         self._ring = ring
         self._secret = None if secret is None else secret.encode()
+        self._serving = serving
         self._version = -1
         self._refreshing = asyncio.Lock()
         self._seen = clock.monotonic()
@@ -57,17 +64,14 @@ class Accounts:
         """Read the store, if it has changed.
 
         Raises:
-            StoreError: It could not be read, or what its keys were hashed with is gone.
+            StoreError: It could not be read, or what its keys were hashed with is gone or another.
         """
         async with self._refreshing:  # so that what was read earlier is not put in force later
             if await self.store.version() != self._version:
                 directory = await self.store.directory()
                 secret = await self.secret(create=False)
-                if secret is None and directory.keys:
-                    raise StoreError(
-                        "the secret that keys are checked with is gone: restore the file that was beside the database, "
-                        "or set PENSTOCK_SECRET to what it was"
-                    )
+                if self._serving:
+                    self._check(directory.keys, secret)
                 self._take(directory, secret)
             self._seen = self.clock.monotonic()
             self._ring.reachable = True
@@ -79,6 +83,14 @@ class Accounts:
             StoreError: It cannot be read or made.
         """
         return self._secret or await self.store.secret(create=create)
+
+    async def check(self) -> None:
+        """See that the secret is the one that the keys which are valid were made with.
+
+        Raises:
+            StoreError: It is another, or gone; says what to do.
+        """
+        self._check(self.keys.values(), await self.secret(create=False))
 
     def limits(self) -> tuple[dict[str, TenantLimits], dict[str, TenantLimits]]:
         """Return the limits of keys, by id, and of teams, by tenant."""
@@ -98,6 +110,31 @@ class Accounts:
                     await self.refresh()
             except (StoreError, TimeoutError) as error:
                 self._unreachable(error, ttl_s())
+
+    def _check(self, keys: Iterable[KeyRecord], secret: bytes | None) -> None:
+        now = self.clock.wall()
+        valid = [key for key in keys if key.revoked_at is None and (key.expires_at is None or key.expires_at > now)]
+        if not valid:
+            return
+        if secret is None:
+            raise StoreError(
+                "the secret that keys are checked with is gone: restore the file that was beside the database, or set "
+                f"PENSTOCK_SECRET to what it was{_IF_LOST}"
+            )
+        seal = Sealer(secret, IDS).seal
+        other = [
+            key.id for key in valid if key.seal is not None and not compare_digest(seal(key.id.encode()), key.seal)
+        ]
+        if other:
+            where = (
+                "the file beside the database is not what it was: restore it, or set PENSTOCK_SECRET to what it was"
+                if self._secret is None
+                else "set PENSTOCK_SECRET (store.secret) to what it was, or leave it out if there was none"
+            )
+            raise StoreError(
+                f"{len(other)} of {len(valid)} valid keys, such as {other[0]}, were made with another secret, so "
+                f"nobody could use them: {where}{_IF_LOST}"
+            )
 
     def _unreachable(self, error: Exception, ttl_s: float) -> None:
         if self._ring.reachable:

@@ -10,7 +10,7 @@ import msgspec
 from penstock.abc import KeyRecord
 from penstock.access.grants import check_grant, inherited
 from penstock.access.principal import GRANTABLE, Principal, organisation_of
-from penstock.access.ring import PURPOSE
+from penstock.access.ring import IDS, PURPOSE
 from penstock.access.sealing import HINT, Sealer, new_key, new_key_id
 from penstock.accounts.directory import Accounts
 from penstock.accounts.terms import DEFAULT, check_end, check_name, check_terms, invalid, whole_seconds
@@ -85,6 +85,7 @@ class Keys:
 
         Raises:
             InvalidRequest: Something is wrong (400), it is more than the maker has (403), there is no such team (404).
+            StoreError: The other keys were made with another secret.
         """
         await self._accounts.refresh()
         self._check_tenant(terms.tenant)
@@ -161,14 +162,16 @@ class Keys:
         return self._accounts.clock.wall()
 
     async def _new(self) -> tuple[str, dict[str, Any]]:
+        await self._accounts.check()
         secret = await self._accounts.secret(create=True)
         if secret is None:
             raise AssertionError("a store makes a secret when it is asked to")
-        text = new_key()
+        text, key_id = new_key(), new_key_id()
         return text, {
-            "id": new_key_id(),
+            "id": key_id,
             "digest": Sealer(secret, PURPOSE).seal(text.encode()),
             "hint": text[-HINT:],
+            "seal": Sealer(secret, IDS).seal(key_id.encode()),
         }
 
     async def _change(self, key: KeyRecord, changes: Mapping[str, Any]) -> None:

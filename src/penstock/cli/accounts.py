@@ -43,7 +43,7 @@ def with_accounts(config: str | None, as_json: bool, work: Callable[[Accounts], 
     async def run() -> T:
         clock = SystemClock()
         async with open_keys(settings.url, clock) as store:
-            accounts = Accounts(store, KeyRing(clock), clock, secret=secret)
+            accounts = Accounts(store, KeyRing(clock), clock, secret=secret, serving=False)
             await accounts.refresh()
             return await work(accounts)
 

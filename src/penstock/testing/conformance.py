@@ -322,8 +322,9 @@ def _require(kept: bool, otherwise: str) -> None:  # noqa: FBT001 - reads like a
 
 def _key(tenant: str, created_at: float) -> KeyRecord:
     return KeyRecord(
-        f"key_{os.urandom(8).hex()}", os.urandom(32), "abcd", "Näme", tenant, "user", None, 5, 6, created_at, "root"
-    )
+        f"key_{os.urandom(8).hex()}", os.urandom(32), "abcd", "Näme", tenant, "user", None, 5, 6, created_at, "root",
+        seal=os.urandom(32),
+    )  # fmt: skip
 
 
 async def _keys(store: KeyStore, tenant: str) -> list[KeyRecord]:

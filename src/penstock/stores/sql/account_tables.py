@@ -39,9 +39,10 @@ api_keys = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("replaces", Text),
+    Column("seal", LargeBinary(32)),
     Index("api_keys_tenant", "tenant"),
 )
-"""``digest`` is a keyed hash; ``hint`` the last characters, to recognise a key by."""
+"""``digest`` is a keyed hash, ``seal`` that of the id; ``hint`` the last characters, to recognise a key by."""
 
 versions = Table(
     "versions",
