@@ -30,6 +30,7 @@ from penstock.polling.backoff import Backoff, poll
 from penstock.polling.counts import PollCounts
 from penstock.report_schedule import ReportSchedule
 from penstock.reporting.statistics import Polling, Statistics, polling
+from penstock.semantic.operations import CacheOperations, Tools
 from penstock.shared import Shared
 from penstock.wire.openai_chat import decode_request
 
@@ -121,6 +122,23 @@ class AsyncClient:
             raise RuntimeError("the client is not open: use it as a context manager or await open()")
         return self._monitor
 
+    @property
+    def cache(self) -> CacheOperations:
+        """What can be done with the caches: looking into them, explaining, clearing, filling and carrying them.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        pipeline = self.pipeline
+        parts = pipeline.parts
+        answers = None if parts.cache is None else parts.cache.answers
+        return CacheOperations(
+            Tools(
+                parts.settings.cache.semantic, answers, parts.memory, pipeline.learner, pipeline.route, self.handle,
+                self.request, self.shared.stores.compact, self.clock,
+            )
+        )  # fmt: skip
+
     async def open(self) -> Self:
         """Open the store and the providers; harmless when they are open.
 
@@ -177,14 +195,16 @@ class AsyncClient:
             old, monitor = self.pipeline, self.monitor
             if loaded.settings.store != old.settings.store:
                 raise ConfigError("the store cannot be changed while running; restart Penstock", key="store")
-            if loaded is not self.loaded:
-                monitor.configure(loaded.settings)
+            watch = monitor.prepare(loaded.settings)
+            ReportSchedule.check(loaded.settings)
+            settings = monitor.adapted(loaded.settings, loaded.sources)
+            new = await Pipeline.open(settings, self.shared, providers=self._providers, previous=old)
+            changed, self._pipeline, self.loaded = loaded is not self.loaded, new, loaded
+            if changed:  # and not only adapted; an alert that is gone with its rule adapts anew
+                watch()
                 if self._reports is not None:
                     self._reports.configure(loaded.settings)
                     self._reports.start()
-            settings = monitor.adapted(loaded.settings, loaded.sources)
-            new = await Pipeline.open(settings, self.shared, providers=self._providers, previous=old)
-            self._pipeline, self.loaded = new, loaded
             self.shared.tasks.spawn(_retire(old), name="retire the old configuration")
 
     def _rebudget(self) -> None:

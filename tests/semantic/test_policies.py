@@ -91,7 +91,7 @@ async def test_forgetting_goes_back_to_what_was_shipped(proposal):
     fresh = probability(policies, "acme", proposal)
     teach(policies, "acme", proposal, 20, right=False)
     teach(policies, "other", proposal, 20, right=False)
-    assert policies.reset("acme") == 1
+    assert policies.reset(lambda tenant, _model: tenant == "acme") == 1
     assert probability(policies, "acme", proposal) == fresh
     assert probability(policies, "other", proposal) < fresh
     again = Policies(store, "lexical", 0.01, 0.05)

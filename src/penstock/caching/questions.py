@@ -79,6 +79,11 @@ class Questions(Generic[P]):
         """
         self._elsewhere = dict(await self._store.partitions())
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether there are questions in the store that are not in memory."""
+        return bool(self._elsewhere)
+
     def stored(self, partition: bytes) -> int:
         """Return how many questions of `partition` are in the store only, until `load`."""
         return self._elsewhere.get(partition, 0)
@@ -112,7 +117,9 @@ class Questions(Generic[P]):
         return [self._known[each][0] for each in self._of_key.get(key, ())]
 
     def put(self, question: Question, vector: Vector, *, stored: bool = False) -> None:
-        """Remember `question`; in the store too, unless it is `stored` there as it is."""
+        """Remember `question`, unless it is known; in the store too, unless it is `stored` there as it is."""
+        if question.id in self._known:
+            return
         for slot in self._sieve.make_room(1):
             self._leave(self._known[int.from_bytes(slot)][0])
         home = self._partitions.get(question.partition)
@@ -153,6 +160,23 @@ class Questions(Generic[P]):
                 self._leave(known[0], stored=False)
         self._store.delete(gone)
 
+    async def put_aside(self, partition: bytes) -> bool:
+        """Let go of a partition, which is read anew when it is asked of; False when the store does not have it all.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
+        stored = {each.id for each in await self._store.load(partition)}
+        mine = [each for each in self if each.partition == partition]
+        if not mine or not stored.issuperset(each.id for each in mine):
+            return False
+        for question in mine:
+            self._sieve.remove(self._known.pop(question.id)[1])
+            self._forget_key(question)
+        del self._partitions[partition]
+        self._elsewhere[partition] = len(stored)
+        return True
+
     def drop_key(self, key: bytes) -> None:
         """Forget the questions whose answer, under `key`, is gone."""
         if key in self._of_key:
@@ -160,10 +184,7 @@ class Questions(Generic[P]):
 
     def _leave(self, question: Question, *, stored: bool = True) -> None:
         del self._known[question.id]
-        ids = self._of_key[question.key]
-        ids.remove(question.id)
-        if not ids:
-            del self._of_key[question.key]
+        self._forget_key(question)
         home = self._partitions[question.partition]
         home.remove(question.id)
         if not len(home):
@@ -171,3 +192,9 @@ class Questions(Generic[P]):
         if stored:
             self._store.delete((question.id,))
         self._on_leave(question)
+
+    def _forget_key(self, question: Question) -> None:
+        ids = self._of_key[question.key]
+        ids.remove(question.id)
+        if not ids:
+            del self._of_key[question.key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from math import log
 from typing import NamedTuple
 
@@ -74,12 +74,20 @@ class Partition:
         near = self._index.nearest(vector, count)
         if not near:
             return None
-        entry, similarity = near[0]
+        return self._judge(read(text), near, 0, whole=len(near) < count)
+
+    def nearest(self, text: str, vector: Vector, count: int = 8) -> list[Proposal]:
+        """Return the nearest questions, nearest first, each as if it were proposed: to explain what was."""
+        near = self._index.nearest(vector, count)
+        return [self._judge(read(text), near, place, whole=len(near) < count) for place in range(len(near))]
+
+    def _judge(self, asked: Reading, near: Sequence[tuple[int, float]], place: int, *, whole: bool) -> Proposal:
+        """Propose the one at `place` of `near`, which are all there are if `whole`."""
+        entry, similarity = near[place]
         known, answer = self._known[entry]
         rival = next((score for other, score in near if self._known[other][1] != answer), None)
         if rival is None:
-            rival = near[-1][1] if len(near) == count else 0.0
-        asked = read(text)
+            rival = 0.0 if whole else near[-1][1]
         sizes = sorted((len(asked.stems), len(known.stems)))
         features = Features(
             similarity, similarity - rival, self._difference(asked.content, known.content), sizes[0] / max(1, sizes[1])

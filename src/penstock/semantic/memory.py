@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -28,6 +28,8 @@ _PATIENCE_S = 0.05
 """How long a question waits for its partition to be read; a large one is read while others miss."""
 _AT_ONCE = 50
 """Questions of a partition that is being read whose vectors are made without letting others go on."""
+_PAGE = 1000
+"""Questions read from the store at once when all are looked at."""
 
 _PENDING, _SPENT = "pending", "judge"
 """Names under which the store has what belongs to no tenant and model."""
@@ -106,6 +108,15 @@ class Memory:
         self._spent = allowance.dump
         return allowance
 
+    def figures(self) -> SemanticStats:
+        """Return what was done since the start, and how much is in memory."""
+        return msgspec.structs.replace(
+            self.stats,
+            questions=len(self.questions),
+            partitions=self.questions.partitions,
+            alarms=sum(policy.alarms for _, policy in self.policies),
+        )
+
     async def start(self) -> None:
         """Learn what the store has; if it cannot say, begin with nothing."""
         try:
@@ -155,6 +166,18 @@ class Memory:
             self.questions.drop((proposal.entry,))
         return Lookup(asked, vector, policy)
 
+    async def nearest(self, request: Request, asked: Asked) -> Sequence[Proposal]:
+        """Return the nearest questions to `asked`, nearest first, whether their answers may be given or not.
+
+        Raises:
+            PenstockError: The question cannot be embedded now.
+        """
+        (vector,) = await self.embedder.embed([asked.text], request)
+        if self.questions.stored(asked.partition):
+            await self._read(request, asked.partition)
+        partition = self.questions.partition(asked.partition)
+        return partition.nearest(asked.text, vector) if partition is not None and len(vector) else ()
+
     def remember(self, request: Request, lookup: Lookup, key: bytes, group: bytes | None = None) -> None:
         """Know from now on that the answer to a question is under `key`.
 
@@ -166,22 +189,92 @@ class Memory:
         """
         if any(each.text == lookup.asked.text for each in self.questions.of_key(key)):
             return
-        vector = lookup.vector
+        self.questions.put(self._question(request, lookup.asked, key, group or key, lookup.vector), lookup.vector)
+
+    async def add(
+        self, request: Request, asked: Asked, key: bytes, group: bytes, *, right: float = 0.0, wrong: float = 0.0
+    ) -> bool:
+        """Know a question that nobody has asked; False when it is known already.
+
+        Args:
+            request: What would ask it; what its vector costs is on that one's account.
+            asked: The question and its partition.
+            key: Where its answer is.
+            group: Shared by questions with the same answer.
+            right: How often its answer was found right for another question.
+            wrong: How often it was not.
+
+        Raises:
+            PenstockError: It cannot be embedded now.
+        """
+        same = [each for each in self.questions.of_key(key) if each.text == asked.text]
+        if any(each.group == group for each in same):
+            return False
+        (vector,) = await self.embedder.embed([asked.text], request)
+        self.questions.drop([each.id for each in same])
+        question = self._question(request, asked, key, group, vector)
+        self.questions.put(msgspec.structs.replace(question, right=right, wrong=wrong), vector)
+        return True
+
+    async def known(self, tenant: str | None = None) -> AsyncGenerator[Question, None]:
+        """Go through all questions, those too that are in the store only.
+
+        Args:
+            tenant: Whose; those of a whole organisation by its name; None for everybody's.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        mine = [each for each in self.questions if tenant is None or f"{each.tenant}/".startswith(f"{tenant}/")]
+        here = {each.id for each in mine}
+        for question in mine:
+            yield question
+        after = 0
+        while self.questions.elsewhere and (page := await self._store.page(tenant, after=after, limit=_PAGE)):
+            for question in page:
+                if question.id not in here:
+                    yield question
+            after = page[-1].id
+
+    async def tidy(self, answered: Callable[[bytes], Awaitable[bool]]) -> int:
+        """Forget questions without an answer; return how many.
+
+        Args:
+            answered: Whether there is an answer under a key.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        gone = [each.id async for each in self.known() if not await answered(each.key)]
+        self.questions.drop(gone)
+        return len(gone)
+
+    async def put_in_order(self) -> int:
+        """Build the indexes of all partitions anew, each when it is asked of next; return how many there are.
+
+        An index may keep room for what has left it, and find less exactly for it.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        partitions = {each.partition for each in self.questions}
+        return sum([await self.questions.put_aside(each) for each in partitions if each not in self._loading])
+
+    def _question(self, request: Request, asked: Asked, key: bytes, group: bytes, vector: Vector) -> Question:
         now = self._clock.wall()
-        question = Question(
+        return Question(
             id=self.questions.new_id(now),
             tenant=request.tenant,
-            partition=lookup.asked.partition,
-            text=lookup.asked.text,
+            partition=asked.partition,
+            text=asked.text,
             key=key,
-            group=group or key,
+            group=group,
             model=request.model,
             embedder=self.embedder.name,
             vector=_dense(vector),
             asked_at=now,
             tags=request.tags,
         )
-        self.questions.put(question, vector)
 
     async def _read(self, request: Request, partition: bytes) -> None:
         task = self._loading.get(partition)

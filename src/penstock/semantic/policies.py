@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -76,11 +76,25 @@ class Policies:
         for tenant, model in list(self._news):
             self._keep(tenant, model)
 
-    def reset(self, tenant: str | None = None) -> int:
-        """Go back to what was shipped, for all or one tenant; return for how many models."""
-        gone = [each for each in self._policies if tenant is None or each[0] == tenant]
+    def known(self) -> list[tuple[str, str]]:
+        """Return the tenants and models that something was learnt of, in earlier runs too."""
+        stored = []
+        for name, state in self._stored.items():
+            try:
+                embedder, tenant, model = msgspec.json.decode(name, type=tuple[str, str, str])
+            except msgspec.DecodeError:  # what else is kept there
+                continue
+            if embedder == self._embedder and state:
+                stored.append((tenant, model))
+        return sorted({*stored, *self._policies})
+
+    def reset(self, where: Callable[[str, str], bool]) -> int:
+        """Go back to what was shipped for the tenants and models of which `where` says so; return how many."""
+        gone = [each for each in self.known() if where(*each)]
         for each in gone:
-            del self._policies[each]
+            self._policies.pop(each, None)
+            self._news.pop(each, None)
+            self._stored.pop(self._name(*each), None)
             self._store.keep(self._name(*each), b"")
         return len(gone)
 

@@ -31,6 +31,7 @@ Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
 class _Backend(Protocol):
     async def start(self) -> None: ...
     async def flush(self) -> None: ...
+    async def compact(self) -> int: ...
     async def aclose(self) -> None: ...
     @property
     def state(self) -> tuple[int, int, int, str]: ...
@@ -136,6 +137,14 @@ class Stores:
         """
         if self._backend is not None:
             await self._backend.flush()
+
+    async def compact(self) -> int | None:
+        """Put the file in order; return how many bytes of it are free, or None when there is no file.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        return None if self._backend is None else await self._backend.compact()
 
     async def aclose(self) -> None:
         """Write out what is queued, then close; safe to call more than once, and without `start`."""

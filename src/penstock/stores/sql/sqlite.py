@@ -107,6 +107,15 @@ def check(connection: Connection, path: str) -> None:
             raise StoreError(_damaged(path, str(found)), code="store_corrupt")
 
 
+def compact(connection: Connection) -> int:
+    """Gather the statistics that are out of date; return how many bytes of the file are free."""
+    connection.exec_driver_sql("PRAGMA analysis_limit=1000")
+    connection.exec_driver_sql("PRAGMA optimize")
+    pages = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    return size * int(pages)
+
+
 def explain(error: BaseException, path: str) -> StoreError:
     """Turn an error into one that says which file it is about and how to mend it."""
     if isinstance(error, StoreError):
