@@ -212,10 +212,22 @@ async def test_a_reload_that_cannot_be_used_changes_nothing(tmp_path):
         with pytest.raises(ConfigError, match="restart"):
             await client.reload(settings(store={"url": f"sqlite:///{tmp_path}/other.db"}))
         missing = {"name": "far", "kind": "openai-compatible", "base_url": "https://127.0.0.1:9/v1"}
+        rules = {"rules": [{"name": "slow", "metric": "response_s", "threshold": 2}], "built_in": False}
         with pytest.raises(ConfigError):
             await client.reload(
-                settings(providers=[*SCRIPTED["providers"], {**missing, "ca_file": str(tmp_path / "none.pem")}])
+                settings(
+                    providers=[*SCRIPTED["providers"], {**missing, "ca_file": str(tmp_path / "none.pem")}],
+                    alerts=rules,
+                )
             )
+        assert "slow" not in {alert.rule for alert in client.monitor.alerts()}
+        assert client.pipeline is before
+        await client.reload(settings(alerts=rules))
+        assert [alert.rule for alert in client.monitor.alerts()] == ["slow"]
+        before = client.pipeline
+        with pytest.raises(ConfigError, match="lasts"):
+            await client.reload(settings(reports=[{"name": "daily", "every": "day", "sinks": ["log"]}],
+                                         sinks=[{"name": "log", "kind": "log"}]))  # fmt: skip
         assert client.pipeline is before
         assert not provider.closed
         assert (await client.chat("Hello?", model="fast")).text == "Hello."

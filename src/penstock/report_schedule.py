@@ -48,14 +48,23 @@ class ReportSchedule:
         self._task: asyncio.Task[None] | None = None
 
     def configure(self, settings: Settings) -> None:
-        """Put the schedules of `settings` in force, and begin to look when there are any.
+        """Put the schedules of `settings` in force.
+
+        Raises:
+            ConfigError: As `check`.
+        """
+        self.check(settings)
+        self._reports, self._url = settings.reports, settings.store.url
+
+    @staticmethod
+    def check(settings: Settings) -> None:
+        """Refuse schedules that cannot be kept.
 
         Raises:
             ConfigError: There are schedules, but nothing is kept to report on.
         """
         if settings.reports and settings.store.url == MEMORY:
             raise ConfigError("reports need a store that lasts; set store.url to sqlite:///FILE", key="reports")
-        self._reports, self._url = settings.reports, settings.store.url
 
     def start(self) -> None:
         """Look from now on, if there are schedules."""

@@ -86,17 +86,31 @@ class Monitor:
         Raises:
             ConfigError: A rule or a sink cannot be used.
         """
+        self.prepare(settings)()
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Return what does `configure`, and cannot fail.
+
+        Raises:
+            ConfigError: A rule or a sink cannot be used.
+        """
         alerts = settings.alerts
-        self._outbox.sinks = build_sinks(settings.sinks, self._clock)
-        self._default_sinks = alerts.sinks
-        self._interval_s = alerts.interval_s
-        self._sinks = {rule.name: rule.sinks for rule in alerts.rules if rule.sinks is not None}
-        self._process = Process(alerts.memory_bytes)
-        self._configured = {
+        sinks, process = build_sinks(settings.sinks, self._clock), Process(alerts.memory_bytes)
+        rules = {
             **({rule.name: rule for rule in BUILT_IN} if alerts.built_in else {}),
             **{rule.name: rule_of(rule) for rule in alerts.rules},
         }
-        self._put_in_force()
+
+        def configure() -> None:
+            self._outbox.sinks = sinks
+            self._default_sinks = alerts.sinks
+            self._interval_s = alerts.interval_s
+            self._sinks = {rule.name: rule.sinks for rule in alerts.rules if rule.sinks is not None}
+            self._process = process
+            self._configured = rules
+            self._put_in_force()
+
+        return configure
 
     def start(self) -> None:
         """Look from now on."""
