@@ -1,0 +1,30 @@
+"""What users may implement themselves. Every interface has a conformance test in `penstock.testing`."""
+
+from penstock.abc.accounts import Directory, KeyRecord, KeyStore, TeamRecord
+from penstock.abc.caches import CacheStore, Embedder, Question, QuestionStore, StoredAnswer, Vector, VectorIndex
+from penstock.abc.ledgers import AlertStore, BudgetStore, CompletionStore, Ledger
+from penstock.abc.providers import Connected, HttpReply, HttpRequest, ModelInfo, Provider, Transport
+
+__all__ = [
+    "AlertStore",
+    "BudgetStore",
+    "CacheStore",
+    "CompletionStore",
+    "Connected",
+    "Directory",
+    "Embedder",
+    "HttpReply",
+    "HttpRequest",
+    "KeyRecord",
+    "KeyStore",
+    "Ledger",
+    "ModelInfo",
+    "Provider",
+    "Question",
+    "QuestionStore",
+    "StoredAnswer",
+    "TeamRecord",
+    "Transport",
+    "Vector",
+    "VectorIndex",
+]

@@ -1,0 +1,114 @@
+"""Asking models: providers, and the connections to them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from penstock.core.request import Request
+from penstock.core.response import Response
+from penstock.core.route import Target
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model a provider offers: its id and, if known, when it was made (Unix seconds) and by whom."""
+
+    id: str
+    created: int = 0
+    owned_by: str = ""
+
+
+class Provider(Protocol):
+    """Something that answers requests with a model."""
+
+    name: str
+    """The provider's name in the configuration."""
+
+    async def send(self, request: Request, target: Target) -> Response:
+        """Make one attempt at `request` on `target`, without retries.
+
+        A live stream is returned only when its first event is there, so that failures before it can still be answered
+        by another target. A stream that ends without a finish reason raises `upstream_incomplete` from the iteration.
+
+        Raises:
+            ProviderError: The attempt failed.
+        """
+
+    async def models(self) -> list[ModelInfo]:
+        """List the models on offer.
+
+        Raises:
+            ProviderError: The provider cannot be asked.
+        """
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """One HTTP request to an upstream.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        path: Path and query below the transport's origin, with a leading slash.
+        headers: Lower-case names; `host`, `content-length`, `connection` and `accept-encoding` are the transport's.
+        body: The body, empty for none.
+        deadline: Event loop time at which the whole exchange is over; None for no limit beyond the phases'.
+    """
+
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes = b""
+    deadline: float | None = None
+
+
+class HttpReply(Protocol):
+    """An upstream's answer whose headers have arrived."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Lower-case names; of repeated fields the values joined with a comma."""
+
+    async def read(self) -> bytes:
+        """Return the whole body, decoded.
+
+        Raises:
+            ProviderError: As the iteration.
+        """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate the decoded body as it arrives.
+
+        Raises:
+            ProviderError: ``upstream_timeout``, ``upstream_incomplete`` or ``upstream_invalid`` (framing, size).
+        """
+
+    async def aclose(self) -> None:
+        """Done with it: an unfinished exchange closes its connection, a finished one gives it back to the pool."""
+
+
+class Transport(Protocol):
+    """A pool of connections to one origin."""
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """Send `request` and wait for the answer's headers.
+
+        Raises:
+            ProviderError: ``upstream_connect``, ``upstream_dns``, ``upstream_tls``, ``upstream_timeout``,
+                ``upstream_incomplete`` or ``upstream_invalid``.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A transport or a provider that can say how many connections it has."""
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are in use, counting those being made, and how many idle."""
