@@ -142,7 +142,7 @@ def play(
     serial = 0
     for question, answer, vector in _embedded(stream, embedder):
         if partition is None:
-            partition = Partition(_index_for(vector))
+            partition = Partition(index_for(vector))
         proposal = partition.propose(question, vector)
         step, group = Step(), None
         if proposal is not None:
@@ -182,5 +182,10 @@ def _embedded(stream: Iterable[tuple[str, Hashable]], embedder: AnyEmbedder) -> 
                 yield question, answer, vector
 
 
-def _index_for(vector: Vector) -> Callable[[], VectorIndex]:
-    return InvertedIndex
+def index_for(vector: Vector) -> Callable[[], VectorIndex]:
+    """Return what makes an index for vectors like this one."""
+    if not isinstance(vector, bytes):
+        return InvertedIndex
+    from penstock.matching.indexes.dense import DenseIndex  # noqa: PLC0415 - needs the extra `semantic`
+
+    return DenseIndex

@@ -1,0 +1,1 @@
+"""How often answering by meaning is right, beside others, on public sets."""
