@@ -229,6 +229,10 @@ async def test_a_reload_that_cannot_be_used_changes_nothing(tmp_path):
             await client.reload(settings(reports=[{"name": "daily", "every": "day", "sinks": ["log"]}],
                                          sinks=[{"name": "log", "kind": "log"}]))  # fmt: skip
         assert client.pipeline is before
+        unreadable = {"mode": "on", "embedder": {"kind": "onnx", "path": str(tmp_path)}}
+        with pytest.raises(ConfigError):
+            await client.reload(settings(cache={"exact": {"ttl_s": 0}, "semantic": unreadable}))
+        assert [(await client.chat("Still?", model="fast")).cached for _ in range(2)] == [False, True]
         assert not provider.closed
         assert (await client.chat("Hello?", model="fast")).text == "Hello."
 

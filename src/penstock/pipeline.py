@@ -148,6 +148,10 @@ class Pipeline:
                     opened.push_async_callback(built[provider.name].aclose)
             old = previous.parts if previous is not None else None
             health = old.health if old and old.settings.breaker == settings.breaker else None
+            routes = RouteTable(rules(settings), _identities(settings.providers))
+            _check_models(settings, routes)
+            memory = await shared.recall(settings)
+            # Last, since nothing of what fails may be in force.
             exact = settings.cache.exact
             cache = old.cache if old and old.cache and exact.enabled and old.cache.adopt(exact) else None
             if cache is None and settings.cache.exact.enabled:
@@ -155,9 +159,6 @@ class Pipeline:
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
-            routes = RouteTable(rules(settings), _identities(settings.providers))
-            _check_models(settings, routes)
-            memory = await shared.recall(settings)
             pipeline = cls(
                 Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes, memory), built
             )
