@@ -137,7 +137,7 @@ class Shared:
             )
         if self.memory is not None and self.memory.adopt(semantic):
             return self.memory
-        embedder = await open_embedder(semantic.embedder, self.ask)
+        embedder = await open_embedder(semantic.embedder, self.ask, self.clock)
         memory = Memory(semantic, embedder, index_for(embedder), self.stores.questions, self.clock, self.tasks)
         await memory.start()
         await self._forget()

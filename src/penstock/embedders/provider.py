@@ -11,6 +11,7 @@ from math import fsum, isfinite, sqrt
 import msgspec
 
 from penstock.core.call import Call
+from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ProviderError
 from penstock.core.handler import Handler
 from penstock.core.request import CacheDirectives, Request
@@ -18,6 +19,7 @@ from penstock.core.request import CacheDirectives, Request
 AT_ONCE = 256
 """Texts in one call; providers take 96 to 2,048, and only questions read back after a restart come in such numbers."""
 
+_MACHINE = SystemClock()
 _numbers = count(1)
 
 
@@ -36,12 +38,13 @@ _decode = msgspec.json.Decoder(_Answer).decode
 class ProviderEmbedder:
     """Asks a model for dense vectors. A repeated text is answered by the exact cache and costs nothing."""
 
-    def __init__(self, model: str, ask: Handler) -> None:
-        """Take the name of an embeddings model, as clients would call it, and what answers requests."""
+    def __init__(self, model: str, ask: Handler, clock: Clock = _MACHINE) -> None:
+        """Take the name of an embeddings model, as clients would call it, what answers requests, and a clock."""
         self.name = f"provider:{model}"
         self.dimensions = -1
         self._model = model
         self._ask = ask
+        self._clock = clock
 
     async def embed(self, texts: Sequence[str], behalf: Request | None = None) -> Sequence[bytes]:
         """Return the vector of each text, empty for one without content.
@@ -94,15 +97,17 @@ class ProviderEmbedder:
 
     def _request(self, texts: list[str], behalf: Request | None) -> Request:
         payload = {"input": texts}
+        name = f"embedding-{next(_numbers)}" if behalf is None else f"{behalf.call.id}-embedding"
+        call = Call(name, started=self._clock.monotonic(), started_at=self._clock.wall())
         if behalf is None:
-            return Request("embeddings", self._model, payload, Call(f"embedding-{next(_numbers)}"), semantic="off")
+            return Request("embeddings", self._model, payload, call, semantic="off")
         asked = behalf.cache
         return msgspec.structs.replace(
             behalf,
             operation="embeddings",
             model=self._model,
             payload=payload,
-            call=Call(f"{behalf.call.id}-embedding"),
+            call=call,
             stream=False,
             include_usage=False,
             stream_options=None,

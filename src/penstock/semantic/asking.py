@@ -43,9 +43,11 @@ def background(request: Request, purpose: str, clock: Clock = _MACHINE, **change
     )
 
 
-def other(request: Request, purpose: str, operation: str, model: str, payload: dict[str, object]) -> Request:
+def other(
+    request: Request, purpose: str, operation: str, model: str, payload: dict[str, object], clock: Clock = _MACHINE
+) -> Request:
     """Make a request of another kind on behalf of `request`'s tenant; a repeated one is answered from the cache."""
     return background(
-        request, purpose, operation=operation, model=model, payload=payload, route=None, cache=CacheDirectives(),
+        request, purpose, clock, operation=operation, model=model, payload=payload, route=None, cache=CacheDirectives(),
         dialect="openai_chat",
     )  # fmt: skip

@@ -64,6 +64,7 @@ class Memory:
         policies: What was learnt, for each tenant and model.
         stats: What was done.
         pending: Decisions that can still be labelled.
+        clock: Where time comes from.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Memory:
         self._size = settings.max_questions
         self._made_of = settings.embedder
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self._tasks = tasks
         self._spent: Callable[[], bytes] | None = None
         self._loading: dict[bytes, asyncio.Task[None]] = {}
@@ -99,7 +100,7 @@ class Memory:
 
     def allowance(self, judge: JudgeSettings) -> Allowance:
         """Return what limits the calls of a judge; what was spent today counts, whatever the limits were then."""
-        allowance = Allowance(judge.per_minute, judge.usd_per_day, self._clock)
+        allowance = Allowance(judge.per_minute, judge.usd_per_day, self.clock)
         if self._spent:
             try:
                 allowance.restore(self._spent())
@@ -128,7 +129,7 @@ class Memory:
         if spent := kept.get(_SPENT):
             self._spent = lambda: spent
         try:
-            self.pending.restore(kept.get(_PENDING) or self.pending.dump(), self._clock.wall())
+            self.pending.restore(kept.get(_PENDING) or self.pending.dump(), self.clock.wall())
         except msgspec.DecodeError as error:
             _log.warning("decisions of earlier runs cannot be labelled, they cannot be read: %s", error)
 
@@ -261,7 +262,7 @@ class Memory:
         return sum([await self.questions.put_aside(each) for each in partitions if each not in self._loading])
 
     def _question(self, request: Request, asked: Asked, key: bytes, group: bytes, vector: Vector) -> Question:
-        now = self._clock.wall()
+        now = self.clock.wall()
         return Question(
             id=self.questions.new_id(now),
             tenant=request.tenant,

@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.abc import Embedder, VectorIndex
 from penstock.config.semantic import SemanticCacheSettings
+from penstock.core.clock import Clock
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.matching.index import InvertedIndex
@@ -40,16 +41,16 @@ def make_chain(settings: SemanticCacheSettings, memory: Memory, ask: Ask) -> Cha
             labellers.append(ByVector(memory.embedder))
         elif settings.judge is not None:
             model = settings.judge.model
-            labellers.append(ByJudge(Judge(model), memory.allowance(settings.judge), _asker(model, ask)))
+            labellers.append(ByJudge(Judge(model), memory.allowance(settings.judge), _asker(model, ask, memory.clock)))
     return Chain(labellers)
 
 
-def _asker(model: str, ask: Ask) -> AskJudge:
+def _asker(model: str, ask: Ask, clock: Clock) -> AskJudge:
     async def said(payload: dict[str, Any], behalf: Request | None) -> Said:
         if behalf is None:
             raise AssertionError("a judge is asked on behalf of a request")
         body = {name: value for name, value in payload.items() if name != "model"}
-        request = other(behalf, "judge", "chat", model, body)
+        request = other(behalf, "judge", "chat", model, body, clock)
         response = await ask(request)
         try:
             text = answer_text(await response.read())
