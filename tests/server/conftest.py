@@ -8,7 +8,7 @@ import pytest
 
 
 async def ask(gateway, method, path, *headers, body=b"{}"):
-    """Ask in-process; return status and body."""
+    """Ask in-process; return status and body, decoded if it is a JSON object."""
     sent, asked = [], []
 
     async def receive():
@@ -26,7 +26,8 @@ async def ask(gateway, method, path, *headers, body=b"{}"):
     with contextlib.suppress(KeyError):  # which Starlette raises again for the server's log, once it has answered
         await gateway(scope, receive, send)
     whole = b"".join(message.get("body", b"") for message in sent[1:])
-    return sent[0]["status"], json.loads(whole) if whole[:1] == b"{" else whole
+    lines = (b"content-type", b"application/x-ndjson") in sent[0]["headers"]
+    return sent[0]["status"], json.loads(whole) if whole[:1] == b"{" and not lines else whole
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.request import Operation
 from penstock.server import controls
 from penstock.server.admin.budgets import BudgetRoutes
+from penstock.server.admin.cache import CacheRoutes
 from penstock.server.admin.keys import KeyRoutes
 from penstock.server.admin.teams import TeamRoutes
 from penstock.server.admin.usage import UsageRoutes
@@ -65,6 +66,7 @@ class Gateway:
             *BudgetRoutes(client, lambda: self.accounts).routes,
             *WatchRoutes(client).routes,
             *UsageRoutes(client).routes,
+            *CacheRoutes(client).routes,
         ]
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(

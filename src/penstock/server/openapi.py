@@ -11,6 +11,7 @@ import penstock
 from penstock.accounts.budgets import BudgetTerms
 from penstock.accounts.keys import KeyTerms
 from penstock.accounts.teams import TeamTerms
+from penstock.server.admin.cache import NDJSON, Clearing, Labelling
 from penstock.server.admin.keys import KeyChanges, Rotation
 from penstock.server.admin.teams import TeamChanges
 
@@ -73,6 +74,23 @@ OPERATIONS = (
     Described("get", "/admin/usage/statistics", "statistics", "Counts since the start and the last reset", None, "Any",
               ("tenant",)),
     Described("post", "/admin/usage/statistics/reset", "resetStatistics", "Begin to count anew", None, "Any"),
+    Described("get", "/admin/cache/stats", "cacheStats", "What is cached, and what is promised of answers by meaning",
+              None, "Any", ("tenant",)),
+    Described("get", "/admin/cache/entries", "listCacheEntries", "List answers, newest first", None, "List",
+              ("tenant", "model", "tag", "contains", "limit")),
+    Described("post", "/admin/cache/explain", "explainCache", "Say what would be done with a request", "Any", "Any",
+              ("tenant",)),
+    Described("post", "/admin/cache/clear", "clearCache", "Drop answers and their questions", "Clearing", "Any"),
+    Described("post", "/admin/cache/cleanup", "cleanUpCache", "Drop what is of no use any more", None, "Any"),
+    Described("post", "/admin/cache/optimize", "optimizeCache", "Build indexes anew, put the store in order", None,
+              "Any"),
+    Described("post", "/admin/cache/warm", "warmCache", "Take questions in, with or without their answers", NDJSON,
+              None, ("tenant", "concurrency"), media=NDJSON),
+    Described("get", "/admin/cache/export", "exportCache", "Write one tenant's answers and questions", None, None,
+              ("tenant",), media=NDJSON),
+    Described("post", "/admin/cache/import", "importCache", "Take in what was exported", NDJSON, "Any", ("tenant",)),
+    Described("post", "/admin/cache/labels", "labelAnswer", "Say whether an answer by meaning was right", "Labelling",
+              "Any"),
     Described("get", "/admin/health", "health", "How well the process does, 0 to 100, and what holds it back", None,
               "Any"),
     Described("get", "/admin/alerts", "listAlerts", "Where each rule stands", None, "List"),
@@ -140,7 +158,7 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Team": _object(("tenant",), object=_TEXT, tenant=_TEXT, name=_TEXT),
     **msgspec.json.schema_components(
-        [BudgetTerms, KeyTerms, KeyChanges, Rotation, TeamTerms, TeamChanges],
+        [BudgetTerms, Clearing, KeyTerms, KeyChanges, Labelling, Rotation, TeamTerms, TeamChanges],
         ref_template="#/components/schemas/{name}",
     )[1],
     "List": _object(("object", "data"), object=_TEXT, data=_OBJECTS, has_more=_FLAG),
@@ -213,10 +231,9 @@ def _describe(operation: Described) -> dict[str, Any]:
     if parameters:
         described["parameters"] = parameters
     if operation.body:
-        described["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(operation.body)}},
-        }
+        lines = operation.body == NDJSON
+        content = {NDJSON: {"schema": _TEXT}} if lines else {"application/json": {"schema": _reference(operation.body)}}
+        described["requestBody"] = {"required": True, "content": content}
     return described
 
 

@@ -50,6 +50,18 @@ LEAST: dict[tuple[str, str], Role | None] = {
     ("GET", "/admin/usage"): VIEWER,
     ("GET", "/admin/usage/statistics"): VIEWER,
     ("POST", "/admin/usage/statistics/reset"): ADMIN,
+    ("GET", "/admin/cache/stats"): VIEWER,
+    # What was asked, by anybody of the tenant: for those who may ask themselves.
+    ("GET", "/admin/cache/entries"): USER,
+    ("POST", "/admin/cache/explain"): USER,
+    ("POST", "/admin/cache/labels"): USER,
+    ("POST", "/admin/cache/clear"): ADMIN,
+    ("POST", "/admin/cache/warm"): ADMIN,
+    ("GET", "/admin/cache/export"): ADMIN,
+    # The keys in a file cannot be checked, so whoever imports one could answer in another tenant's place.
+    ("POST", "/admin/cache/import"): ROOT,
+    ("POST", "/admin/cache/cleanup"): ROOT,
+    ("POST", "/admin/cache/optimize"): ROOT,
     ("GET", "/admin/health"): ROOT,
     ("GET", "/admin/alerts"): ROOT,
     ("GET", "/admin/alerts/history"): ROOT,

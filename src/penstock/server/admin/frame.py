@@ -10,9 +10,11 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
 
+from penstock.access.principal import Role
 from penstock.core.errors import InvalidRequest
 from penstock.server import controls
 from penstock.server.http import read_body
+from penstock.server.permissions import principal_of
 from penstock.wire.json_body import decode_object
 
 T = TypeVar("T")
@@ -36,6 +38,49 @@ async def body_of(request: HttpRequest, shape: type[T]) -> T:
         raise InvalidRequest(
             f"The body cannot be used: {text}.", param=found[1] if found else None, code="invalid_value"
         ) from None
+
+
+def scope_of(request: HttpRequest, named: str | None = None) -> tuple[str | None, bool]:
+    """Return whose part of something is meant, and whether without the teams under that name; None is everybody's.
+
+    Args:
+        request: Its key decides, and `tenant` in its query.
+        named: The tenant that is meant, if it is named elsewhere.
+
+    Raises:
+        InvalidRequest: It is not the key's to see (403).
+    """
+    principal, wanted = principal_of(request), named or request.query_params.get("tenant")
+    if wanted is not None and not principal.covers(wanted):
+        raise InvalidRequest("What is this tenant's is not yours to see.", code="forbidden", status_code=403)
+    if principal.role is Role.ROOT:
+        return wanted, False
+    if principal.role is Role.ADMIN:
+        return wanted or principal.organisation, False
+    return principal.tenant, True
+
+
+def tenant_of(request: HttpRequest, named: str | None = None) -> str:
+    """Return which one tenant is meant: the one that is named, or the key's own.
+
+    Raises:
+        InvalidRequest: It is not the key's to act for (403).
+    """
+    scope_of(request, named)
+    return named or request.query_params.get("tenant") or principal_of(request).tenant
+
+
+def whole_number(request: HttpRequest, name: str, default: int, most: int) -> int:
+    """Return a parameter of the query, from 1 to `most`.
+
+    Raises:
+        InvalidRequest: It is something else; `param` is its name.
+    """
+    text = request.query_params.get(name, str(default))
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(most)) else 0
+    if not 1 <= value <= most:
+        raise InvalidRequest(f"{name} must be 1 to {most}.", param=name, code="invalid_value")
+    return value
 
 
 def given(body: msgspec.Struct) -> dict[str, Any]:

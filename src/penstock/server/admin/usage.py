@@ -10,10 +10,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from penstock.access.principal import Role
 from penstock.client import AsyncClient
 from penstock.core.errors import ConfigError, InvalidRequest
-from penstock.server.admin.frame import answer
+from penstock.server.admin.frame import answer, scope_of
 from penstock.server.permissions import principal_of
 from penstock.usage import FORMATS, UsageReport, usage_report
 
@@ -47,17 +46,17 @@ class UsageRoutes:
 
     async def statistics(self, request: HttpRequest) -> HttpResponse:
         """Counts since the start and since the last reset."""
-        tenant, alone = _scope(request)
+        tenant, alone = scope_of(request)
         return answer(msgspec.to_builtins(await self._client.statistics(tenant, alone=alone)))
 
     async def reset(self, request: HttpRequest) -> HttpResponse:
         """Begin to count anew; answers with what had been counted."""
-        tenant, _ = _scope(request)
+        tenant, _ = scope_of(request)
         done = await self._client.reset_statistics(tenant, by=principal_of(request).name)
         return answer(msgspec.to_builtins(done))
 
     async def _report(self, request: HttpRequest) -> UsageReport:
-        tenant, alone = _scope(request)
+        tenant, alone = scope_of(request)
         days = _number(request, "days", 30.0, _MOST_DAYS)
         recent = int(_number(request, "recent", 0.0, _MOST_RECENT))
         by = tuple(name for name in request.query_params.get("by", "model").split(",") if name)
@@ -72,22 +71,6 @@ class UsageRoutes:
             if error.key == "by":
                 raise InvalidRequest(f"{error.message}.", param="by", code="invalid_value") from error
             raise InvalidRequest("No record of calls is kept here.", code="not_found", status_code=404) from error
-
-
-def _scope(request: HttpRequest) -> tuple[str | None, bool]:
-    """Return whose usage is asked for, and whether without the teams under that name.
-
-    Raises:
-        InvalidRequest: It is not the key's to see (403).
-    """
-    principal, wanted = principal_of(request), request.query_params.get("tenant")
-    if wanted is not None and not principal.covers(wanted):
-        raise InvalidRequest("This tenant's usage is not yours to see.", code="forbidden", status_code=403)
-    if principal.role is Role.ROOT:
-        return wanted, False
-    if principal.role is Role.ADMIN:
-        return wanted or principal.organisation, False
-    return principal.tenant, True
 
 
 def _number(request: HttpRequest, name: str, default: float, most: float) -> float:

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from penstock.client import AsyncClient
 from penstock.core.errors import DeliveryFailed, InvalidRequest
-from penstock.server.admin.frame import answer, listing
+from penstock.server.admin.frame import answer, listing, whole_number
 
 _MOST_EVENTS = 1000
 
@@ -40,10 +40,7 @@ class WatchRoutes:
 
     async def history(self, request: HttpRequest) -> HttpResponse:
         """The newest events, newest first; `limit` of them."""
-        text = request.query_params.get("limit", "100")
-        limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-        if not 1 <= limit <= _MOST_EVENTS:
-            raise InvalidRequest(f"limit must be 1 to {_MOST_EVENTS}.", param="limit", code="invalid_value")
+        limit = whole_number(request, "limit", 100, _MOST_EVENTS)
         return listing(msgspec.to_builtins(await self._client.monitor.history(limit)))
 
     async def test(self, request: HttpRequest) -> HttpResponse:
