@@ -6,29 +6,31 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from penstock.caching.eviction import Sieve, regeneration_cost
+from penstock.caching.eviction import GreedyDual, regeneration_cost
 
 MAX_COUNT, MAX_SIZE = 8, 100
 
 
-class SieveMachine(RuleBasedStateMachine):
-    """A sieve beside a dict of what should be in it."""
+class RoomMachine(RuleBasedStateMachine):
+    """Slots beside a dict of what should be there."""
 
     def __init__(self):
         super().__init__()
-        self.sieve = Sieve(MAX_COUNT, MAX_SIZE)
+        self.room = GreedyDual(MAX_COUNT, MAX_SIZE)
         self.slots = {}
         self.count = 0
 
     @rule(size=st.integers(0, MAX_SIZE), cost=st.integers(0, 10**9))
     def add(self, size, cost):
-        for key in self.sieve.make_room(size):
+        for key in self.room.make_room(size):
+            used = sum(slot.size for slot in self.slots.values())
+            assert len(self.slots) == MAX_COUNT or used + size > MAX_SIZE
             del self.slots[key]
         assert len(self.slots) < MAX_COUNT
         assert sum(slot.size for slot in self.slots.values()) + size <= MAX_SIZE
         self.count += 1
         key = self.count.to_bytes(4, "big")
-        self.slots[key] = self.sieve.add(key, size, cost)
+        self.slots[key] = self.room.add(key, size, cost)
 
     @precondition(lambda self: self.slots)
     @rule(data=st.data())
@@ -38,64 +40,104 @@ class SieveMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.slots)
     @rule(data=st.data())
     def remove(self, data):
-        self.sieve.remove(self.slots.pop(data.draw(st.sampled_from(sorted(self.slots)))))
+        self.room.remove(self.slots.pop(data.draw(st.sampled_from(sorted(self.slots)))))
 
     @invariant()
     def same_as_the_dict(self):
-        assert len(self.sieve) == len(self.slots)
-        assert self.sieve.size == sum(slot.size for slot in self.slots.values())
+        assert len(self.room) == len(self.slots)
+        assert self.room.size == sum(slot.size for slot in self.slots.values())
 
 
-TestSieve = SieveMachine.TestCase
-TestSieve.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestRoom = RoomMachine.TestCase
+TestRoom.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 
 
-def fill(sieve, names, cost=1):
-    return {name: sieve.add(name.encode(), 1, cost) for name in names}
+def fill(room, names, cost=1):
+    return {name: room.add(name.encode(), 1, cost) for name in names}
 
 
 def test_what_nobody_asked_for_leaves_first_and_the_oldest_of_it():
-    sieve = Sieve(3, 100)
-    slots = fill(sieve, "abc")
+    room = GreedyDual(3, 100)
+    slots = fill(room, "abc")
     slots["a"].touch()
-    assert sieve.make_room(1) == [b"b"]
-    fill(sieve, "d")
-    assert sieve.make_room(1) == [b"c"]
-    fill(sieve, "e")
-    assert sieve.make_room(1) == [b"d"]
-    fill(sieve, "f")
-    assert sieve.make_room(1) == [b"e"]
+    assert room.make_room(1) == [b"b"]
+    fill(room, "d")
+    assert room.make_room(1) == [b"c"]
+    fill(room, "e")
+    assert room.make_room(1) == [b"d"]
+    fill(room, "f")
+    assert room.make_room(1) == [b"e"]
 
 
 def test_a_scan_does_not_push_out_what_is_used():
-    sieve = Sieve(10, 10)
-    used = fill(sieve, "abcde")
+    room = GreedyDual(10, 10)
+    used = fill(room, "abcde")
     gone = []
     for number in range(1000):
         for slot in used.values():
             slot.touch()
-        gone += sieve.make_room(1)
-        sieve.add(b"scan %d" % number, 1, 1)
+        gone += room.make_room(1)
+        room.add(b"scan %d" % number, 1, 1)
     assert not {name.encode() for name in used}.intersection(gone)
 
 
 def test_a_large_newcomer_makes_several_leave():
-    sieve = Sieve(100, 10)
-    fill(sieve, "abcdefghij")
-    assert sieve.make_room(4) == [b"a", b"b", b"c", b"d"]
+    room = GreedyDual(100, 10)
+    fill(room, "abcdefghij")
+    assert room.make_room(4) == [b"a", b"b", b"c", b"d"]
 
 
 def test_of_two_as_often_used_the_one_that_costs_more_stays():
-    sieve = Sieve(20, 20)
-    cheap = fill(sieve, "abcdefghij", cost=1)
-    dear = fill(sieve, "ABCDEFGHIJ", cost=1000)
+    room = GreedyDual(20, 20)
+    cheap = fill(room, "abcdefghij", cost=1)
+    dear = fill(room, "ABCDEFGHIJ", cost=1000)
     for slot in (*cheap.values(), *dear.values()):
         slot.touch()
     gone = []
     for number in range(10):
-        gone += sieve.make_room(1)
-        sieve.add(b"new %d" % number, 1, 1)
+        gone += room.make_room(1)
+        room.add(b"new %d" % number, 1, 1)
     assert sorted(gone) == [name.encode() for name in "abcdefghij"]
+
+
+def ask(room, slots, name):
+    """Ask for `name`, of size and cost 1; returns whether it was there."""
+    key = name.encode()
+    if key in slots:
+        slots[key].touch()
+        return True
+    for gone in room.make_room(1):
+        del slots[gone]
+    slots[key] = room.add(key, 1, 1)
+    return False
+
+
+def test_what_was_asked_for_often_leaves_when_nobody_asks_for_it_any_more():
+    room, slots = GreedyDual(10, 10), {}
+    for _ in range(100):
+        ask(room, slots, "yesterday")
+    for number in range(20_000):
+        ask(room, slots, f"today {number // 100 * 5 + number % 5}")
+    assert b"yesterday" not in slots
+
+
+def test_what_comes_back_again_and_again_is_known_though_it_left_each_time():
+    room, slots = GreedyDual(10, 10), {}
+    hits = []
+    for number in range(300):
+        if number % 15 == 0:
+            hits.append(ask(room, slots, "every fortnight"))
+        ask(room, slots, f"once {number}")
+    assert not hits[1]
+    assert all(hits[5:])
+
+
+def test_of_two_sizes_the_same_room_is_worth_the_same():
+    room = GreedyDual(100, 20)
+    room.add(b"large", 10, 10)
+    for name in "abcdefghij":
+        room.add(name.encode(), 1, 1)
+    assert room.make_room(11) == [b"large", b"a"]
 
 
 def test_tokens_count_where_there_is_no_price():
@@ -122,7 +164,7 @@ def cost_and_size(key):
 
 def replay(trace, capacity, *, lru=None):
     """Return the share of requests and the share of cost that a cache of `capacity` bytes saves."""
-    sieve, slots, plain, used = Sieve(10**9, capacity), {}, OrderedDict(), 0
+    room, slots, plain, used = GreedyDual(10**9, capacity), {}, OrderedDict(), 0
     hits = saved = total = 0.0
     for key, (cost, size) in trace:
         total += cost
@@ -134,9 +176,9 @@ def replay(trace, capacity, *, lru=None):
             elif lru:
                 plain.move_to_end(key)
         elif lru is None:
-            for gone in sieve.make_room(size):
+            for gone in room.make_room(size):
                 del slots[gone]
-            slots[name] = sieve.add(name, size, cost)
+            slots[name] = room.add(name, size, cost)
         else:
             while used + size > capacity:
                 used -= plain.popitem(last=False)[1]
@@ -146,8 +188,8 @@ def replay(trace, capacity, *, lru=None):
 
 def test_it_saves_more_than_lru_and_fifo():
     trace = make_trace()
-    sieve = replay(trace, 800_000)
+    ours = replay(trace, 800_000)
     lru = replay(trace, 800_000, lru=True)
     fifo = replay(trace, 800_000, lru=False)
-    assert sieve[0] > 1.1 * lru[0] > 1.1 * fifo[0]
-    assert sieve[1] > 1.4 * lru[1] > 1.4 * fifo[1]
+    assert ours[0] > 1.1 * lru[0] > 1.1 * fifo[0]
+    assert ours[1] > 1.4 * lru[1] > 1.4 * fifo[1]

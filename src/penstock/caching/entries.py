@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from penstock.abc import StoredAnswer
-from penstock.caching.eviction import Sieve, Slot, regeneration_cost
+from penstock.caching.eviction import GreedyDual, Slot, regeneration_cost
 from penstock.core.events import Batch
 from penstock.core.money import to_usd
 from penstock.core.usage import Usage
@@ -79,7 +79,7 @@ class Entry:
 
 
 class Entries:
-    """Bounded by number of entries, and by the bytes of the answers held in memory; each has its own `Sieve`.
+    """Bounded by number of entries, and by the bytes of the answers held in memory; each has its own `GreedyDual`.
 
     Attributes:
         kept_stale_s: How long stale entries can be of use; they are kept for a day at least.
@@ -87,8 +87,8 @@ class Entries:
 
     def __init__(self, max_entries: int, max_memory_bytes: int, *, kept_stale_s: float = 0.0) -> None:
         self._by_key: dict[bytes, Entry] = {}
-        self._list = Sieve(max_entries, max_entries)
-        self._memory = Sieve(max_entries, max_memory_bytes)
+        self._list = GreedyDual(max_entries, max_entries)
+        self._memory = GreedyDual(max_entries, max_memory_bytes)
         self._max_memory_bytes = max_memory_bytes
         self.kept_stale_s = kept_stale_s
         self.find = self._by_key.get
@@ -119,13 +119,12 @@ class Entries:
         size = _size(body, events)
         if entry.listed is None or size > self._max_memory_bytes:
             return
-        credit = self._release(entry)
+        self._release(entry)
         for key in self._memory.make_room(size):
             loser = self._by_key[key]
             loser.held = loser.body = loser.events = None
         entry.body, entry.events = body, events
         entry.held = self._memory.add(entry.key, size, entry.cost)
-        entry.held.credit = max(entry.held.credit, credit)
 
     def remove(self, key: bytes) -> bool:
         """Forget an entry; False when there is none."""
@@ -163,13 +162,10 @@ class Entries:
         entry.listed = None
         self._release(entry)
 
-    def _release(self, entry: Entry) -> int:
-        held, entry.held = entry.held, None
-        entry.body = entry.events = None
-        if held is None:
-            return 0
-        self._memory.remove(held)
-        return held.credit
+    def _release(self, entry: Entry) -> None:
+        if entry.held is not None:
+            self._memory.remove(entry.held)
+        entry.held = entry.body = entry.events = None
 
 
 def _size(body: bytes | None, events: Batch | None) -> int:

@@ -1,28 +1,39 @@
-"""What leaves a full cache first: SIEVE, with passes weighted by what an answer is worth.
+"""What leaves a full cache first: what is worth the least per unit of the room it takes.
 
-SIEVE (Zhang et al., NSDI 2024) keeps entries in the order they came. A hand moves from the oldest to the newest: an
-entry that was asked for since the hand last came by stays where it is and loses its mark, one that was not leaves. New
-entries have no mark, so a scan of things nobody asks for twice passes through without pushing out what is used.
+An entry's worth is its regeneration cost × uses^1.25 ÷ size, and it ages by the rule of GreedyDual (Young, Algorithmica
+1994; with sizes Cao and Irani, USITS 1997; with uses Cherkasova, HP Labs 1998): it is good until the *level* it came at
+plus its worth; the one that is good for the shortest leaves, and the level rises to what that one was good until. So
+the level is the going rate for room, what nobody asks for is overtaken by it however dear it was, and no unit has to be
+chosen.
 
-Here the mark is a number of passes. Being asked for adds the entry's *worth* to it, up to four times the worth. The
-worth is 1 for an ordinary entry and one more for each doubling of its cost per unit of size, up to 4 at 8 times the
-ordinary; an entry worth 3 or 4 is new with 1 or 2 passes, since losing it before it is asked for again costs as much as
-several others. So what stays is what has the largest regeneration cost × reuse ÷ size, each counted roughly. "Ordinary"
-is the mean of the logarithm over recent entries, so no unit has to be chosen. All operations take constant time on
-average: the hand takes at most as many steps as passes were given.
+Three things make that constant time, and safe from scans. Worths are rounded to powers of two, each with a queue; since
+the level only rises, a queue's head is what leaves it first, and there are some twenty heads (as in CAMP,
+Ghandeharizadeh et al., Middleware 2014). Being asked for only counts a use; an entry at the head that was asked for
+since it was queued is queued anew, then. And the uses of what has left are kept in a table of one byte each, found by a
+checksum of the key and halved every so often, so that what comes back again and again is known for it.
 """
 
 from __future__ import annotations
 
 from math import log2
+from operator import attrgetter
+from zlib import crc32
 
-_MAX_WORTH = 4
-_MAX_REUSE = 4
-_MEMORY = 1 / 64
-"""Share of the newest entry in the running mean, so about the last 64 count."""
+_EXPONENT = 1.25
+"""Of uses. 1 is best where what is asked for changes quickly, 2 where it never does; see decision 21."""
+_MOST_USES = 255
+_ROOM = 16
+"""Bytes of the table for each entry."""
+_MEMORY = 5
+"""The uses of what has left are halved each time so many times the number of entries has left."""
+_NOTHING = 1e-9
 
 _INPUT_TOKEN_PUSD = 1_000_000
 _OUTPUT_TOKEN_PUSD = 4_000_000
+
+_BY_USES = [0.0, *(_EXPONENT * log2(uses) for uses in range(1, _MOST_USES + 1))]
+_HALVES = bytes(uses >> 1 for uses in range(256))
+_good_until = attrgetter("good_until")
 
 
 def regeneration_cost(cost_pusd: int, input_tokens: int, output_tokens: int) -> int:
@@ -35,32 +46,36 @@ def regeneration_cost(cost_pusd: int, input_tokens: int, output_tokens: int) -> 
 
 
 class Slot:
-    """An entry's place in a `Sieve`.
+    """An entry's place in a `GreedyDual`.
 
     Attributes:
         key: The entry's key.
-        size: What it takes of the sieve's `max_size`.
-        worth: Passes of the hand that being asked for once is good for.
-        credit: Passes left.
+        size: What it takes of the cache's `max_size`.
+        density: Logarithm to base 2 of its cost per unit of size.
+        uses: How often it was asked for, the first time included, 255 at most.
     """
 
-    __slots__ = ("credit", "key", "newer", "older", "size", "worth")
+    __slots__ = ("density", "good_until", "key", "newer", "older", "queue", "queued_uses", "size", "uses")
 
-    def __init__(self, key: bytes, size: int, worth: int) -> None:
+    def __init__(self, key: bytes, size: int, density: float, uses: int) -> None:
         self.key = key
         self.size = size
-        self.worth = worth
-        self.credit = max(worth - 2, 0)
+        self.density = density
+        self.uses = uses
+        self.queued_uses = 0
+        self.good_until = 0.0
+        self.queue = 0
         self.newer: Slot = self
         self.older: Slot = self
 
     def touch(self) -> None:
         """It was asked for."""
-        self.credit = min(self.credit + self.worth, self.worth * _MAX_REUSE)
+        if self.uses < _MOST_USES:
+            self.uses += 1
 
 
-class Sieve:
-    """Slots in the order they came, bounded in number and in total size.
+class GreedyDual:
+    """Slots, bounded in number and in total size.
 
     Attributes:
         size: Total size of all slots.
@@ -71,10 +86,11 @@ class Sieve:
         self._max_count = max_count
         self._max_size = max_size
         self._count = 0
-        self._mean: float | None = None
-        # A ring: `_end` stands between the newest (its `older`) and the oldest (its `newer`).
-        self._end = Slot(b"", 0, 0)
-        self._hand = self._end
+        self._level = 0.0
+        # By rounded worth, a ring: what is filed here stands between the newest (its `older`) and the oldest.
+        self._queues: dict[int, Slot] = {}
+        self._left = bytearray(64)
+        self._left_since = 0
 
     def __len__(self) -> int:
         return self._count
@@ -83,7 +99,7 @@ class Sieve:
         """Evict until one more of `size` fits; returns the keys that left.
 
         Call it before `add`, so that the new entry is not weighed against those it replaces. A `size` above the
-        sieve's maximum can never fit: do not ask for it.
+        maximum can never fit: do not ask for it.
         """
         gone: list[bytes] = []
         while self._count and (self._count >= self._max_count or self.size + size > self._max_size):
@@ -93,40 +109,49 @@ class Sieve:
         return gone
 
     def add(self, key: bytes, size: int, cost: float) -> Slot:
-        """Give `key` a slot as the newest; `cost` is what losing it would cost, in any unit."""
-        slot = Slot(key, size, self._worth(cost / max(size, 1)))
-        end, newest = self._end, self._end.older
-        slot.older, slot.newer = newest, end
-        newest.newer = end.older = slot
+        """Give `key` a slot; `cost` is what losing it would cost, in any unit."""
+        known = self._left[crc32(key) % len(self._left)]
+        slot = Slot(key, size, log2(max(cost / max(size, 1), _NOTHING)), min(known + 1, _MOST_USES))
+        self._enqueue(slot)
         self._count += 1
         self.size += size
+        if len(self._left) < _ROOM * self._count:
+            self._left *= 2  # either half says the same
         return slot
 
     def remove(self, slot: Slot) -> None:
-        """Take `slot` out; it must be in."""
-        if self._hand is slot:
-            self._hand = slot.newer
-        slot.older.newer = slot.newer
-        slot.newer.older = slot.older
+        """Take `slot` out; it must be in. Its uses are known should its key come back."""
+        self._dequeue(slot)
+        self._left[crc32(slot.key) % len(self._left)] = slot.uses
+        self._left_since += 1
+        if self._left_since > _MEMORY * self._count:
+            self._left_since = 0
+            self._left = self._left.translate(_HALVES)
         self._count -= 1
         self.size -= slot.size
 
     def _next_victim(self) -> Slot:
-        hand = self._hand
         while True:
-            if hand is self._end:
-                hand = hand.newer
-            elif hand.credit:
-                hand.credit -= 1
-                hand = hand.newer
-            else:
-                self._hand = hand
-                return hand
+            slot = min([end.newer for end in self._queues.values()], key=_good_until)
+            if slot.uses == slot.queued_uses:
+                self._level = slot.good_until
+                return slot
+            self._dequeue(slot)
+            self._enqueue(slot)
 
-    def _worth(self, density: float) -> int:
-        level = log2(density) if density > 0 else 0.0
-        if self._mean is None:
-            self._mean = level
-        above = level - self._mean
-        self._mean += above * _MEMORY
-        return 1 + min(max(int(above), 0), _MAX_WORTH - 1)
+    def _enqueue(self, slot: Slot) -> None:
+        slot.queued_uses = slot.uses
+        slot.queue = queue = round(slot.density + _BY_USES[slot.uses])
+        slot.good_until = self._level + 2.0**queue
+        end = self._queues.get(queue)
+        if end is None:
+            end = self._queues[queue] = Slot(b"", 0, 0.0, 0)
+        newest = end.older
+        slot.older, slot.newer = newest, end
+        newest.newer = end.older = slot
+
+    def _dequeue(self, slot: Slot) -> None:
+        slot.older.newer = slot.newer
+        slot.newer.older = slot.older
+        if slot.newer is slot.older:
+            del self._queues[slot.queue]

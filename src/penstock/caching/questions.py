@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from penstock.abc import Question, QuestionStore, Vector
-from penstock.caching.eviction import Sieve, Slot
+from penstock.caching.eviction import GreedyDual, Slot
 
 _ID_NOISE = 10
 """Bits of a question's number that tell apart processes which ask in the same microsecond."""
@@ -56,7 +56,7 @@ class Questions(Generic[P]):
         self._partitions: dict[bytes, P] = {}
         self._known: dict[int, tuple[Question, Slot]] = {}
         self._of_key: dict[bytes, list[int]] = {}
-        self._sieve = Sieve(max_questions, max_questions)
+        self._room = GreedyDual(max_questions, max_questions)
         self._elsewhere: dict[bytes, int] = {}
         self._last_id = 0
 
@@ -120,7 +120,7 @@ class Questions(Generic[P]):
         """Remember `question`, unless it is known; in the store too, unless it is `stored` there as it is."""
         if question.id in self._known:
             return
-        for slot in self._sieve.make_room(1):
+        for slot in self._room.make_room(1):
             self._leave(self._known[int.from_bytes(slot)][0])
         home = self._partitions.get(question.partition)
         if home is None:
@@ -130,7 +130,7 @@ class Questions(Generic[P]):
             self._store.put(question)
         # The index has the vector, in its own form.
         slight = msgspec.structs.replace(question, vector=b"") if question.vector else question
-        self._known[question.id] = (slight, self._sieve.add(question.id.to_bytes(8), 1, 1.0))
+        self._known[question.id] = (slight, self._room.add(question.id.to_bytes(8), 1, 1.0))
         self._of_key.setdefault(question.key, []).append(question.id)
 
     def touch(self, entry: int) -> None:
@@ -156,7 +156,7 @@ class Questions(Generic[P]):
         for each in gone:
             known = self._known.get(each)
             if known is not None:
-                self._sieve.remove(known[1])
+                self._room.remove(known[1])
                 self._leave(known[0], stored=False)
         self._store.delete(gone)
 
@@ -171,7 +171,7 @@ class Questions(Generic[P]):
         if not mine or not stored.issuperset(each.id for each in mine):
             return False
         for question in mine:
-            self._sieve.remove(self._known.pop(question.id)[1])
+            self._room.remove(self._known.pop(question.id)[1])
             self._forget_key(question)
         del self._partitions[partition]
         self._elsewhere[partition] = len(stored)
