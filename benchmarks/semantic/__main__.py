@@ -23,8 +23,10 @@ from benchmarks.semantic.cost import cost
 from benchmarks.semantic.data import Memo, read_questions
 from benchmarks.semantic.mock import mock
 from benchmarks.semantic.plot import plot
+from benchmarks.semantic.served import served
 from benchmarks.semantic.streams import streams
 from benchmarks.semantic.traps import traps
+from benchmarks.semantic_data import qqp_pairs, stream
 from penstock.embedders.lexical import LexicalEmbedder
 from penstock.embedders.onnx import OnnxEmbedder
 
@@ -40,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="where the sets are")
     parser.add_argument("--onnx", type=Path, help="a directory with a model; measures it too")
-    parser.add_argument("--part", action="append", choices=[*PARTS, "qqp"], help="only these; by default all")
+    parser.add_argument("--part", action="append", choices=[*PARTS, "qqp", "served"], help="only these; by default all")
     parser.add_argument("--only", choices=["lexical", "onnx"], help="only this embedder")
     parser.add_argument("--orders", type=int, default=10)
     parser.add_argument("--requests", type=int, default=16_000, help="of each order")
@@ -62,6 +64,9 @@ def main() -> None:
             figures |= {f"{key}_{embedder.label}": value for key, value in found.keys.items()}
             if arguments.plot:
                 plot(found, arguments.plot, embedder.label)
+        if arguments.part is None or "served" in arguments.part:
+            asked = [text for text, _ in stream(qqp_pairs(arguments.data, half=1), seed=0, requests=4000)]
+            figures |= served(asked, embedder.label, arguments.onnx if embedder.label == "onnx" else None)
     finish(figures, started=started, n=arguments.orders)
 
 

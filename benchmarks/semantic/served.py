@@ -29,8 +29,9 @@ from penstock.testing import answer
 
 GATEWAY, OTHERS = 0, 1
 """Cores."""
+LOOKUPS = 100_000
 TENANTS = ("sluice", "weir")
-_UPSTREAM = Path(__file__).with_name("upstream.py")
+_UPSTREAM = Path(__file__).parent.with_name("upstream.py")
 
 Answered = tuple[str, float]
 """How a cache took part, and milliseconds."""
@@ -40,6 +41,16 @@ def variants(question: str) -> list[str]:
     """Return the same question in spellings that no exact cache knows, and that every embedder should."""
     bare = question.rstrip(" ?.!")
     return [bare.lower(), f"{bare.lower()} ?", f"{bare}??", f"  {bare.lower()}.", f"{bare.upper()}"]
+
+
+def served(questions: Sequence[str], label: str, onnx: Path | None) -> dict[str, Any]:
+    """Return the figures of one embedder; those of tenants, which do not depend on it, with the lexical one's."""
+    say(f"{label}: through the gateway")
+    found: dict[str, Any] = {f"{label}_{name}": value for name, value in hit_ms(questions[:200], onnx=onnx).items()}
+    if onnx is None:
+        found |= isolation(questions[:500], LOOKUPS)
+        found["timing_auc"] = timing_auc(questions[:2000])
+    return found
 
 
 def hit_ms(questions: Sequence[str], *, onnx: Path | None = None, most: int = 1000) -> dict[str, float]:
