@@ -52,30 +52,53 @@ class Memo:
         return asyncio.run(wait(vectors))
 
 
+class Asked(NamedTuple):
+    """The answer of a question of qqp: known by the questions that share it."""
+
+    answer: int
+    text: str
+
+
 class Questions(NamedTuple):
     """The half of qqp nothing was fitted on.
 
     Attributes:
         pairs: Of texts, with the answers' identities. Texts joined by a chain of label 1 share one; so do texts that
             differ in case and blanks only, whatever their label, which is an error of the label (2 of 48,116 pairs).
-        different: Pairs of answers that some label 0 says are two. All others are not labelled: nobody knows.
+        different: Pairs of answers that some label 0 between any two of their questions says are two.
+        apart: Pairs of texts of label 0.
     """
 
     pairs: list[tuple[str, str, int, int]]
     different: frozenset[tuple[int, int]]
+    apart: frozenset[tuple[str, str]]
 
     def same(self, one: Hashable, other: Hashable) -> bool | None:
-        """Whether two answers are one, None if there is no label."""
-        if one == other:
+        """Whether two answers are one, None if no chain of labels says so: pairs without a label are no negatives."""
+        assert isinstance(one, Asked)
+        assert isinstance(other, Asked)
+        if one.answer == other.answer:
             return True
-        return False if (one, other) in self.different else None
+        return False if (one.answer, other.answer) in self.different else None
+
+    def same_pair(self, one: Hashable, other: Hashable) -> bool | None:
+        """As `same`, but two answers are two only if the pair of questions itself has label 0."""
+        assert isinstance(one, Asked)
+        assert isinstance(other, Asked)
+        if one.answer == other.answer:
+            return True
+        return False if (one.text, other.text) in self.apart else None
+
+    def same_harsh(self, one: Hashable, other: Hashable) -> bool:
+        """Whether labels say that two answers are one; what they do not say is not so."""
+        return self.same(one, other) is True
 
     def stream(self, seed: int, requests: int) -> Stream:
         """Return the questions of as many pairs as make `requests`, each once, in an order of its own."""
         chance = Random(seed)
         pairs = self.pairs if len(self.pairs) <= requests // 2 else chance.sample(self.pairs, requests // 2)
         texts = {text: answer for a, b, one, other in pairs for text, answer in ((a, one), (b, other))}
-        order: Stream = list(texts.items())
+        order: Stream = [(text, Asked(answer, text)) for text, answer in texts.items()]
         chance.shuffle(order)
         return order
 
@@ -97,8 +120,12 @@ def read_questions(data: Path) -> Questions:
             if twin != root(answer):
                 joined[root(answer)] = twin
     pairs = [(a, b, root(one), root(other)) for a, b, one, other in pairs]
-    different = {(one, other) for _, _, one, other in pairs if one != other}
-    return Questions(pairs, frozenset(different | {(other, one) for one, other in different}))
+    apart = [(a, b, one, other) for a, b, one, other in pairs if one != other]
+    return Questions(
+        pairs,
+        frozenset(pair for _, _, one, other in apart for pair in ((one, other), (other, one))),
+        frozenset(pair for a, b, _, _ in apart for pair in ((a, b), (b, a))),
+    )
 
 
 def read_intents(data: Path, seed: int) -> Stream:
