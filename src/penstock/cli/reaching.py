@@ -43,7 +43,7 @@ def reach_all(providers: Iterable[ProviderSettings]) -> dict[str, Reached]:
         return dict(zip((provider.name for provider in asked), pool.map(_reach, asked), strict=True))
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
+class NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect would take the key elsewhere."""
 
     def redirect_request(
@@ -81,7 +81,7 @@ def _opener(provider: ProviderSettings) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(
         urllib.request.ProxyHandler(proxies),
         urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=provider.ca_file)),
-        _NoRedirects(),
+        NoRedirects(),
     )
 
 
