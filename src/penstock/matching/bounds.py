@@ -7,7 +7,7 @@ one over that probability, so the average is that of all that was served, whatev
 
 from __future__ import annotations
 
-from math import sqrt
+from math import exp, log, log1p, sqrt
 
 RATES = (
     0.0005,
@@ -46,8 +46,20 @@ class ErrorBound:
     """
 
     def __init__(self, alpha: float = 0.05) -> None:
-        self._needed = len(_STAKES) / alpha
-        self.capital = [[1.0] * len(_STAKES) for _ in RATES]
+        self._needed = log(len(_STAKES) / alpha)
+        self._capital = [[0.0] * len(_STAKES) for _ in RATES]
+        self._not_wrong: dict[float, int] = {}
+
+    @property
+    def capital(self) -> list[list[float]]:
+        """Logarithms of what the bets against each of `RATES` have come to."""
+        self._settle()
+        return self._capital
+
+    @capital.setter
+    def capital(self, capital: list[list[float]]) -> None:
+        self._not_wrong.clear()
+        self._capital = capital
 
     def served(self, *, wrong: bool, chance: float) -> None:
         """Count one served answer.
@@ -56,19 +68,32 @@ class ErrorBound:
             wrong: Whether it was audited and found wrong.
             chance: The probability with which it was audited.
         """
-        for rate, capital in zip(RATES, self.capital, strict=True):
-            gain = rate * chance - wrong
-            for place, stake in enumerate(_STAKES):
-                capital[place] *= 1.0 + stake * gain
+        if wrong:
+            self._settle()
+            self._bet(chance, wrong=True, times=1)
+        else:
+            self._not_wrong[chance] = self._not_wrong.get(chance, 0) + 1
 
     def value(self) -> float:
         """Return the bound, 1 while nothing can be said."""
         bound = 1.0
         for rate, capital in zip(reversed(RATES), reversed(self.capital), strict=True):
-            if sum(capital) < self._needed:
+            most = max(capital)
+            if most + log(sum(exp(each - most) for each in capital)) < self._needed:
                 break
             bound = rate
         return bound
+
+    def _settle(self) -> None:
+        for chance, times in self._not_wrong.items():
+            self._bet(chance, wrong=False, times=times)
+        self._not_wrong.clear()
+
+    def _bet(self, chance: float, *, wrong: bool, times: int) -> None:
+        for rate, capital in zip(RATES, self._capital, strict=True):
+            gain = rate * chance - wrong
+            for place, stake in enumerate(_STAKES):
+                capital[place] += times * log1p(stake * gain)
 
 
 class ChangeDetector:
