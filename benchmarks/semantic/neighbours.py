@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.semantic.data import Memo, Stream
 from penstock.abc import Vector
-from penstock.matching.index import InvertedIndex
+from penstock.matching.indexes.inverted import InvertedIndex
 
 DIMENSIONS = 512
 """Of the dense vectors that sparse ones are folded into, for those who know no others."""

@@ -19,7 +19,7 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 from penstock.abc import Vector, VectorIndex
-from penstock.matching.index import InvertedIndex
+from penstock.matching.indexes.inverted import InvertedIndex
 from penstock.matching.partition import Partition
 from penstock.matching.policy import Certificate, Policy
 

@@ -7,7 +7,7 @@ from math import log
 from typing import NamedTuple
 
 from penstock.abc import Vector, VectorIndex
-from penstock.matching.index import InvertedIndex
+from penstock.matching.indexes.inverted import InvertedIndex
 from penstock.matching.model import Features
 from penstock.matching.reading import Reading, read
 from penstock.matching.vetoes import veto

@@ -10,7 +10,7 @@ from penstock.config.semantic import SemanticCacheSettings
 from penstock.core.clock import Clock
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
-from penstock.matching.index import InvertedIndex
+from penstock.matching.indexes.inverted import InvertedIndex
 from penstock.matching.labels.chain import BY_EXACT, BY_RULE, ByJudge, ByVector, Chain, Labeller, Said
 from penstock.matching.labels.chain import Ask as AskJudge
 from penstock.matching.labels.judge import Judge

@@ -28,6 +28,7 @@ from penstock.testing.faultd import (
     sse_reply,
 )
 from penstock.testing.faultproxy import FaultProxy
+from penstock.testing.indexes import check_vector_index
 from penstock.testing.provider import Reply, ScriptedProvider
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "check_key_store",
     "check_ledger",
     "check_provider",
+    "check_vector_index",
     "chunks",
     "faults",
     "json_reply",
