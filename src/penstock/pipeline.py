@@ -9,50 +9,49 @@ A layer that the settings switch off is not in the stack. `docs/adr/0001-order-o
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
-from hashlib import sha256
 
 import msgspec
 
 from penstock.abc import ModelInfo, Provider
-from penstock.budgeting.tariff import Tariffs
 from penstock.config.budgets import configured
-from penstock.config.providers import ProviderSettings
 from penstock.config.settings import Settings
-from penstock.core.call import Attempt
-from penstock.core.errors import ConfigError, InvalidRequest, PenstockError, ProviderError
+from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.request import Request
 from penstock.core.response import Response
-from penstock.core.route import HedgeTerms, Target
-from penstock.core.usage import Usage
+from penstock.core.route import Target
 from penstock.exhibits import show
-from penstock.layers.attempt import Attempts
 from penstock.layers.breaker import Breaker
-from penstock.layers.budget import BudgetLayer
 from penstock.layers.coalesce import Coalesce
 from penstock.layers.concurrency import concurrency_of
 from penstock.layers.deadline import Deadline
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
-from penstock.layers.fallback import Fallback, fallbacks
-from penstock.layers.hedge import Hedge
 from penstock.layers.limit import limit_of
 from penstock.layers.load import Load
 from penstock.layers.record import Record
 from penstock.layers.retry import Retry
 from penstock.layers.semantic_cache import SemanticCache
-from penstock.pricing.calibration import Calibration
+from penstock.making import (
+    attempts,
+    balanced,
+    budget,
+    check_models,
+    counter,
+    fallback,
+    hedge,
+    identities,
+    rules,
+    semantic_cache,
+)
 from penstock.providers import registry
 from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
-from penstock.routing.table import RouteTable, Rule
+from penstock.routing.table import RouteTable
 from penstock.semantic.learner import Learner
-from penstock.semantic.opening import make_chain
-from penstock.shared import Parts, Shared, make_pricer
+from penstock.shared import Parts, Shared
 from penstock.stores.opening import open_budgets as open_budgets
 from penstock.stores.opening import open_keys as open_keys
 
@@ -63,11 +62,11 @@ CALL: tuple[tuple[str, Build], ...] = (
     # Outside the caches, so that hits are counted, and outside the deadline, so that late calls are.
     ("record", lambda parts: Record(parts.shared.stores.ledger, parts.shared.metrics, parts.shared.clock)),
     # Outside the caches, so that hits count as requests; it never waits, so it need not be inside the deadline.
-    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, _counter(parts), parts.shared.clock)),
+    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, counter(parts), parts.shared.clock)),
     # Everything inside waits; waiting for another's call counts too.
     ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
     # Outside the caches, so that another model's answer is never stored as this one's.
-    ("fallback", lambda parts: _fallback(parts)),
+    ("fallback", fallback),
     # Before coalescing: a known answer needs no company.
     ("exact_cache", lambda parts: parts.cache),
     # Outside failover: followers share its outcome, not only one attempt's.
@@ -76,13 +75,13 @@ CALL: tuple[tuple[str, Build], ...] = (
         lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
     ),
     # Inside coalescing, so that duplicates are embedded once; the exact cache outside holds the answers.
-    ("semantic_cache", lambda parts: _semantic_cache(parts)),
+    ("semantic_cache", semantic_cache),
     # Inside the caches: hits cost nothing; outside failover: one reservation pays for all attempts.
-    ("budget", lambda parts: _budget(parts)),
+    ("budget", budget),
     # A handler over handlers: chooses the target for what is inside.
     ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random, parts.shared.balancer)),
     # Around the targets' stacks: the second request goes to another target, past that one's breaker and limits.
-    ("hedge", lambda parts: _hedge(parts)),
+    ("hedge", hedge),
 )
 """Once per call, outermost first."""
 
@@ -92,11 +91,11 @@ TARGET: tuple[tuple[str, Build], ...] = (
     # Outside the attempt, so that a call it refuses is not recorded as an attempt: nothing was sent.
     ("breaker", lambda parts: Breaker(parts.health)),
     # Outside what waits for the target, so that those who wait count; inside the breaker: what it refuses is no load.
-    ("load", lambda parts: Load(parts.shared.balancer) if _balanced(parts.settings) else None),
+    ("load", lambda parts: Load(parts.shared.balancer) if balanced(parts.settings) else None),
     # Inside all that tries again, so that nobody holds a place while it waits, and each try takes its turn.
-    ("concurrency", lambda parts: concurrency_of(parts.settings, parts.shared.doors, parts.health, _counter(parts))),
+    ("concurrency", lambda parts: concurrency_of(parts.settings, parts.shared.doors, parts.health, counter(parts))),
     # Innermost: one attempt, one row, one price.
-    ("attempt", lambda parts: _attempts(parts)),
+    ("attempt", attempts),
 )
 """Once per target, inside failover."""
 
@@ -148,8 +147,8 @@ class Pipeline:
                     opened.push_async_callback(built[provider.name].aclose)
             old = previous.parts if previous is not None else None
             health = old.health if old and old.settings.breaker == settings.breaker else None
-            routes = RouteTable(rules(settings), _identities(settings.providers))
-            _check_models(settings, routes)
+            routes = RouteTable(rules(settings), identities(settings.providers))
+            check_models(settings, routes)
             memory = await shared.recall(settings)
             # Last, since nothing of what fails may be in force.
             exact = settings.cache.exact
@@ -336,128 +335,3 @@ class _Leave:
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self._pipeline._leave()
-
-
-def _check_models(settings: Settings, routes: RouteTable) -> None:
-    """See that the models which matching by meaning asks exist.
-
-    Raises:
-        ConfigError: One does not.
-    """
-    semantic = settings.cache.semantic
-    asked = {"judge.model": semantic.judge.model if semantic.judge is not None else None}
-    if semantic.embedder.kind == "provider":
-        asked["embedder.model"] = semantic.embedder.model
-    for key, model in asked.items():
-        if model is not None:
-            try:
-                routes.resolve(model)
-            except InvalidRequest as error:
-                raise ConfigError(str(error), key=f"cache.semantic.{key}") from error
-
-
-def rules(settings: Settings) -> list[Rule]:
-    """Turn the configured models into the rules of a route table."""
-    return [
-        Rule(
-            name=model.name,
-            targets=tuple(
-                Target(target.provider, target.model, target.weight, target.order, target.timeout_s)
-                for target in model.targets
-            ),
-            strategy=model.strategy,
-            cache_ttl_s=model.cache_ttl_s,
-            timeout_s=model.timeout_s,
-            hedge=None if model.hedge is None else HedgeTerms(model.hedge.budget, model.hedge.quantile),
-            fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
-            semantic=model.semantic,
-        )
-        for model in settings.models
-    ]
-
-
-def _semantic_cache(parts: Parts) -> Layer | None:
-    memory, cache, shared = parts.memory, parts.cache, parts.shared
-    if memory is None or cache is None:
-        return None
-    settings, answers = parts.settings.cache.semantic, cache.answers
-    chain = make_chain(settings, memory, shared.ask)
-    learner = Learner(memory, answers, chain, shared.ask, shared.clock)
-    return SemanticCache(settings, memory, answers, learner, shared.clock, shared.random, shared.tasks)
-
-
-def _budget(parts: Parts) -> Layer | None:
-    shared = parts.shared
-    if not shared.budgets.index:
-        return None
-    pricer = make_pricer(parts.settings, shared.prices, shared.clock)
-    return BudgetLayer(shared.budgets, Tariffs(pricer.price, shared.clock.monotonic), parts.settings)
-
-
-def _fallback(parts: Parts) -> Fallback | None:
-    common = parts.settings.fallbacks
-    if not common.templates and all(model.fallbacks is None for model in parts.settings.models):
-        return None
-    return Fallback(fallbacks(None, common), parts.routes.resolve, parts.shared.clock)
-
-
-def _hedge(parts: Parts) -> Layer | None:
-    if not any(model.hedge for model in parts.settings.models):
-        return None
-    shared = parts.shared
-    return Hedge(shared.hedging, parts.health, _counter(parts), shared.clock, shared.tasks)
-
-
-def _identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:
-    """Digest what in a provider's configuration changes its answers: not keys, timeouts or limits."""
-    return {
-        provider.name: sha256(
-            json.dumps(
-                provider.model_dump(mode="json", include={"kind", "base_url", "headers", "query"}), sort_keys=True
-            ).encode()
-        ).digest()
-        for provider in providers
-    }
-
-
-def _balanced(settings: Settings) -> bool:
-    return any(model.strategy == "balanced" for model in settings.models)
-
-
-def _timeouts(settings: Settings) -> dict[str, float]:
-    return {provider.name: provider.timeouts.total_s for provider in settings.providers}
-
-
-def _attempts(parts: Parts) -> Attempts:
-    shared, pricer = parts.shared, make_pricer(parts.settings, parts.shared.prices, parts.shared.clock)
-
-    def begin(attempt: Attempt) -> None:
-        own = pricer.price(attempt.provider, attempt.model).own
-        if own is not None and own.usd_per_hour is not None:
-            shared.machine_time.begin(attempt, own.model, own.usd_per_hour)
-
-    def learn(request: Request, usage: Usage, output_chars: int) -> None:
-        if (target := request.target) is not None:
-            shared.calibration.learn((target.provider, target.model), request.payload, usage, output_chars)
-
-    by_time = any(each.usd_per_hour is not None for each in parts.settings.prices)
-    return Attempts(
-        _timeouts(parts.settings),
-        pricer.cost,
-        partial(_estimate, shared.calibration),
-        shared.clock,
-        begin=begin if by_time else None,
-        learn=learn,
-        ledger=shared.stores.ledger,
-    )
-
-
-def _counter(parts: Parts) -> Callable[[Request], int]:
-    """What counts a request's input tokens, as well as is known for its target."""
-    return lambda request: _estimate(parts.shared.calibration, request, 0).input_tokens
-
-
-def _estimate(calibration: Calibration, request: Request, output_chars: int) -> Usage:
-    target = request.target
-    key = None if target is None else (target.provider, target.model)
-    return calibration.estimate(key, request.payload, output_chars)

@@ -3,7 +3,7 @@ from decimal import Decimal
 from penstock.config.importing import import_litellm
 from penstock.config.loader import load
 from penstock.core.usage import Usage
-from penstock.pipeline import make_pricer
+from penstock.shared import make_pricer
 
 LITELLM = """\
 model_list:

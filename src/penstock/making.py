@@ -1,0 +1,159 @@
+"""Layers that take more than a line to make; `pipeline.py` has their order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha256
+
+from penstock.budgeting.tariff import Tariffs
+from penstock.config.providers import ProviderSettings
+from penstock.config.settings import Settings
+from penstock.core.call import Attempt
+from penstock.core.errors import ConfigError, InvalidRequest
+from penstock.core.handler import Layer
+from penstock.core.request import Request
+from penstock.core.route import HedgeTerms, Target
+from penstock.core.usage import Usage
+from penstock.layers.attempt import Attempts
+from penstock.layers.budget import BudgetLayer
+from penstock.layers.fallback import Fallback, fallbacks
+from penstock.layers.hedge import Hedge
+from penstock.layers.semantic_cache import SemanticCache
+from penstock.pricing.calibration import Calibration
+from penstock.routing.table import RouteTable, Rule
+from penstock.semantic.learner import Learner
+from penstock.semantic.opening import make_chain
+from penstock.shared import Parts, make_pricer
+
+
+def check_models(settings: Settings, routes: RouteTable) -> None:
+    """See that the models which matching by meaning asks exist.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    semantic = settings.cache.semantic
+    asked = {"judge.model": semantic.judge.model if semantic.judge is not None else None}
+    if semantic.embedder.kind == "provider":
+        asked["embedder.model"] = semantic.embedder.model
+    for key, model in asked.items():
+        if model is not None:
+            try:
+                routes.resolve(model)
+            except InvalidRequest as error:
+                raise ConfigError(str(error), key=f"cache.semantic.{key}") from error
+
+
+def rules(settings: Settings) -> list[Rule]:
+    """Turn the configured models into the rules of a route table."""
+    return [
+        Rule(
+            name=model.name,
+            targets=tuple(
+                Target(target.provider, target.model, target.weight, target.order, target.timeout_s)
+                for target in model.targets
+            ),
+            strategy=model.strategy,
+            cache_ttl_s=model.cache_ttl_s,
+            timeout_s=model.timeout_s,
+            hedge=None if model.hedge is None else HedgeTerms(model.hedge.budget, model.hedge.quantile),
+            fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
+            semantic=model.semantic,
+        )
+        for model in settings.models
+    ]
+
+
+def semantic_cache(parts: Parts) -> Layer | None:
+    """Make what answers by meaning; None when nothing is."""
+    memory, cache, shared = parts.memory, parts.cache, parts.shared
+    if memory is None or cache is None:
+        return None
+    settings, answers = parts.settings.cache.semantic, cache.answers
+    chain = make_chain(settings, memory, shared.ask)
+    learner = Learner(memory, answers, chain, shared.ask, shared.clock)
+    return SemanticCache(settings, memory, answers, learner, shared.clock, shared.random, shared.tasks)
+
+
+def budget(parts: Parts) -> Layer | None:
+    """Make what keeps budgets; None without any."""
+    shared = parts.shared
+    if not shared.budgets.index:
+        return None
+    pricer = make_pricer(parts.settings, shared.prices, shared.clock)
+    return BudgetLayer(shared.budgets, Tariffs(pricer.price, shared.clock.monotonic), parts.settings)
+
+
+def fallback(parts: Parts) -> Fallback | None:
+    """Make what answers when models fail; None when nothing is prepared."""
+    common = parts.settings.fallbacks
+    if not common.templates and all(model.fallbacks is None for model in parts.settings.models):
+        return None
+    return Fallback(fallbacks(None, common), parts.routes.resolve, parts.shared.clock)
+
+
+def hedge(parts: Parts) -> Layer | None:
+    """Make what asks a second time; None when no model is hedged."""
+    if not any(model.hedge for model in parts.settings.models):
+        return None
+    shared = parts.shared
+    return Hedge(shared.hedging, parts.health, counter(parts), shared.clock, shared.tasks)
+
+
+def identities(providers: Sequence[ProviderSettings]) -> dict[str, bytes]:
+    """Digest what in a provider's configuration changes its answers: not keys, timeouts or limits."""
+    return {
+        provider.name: sha256(
+            json.dumps(
+                provider.model_dump(mode="json", include={"kind", "base_url", "headers", "query"}), sort_keys=True
+            ).encode()
+        ).digest()
+        for provider in providers
+    }
+
+
+def balanced(settings: Settings) -> bool:
+    """Whether any model is balanced."""
+    return any(model.strategy == "balanced" for model in settings.models)
+
+
+def _timeouts(settings: Settings) -> dict[str, float]:
+    return {provider.name: provider.timeouts.total_s for provider in settings.providers}
+
+
+def attempts(parts: Parts) -> Attempts:
+    """Make what records and prices attempts."""
+    shared, pricer = parts.shared, make_pricer(parts.settings, parts.shared.prices, parts.shared.clock)
+
+    def begin(attempt: Attempt) -> None:
+        own = pricer.price(attempt.provider, attempt.model).own
+        if own is not None and own.usd_per_hour is not None:
+            shared.machine_time.begin(attempt, own.model, own.usd_per_hour)
+
+    def learn(request: Request, usage: Usage, output_chars: int) -> None:
+        if (target := request.target) is not None:
+            shared.calibration.learn((target.provider, target.model), request.payload, usage, output_chars)
+
+    by_time = any(each.usd_per_hour is not None for each in parts.settings.prices)
+    return Attempts(
+        _timeouts(parts.settings),
+        pricer.cost,
+        partial(_estimate, shared.calibration),
+        shared.clock,
+        begin=begin if by_time else None,
+        learn=learn,
+        ledger=shared.stores.ledger,
+    )
+
+
+def counter(parts: Parts) -> Callable[[Request], int]:
+    """Return what counts a request's input tokens, as well as is known for its target."""
+    return lambda request: _estimate(parts.shared.calibration, request, 0).input_tokens
+
+
+def _estimate(calibration: Calibration, request: Request, output_chars: int) -> Usage:
+    target = request.target
+    key = None if target is None else (target.provider, target.model)
+    return calibration.estimate(key, request.payload, output_chars)
