@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.abc import Connected, Provider
 from penstock.routing.balancing import REPLICA
+from penstock.semantic.memory import Memory
 from penstock.shared import Parts
 
 
@@ -63,6 +64,20 @@ def show(parts: Parts, providers: Mapping[str, Provider], flights: Callable[[], 
         lambda: [((name,), value) for name, value in msgspec.structs.asdict(stats()).items()] if stats else [],
     )
 
+    memory = parts.memory
+    if memory is not None:
+        gauge(
+            "penstock_semantic",
+            "Matching by meaning: questions, partitions and alarms of what is in memory, the rest since the start.",
+            ("what",),
+            lambda: [((name,), value) for name, value in msgspec.structs.asdict(memory.figures()).items()],
+        )
+        gauge(
+            "penstock_semantic_policies",
+            "Tenants' models in memory, by whether anything would be answered by meaning now.",
+            ("state",),
+            partial(_policies, memory),
+        )
     if any(model.hedge for model in parts.settings.models):
         counts = parts.shared.hedging.counts
         gauge(
@@ -88,6 +103,11 @@ def _under_way(parts: Parts, flights: Callable[[], int]) -> list[tuple[tuple[str
         (("background",), len(shared.tasks)),
         (("tasks",), len(asyncio.all_tasks())),
     ]
+
+
+def _policies(memory: Memory) -> list[tuple[tuple[str, ...], float]]:
+    serving = [policy.serving for _, policy in memory.policies]
+    return [(("serving",), sum(serving)), (("learning",), len(serving) - sum(serving))]
 
 
 def _replicas(parts: Parts, field: str) -> list[tuple[tuple[str, ...], float]]:

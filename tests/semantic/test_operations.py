@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
@@ -457,3 +458,17 @@ async def test_without_any_cache_that_is_said(make):
     client = await make("memory:", mode="off", exact={"enabled": False})
     with pytest.raises(InvalidRequest, match=r"cache\.exact\.enabled"):
         await client.cache.stats()
+
+
+async def test_metrics_show_what_is_answered_by_meaning(client):
+    await ask(client)
+    await ask(client, TALL_TOO)
+    page = client.shared.metrics.exposition()[0].decode()
+    for line in (
+        'penstock_semantic{what="served"} 1.0',
+        'penstock_semantic{what="questions"} 1.0',
+        'penstock_semantic_policies{state="serving"} 1.0',
+        'penstock_semantic_policies{state="learning"} 0.0',
+    ):
+        assert line in page
+    assert re.search(r'penstock_requests_total\{cache="semantic",.*\} 1\.0', page)

@@ -95,8 +95,7 @@ class Running:
             reason = getattr(error, "reason", None) or error
             raise PenstockError(
                 f"no gateway answers at {self.url} ({getattr(reason, 'strerror', None) or reason}): start one with "
-                "`penstock serve`, or say with --url where it runs",
-                code="unreachable",
+                "`penstock serve`, or say with --url where it runs"
             ) from error
 
     def _denied(self, error: urllib.error.HTTPError) -> PenstockError:
@@ -111,14 +110,14 @@ def _refused(body: bytes, otherwise: str) -> PenstockError:
         error = json.loads(body)["error"]
         return PenstockError(str(error["message"]), code=str(error["code"]))
     except (ValueError, KeyError, TypeError):
-        return PenstockError(otherwise, code="unreachable")
+        return PenstockError(otherwise)
 
 
 def _decode(body: bytes) -> Any:  # noqa: ANN401 JSON
     try:
         return json.loads(body)
     except ValueError as error:
-        raise PenstockError("The answer is not JSON; is it a Penstock gateway?", code="unreachable") from error
+        raise PenstockError("The answer is not JSON; is it a Penstock gateway?") from error
 
 
 def running_options(command: F) -> F:
