@@ -89,7 +89,7 @@ def _row(chance: random.Random, number: int, at: float, tenants: int) -> CallRow
         bool(number & 1), "upstream_timeout" if failed else "ok", "hit" if hit else "miss", "stop", 800, 200, 0, 0, 0,
         "provider", 0 if hit else 240_000_000, "none" if hit else "provider", 240_000_000 if hit else None,
         None if hit else taken // 3, taken, 0 if hit else 1, None, '{"operation":"answer"}' if number % 3 else None,
-        f"key_{tenant}_{number % 2}", None, 900, None, None,
+        f"key_{tenant}_{number % 2}", None, 900, None, None, None,
     )  # fmt: skip
 
 

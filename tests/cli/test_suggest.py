@@ -55,7 +55,8 @@ async def in_shadow(tmp_path):
             call = Call(f"req_{number}_{again}", started_at=now - 1800 * (48 - number) + 60 * again,
                         key=bytes([again, number]) * 16, attempts=[tried], cache="miss", finish_reason="stop",
                         usage=Usage(1000, 200), semantic="shadow" if again else "miss",
-                        semantic_key=bytes([0, number]) * 16 if again else None)  # fmt: skip
+                        semantic_key=bytes([0, number]) * 16 if again else None,
+                        semantic_audit=0.1 if again else None)  # fmt: skip
             request = Request("chat", "fast", {"messages": [{"role": "user", "content": "canary"}]}, call)
             stores.ledger.record(request, call, duration_s=1.0, outcome="ok")
     await stores.aclose()

@@ -37,7 +37,7 @@ async def filled(url, ages, model):
         failed = Attempt("near", "l", 0.0, outcome="upstream_error", status_code=500, cost_source="none")
         calls = [
             Call("req_1", attempts=[failed, paid], key=bytes(range(32)), started_at=at, finish_reason="stop",
-                 semantic="shadow", semantic_key=bytes(range(32, 64))),
+                 semantic="shadow", semantic_key=bytes(range(32, 64)), semantic_audit=0.05),
             Call("req_2", cache="hit", saved_usd=Decimal("0.25"), usage=Usage(10, 20), started_at=at),
         ]  # fmt: skip
         for call in calls:
@@ -89,6 +89,7 @@ RECORD = st.builds(
     output_tokens=COUNT, cost_usd=USD, tags=st.lists(TEXT, max_size=2),
     metadata=st.dictionaries(TEXT, TEXT, max_size=1), cache_key=st.none() | st.just("00ff"), answer_bytes=COUNT,
     semantic=st.sampled_from([None, "shadow"]), semantic_key=st.none() | st.just("ff00"),
+    semantic_audit=st.none() | st.floats(0, 1),
     tries=st.lists(st.builds(TryRecord, provider=TEXT, model=TEXT, outcome=st.just("ok"), cost_usd=USD), max_size=1),
 )  # fmt: skip
 RECORDS = st.lists(RECORD, max_size=3)

@@ -131,14 +131,14 @@ def test_an_empty_ledger_says_nothing():
     assert suggest([], settings(), price).suggestions == []
 
 
-def looked_up(mode, *, count=60, audit=0.05, notes="shadow", models=None):
+def looked_up(mode, *, count=60, audit=0.05, notes="shadow", chance=None):
     """Two questions in other words each time; the second would have had the first one's answer."""
     facts = []
     for number in range(count):
         facts.append(fact(3600 * number, 2 * number, semantic="miss"))
         key = (2 * number).to_bytes(16, "big")
         given = {"cost_pusd": 0, "saved_pusd": 1_000_000_000, "cache": "semantic", "attempts": 0, "seconds": 0.001}
-        facts.append(fact(3600 * number + 60, 2 * number + 1, semantic=notes, semantic_key=key,
+        facts.append(fact(3600 * number + 60, 2 * number + 1, semantic=notes, semantic_key=key, semantic_audit=chance,
                           **(given if notes == "hit" else {})))  # fmt: skip
     found = settings(semantic={"mode": mode, "audit": audit, "max_error": 0.02})
     return kinds(suggest(facts, found, price))
@@ -147,14 +147,17 @@ def looked_up(mode, *, count=60, audit=0.05, notes="shadow", models=None):
 def test_what_was_looked_at_in_shadow_says_what_answering_by_meaning_would_save():
     found = looked_up("shadow", audit=1e-9)["semantic"]
     assert (found.basis, found.settings) == ("replay", {"models.m.semantic": "on"})
-    assert 40 < found.calls.value < 57  # of 60, about 20 ln(140/80) are asked again: it has seen 60 before
-    assert found.usd.value == Decimal("0.001") * round(found.calls.value)
-    assert found.seconds.value == pytest.approx(120.0)  # nobody waits for an audit
-    assert f"to check {60 - round(found.calls.value)} of them" in found.but
+    assert found.usd.value == Decimal("0.06")
+    assert (found.calls.value, found.seconds.value) == (60, pytest.approx(120.0))
     assert found.usd.low <= found.usd.value <= found.usd.high
     assert "2.0%" in found.but
     checked = looked_up("shadow", audit=0.5)["semantic"]
-    assert checked.usd.value < Decimal("0.04") < found.usd.value
+    assert 15 < checked.calls.value < 45
+    assert checked.usd.value == Decimal("0.001") * round(checked.calls.value)
+    assert checked.seconds.value == pytest.approx(120.0)  # nobody waits for an audit
+    assert f"to check {60 - round(checked.calls.value)} of them" in checked.but
+    learning = looked_up("shadow", audit=1e-9, chance=1.0)
+    assert "semantic" not in learning  # as long as all is checked nothing but waiting is saved
 
 
 def test_nothing_is_suggested_when_looking_on_found_nothing():
@@ -165,7 +168,7 @@ def test_what_is_on_says_what_it_saves():
     found = looked_up("on", notes="hit", audit=1e-9)["semantic"]
     assert (found.basis, found.settings) == ("replay", {})
     assert found.text.startswith("Go on answering questions to m by meaning")
-    assert Decimal("0.04") < found.usd.value < Decimal("0.06")
+    assert found.usd.value == Decimal("0.06")
 
 
 def test_the_suggestion_about_time_knows_what_is_answered_by_meaning():

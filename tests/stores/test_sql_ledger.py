@@ -47,6 +47,7 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         answer_bytes=512,
         semantic="shadow",
         semantic_key=bytes(range(32, 64)),
+        semantic_audit=0.05,
     )
     (call,) = await rows()
     ident = call.pop("id")
@@ -58,7 +59,7 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         "cost_source": "provider", "saved_pusd": None, "first_token_us": 375_000, "duration_us": 500_000,
         "attempts": 2, "tags": '["a","ü"]', "metadata": '{"user":"7"}', "key_id": "key_1",
         "cache_key": bytes(range(16)), "answer_bytes": 512,
-        "semantic": "shadow", "semantic_key": bytes(range(32, 48)),
+        "semantic": "shadow", "semantic_key": bytes(range(32, 48)), "semantic_audit": 0.05,
     }  # fmt: skip
     first, second = await rows("attempts")
     assert (first["call_id"], first["position"], first["outcome"], first["cost_pusd"]) == (

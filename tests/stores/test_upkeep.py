@@ -30,8 +30,9 @@ ROW = CallRow(
     cached_tokens=1, cache_write_tokens=0, reasoning_tokens=0, usage_source="provider", cost_pusd=7,
     cost_source="provider", saved_pusd=None, first_token_us=900, duration_us=1000, attempts=1, tags=None, metadata=None,
     key_id=None, cache_key=None, answer_bytes=None, semantic=None, semantic_key=None,
+    semantic_audit=None,
 )  # fmt: skip
-_NEWER = ("key_id", "cache_key", "answer_bytes", "semantic", "semantic_key")
+_NEWER = ("key_id", "cache_key", "answer_bytes", "semantic", "semantic_key", "semantic_audit")
 CALLS = st.lists(
     st.builds(
         ROW._replace,

@@ -138,7 +138,7 @@ class Seat:
             call.cache, call.age_s, call.saved_usd = notes.cache, notes.age_s, notes.saved_usd
         elif not self.pays:
             call.cache = "collapsed"
-        call.semantic, call.semantic_key = notes.semantic, notes.semantic_key
+        call.semantic, call.semantic_key, call.semantic_audit = notes.semantic, notes.semantic_key, notes.semantic_audit
         call.usage = notes.usage
         call.finish_reason = notes.finish_reason
         call.allowance = notes.allowance

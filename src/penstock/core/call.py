@@ -105,6 +105,7 @@ class Call(msgspec.Struct):
         semantic: What matching by meaning found: nothing to give (``miss``), an answer kept back because it only looks
             on (``shadow``), or one that was given (``hit``); empty when the question was not looked up.
         semantic_key: The cache key of that answer.
+        semantic_audit: With which probability it is checked against a fresh one, or would be if it were given.
         age_s: Age of the cached answer in seconds, for `Age`.
         saved_usd: What a hit would have cost.
         degraded: Why the answer is not the best possible one, for `x-penstock-degraded`.
@@ -127,6 +128,7 @@ class Call(msgspec.Struct):
     cache_status: list[str] = msgspec.field(default_factory=list)
     semantic: SemanticNote = ""
     semantic_key: bytes | None = None
+    semantic_audit: float | None = None
     age_s: float | None = None
     saved_usd: Decimal | None = None
     degraded: list[str] = msgspec.field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -26,16 +26,8 @@ _TTL_AT = SETTINGS.index("cache.exact.ttl_s")
 _replace = msgspec.structs.replace
 
 
-def policy_of(
-    settings: Settings, by_meaning: Iterable[str] = (), given: Mapping[tuple[str, str], int] | None = None
-) -> CachePolicy:
-    """Return what the settings say of the caches.
-
-    Args:
-        settings: What is in force.
-        by_meaning: The models that are answered by meaning.
-        given: As `CachePolicy.given`.
-    """
+def policy_of(settings: Settings, by_meaning: Iterable[str] = ()) -> CachePolicy:
+    """Return what the settings say of the caches; `by_meaning` are the models that are answered by meaning."""
     exact = settings.cache.exact
     return CachePolicy(
         enabled=exact.enabled,
@@ -47,7 +39,6 @@ def policy_of(
         coalesce=settings.cache.coalesce,
         by_meaning=frozenset(by_meaning),
         audit=settings.cache.semantic.audit,
-        given=given or {},
     )
 
 

@@ -42,6 +42,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
         answer_bytes: Size of the answer, 0 when unknown.
         semantic: What matching by meaning found, as `penstock.core.call.Call.semantic`.
         semantic_key: The beginning of the key of the answer it found; empty when it found none.
+        semantic_audit: With which probability that answer is checked, or would be; None when it found none.
         tags: Its labels.
         name: What the client calls the operation.
     """
@@ -67,6 +68,7 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     answer_bytes: int = 0
     semantic: str = ""
     semantic_key: bytes = b""
+    semantic_audit: float | None = None
     tags: tuple[str, ...] = ()
     name: str = ""
 
@@ -89,10 +91,10 @@ class Question(msgspec.Struct, frozen=True, gc=False):
         output_tokens: Tokens it makes.
         size: Bytes of the answer.
         storable: The answer may be kept.
-        tenant: Whose it was.
         meaning: The same for questions of which one was, or would have been, given the other's answer; empty for one
             that shares its answer with none.
         matched: False when matching by meaning found nothing to give; True when it found something, or was not asked.
+        audit: With which probability an answer by meaning was, or would have been, checked; None is not known.
     """
 
     at: float
@@ -104,9 +106,9 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     size: int
     storable: bool
-    tenant: str = "default"
     meaning: bytes = b""
     matched: bool = True
+    audit: float | None = None
 
 
 def questions(facts: Iterable[Fact]) -> list[Question]:
@@ -119,9 +121,12 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
                     key=lambda fact: fact.at)  # fmt: skip
     usual, meanings = _medians(taking), _meanings(taking)
     known: dict[bytes, Question] = {}
+    audits: dict[bytes, float] = {}
     found: list[Question] = []
     for fact in taking:
         earlier = known.get(fact.key)
+        if fact.semantic_audit is not None:
+            audits[fact.key] = fact.semantic_audit
         if fact.cache in _UNASKED:
             cost = fact.saved_pusd if fact.saved_pusd is not None else earlier.cost_pusd if earlier else 0
             seconds = earlier.seconds if earlier else usual.get(fact.model, fact.seconds)
@@ -132,7 +137,7 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
             storable = fact.outcome == "ok" and fact.finish_reason in ("stop", None)
         question = Question(
             fact.at, fact.key, fact.model, cost, seconds, fact.input_tokens, fact.output_tokens, size, storable,
-            fact.tenant, meanings.get(fact.key, b""), fact.semantic != "miss",
+            meanings.get(fact.key, b""), fact.semantic != "miss", audits.get(fact.key),
         )  # fmt: skip
         if fact.cache not in _UNASKED:
             known[fact.key] = question

@@ -5,13 +5,12 @@ What a client said about caching in single requests is not on the ledger, so all
 
 There is no text on the ledger to match by meaning. But there is the key of the answer that matching gave, or would have
 given, so it is known which questions share answers. One of them is answered at no cost while the answer to any of them
-is fresh in the replayed cache, unless matching found nothing to give when it was asked. A part is asked again, as the
-gateway does to check: not so many as when it had learnt nothing, but as many as it would now.
+is fresh in the replayed cache, unless matching found nothing to give when it was asked. A part is asked again, with
+the probability that matching would have had: it checks more while it has learnt little.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from random import Random
@@ -23,7 +22,6 @@ from penstock.caching.entries import Entries, Entry
 from penstock.caching.freshness import Verdict, decide
 from penstock.core.request import NO_DIRECTIVES
 from penstock.insight.facts import Question
-from penstock.matching.policy import FIRST_AUDITS
 
 
 class CachePolicy(msgspec.Struct, frozen=True):
@@ -38,9 +36,7 @@ class CachePolicy(msgspec.Struct, frozen=True):
         stale_while_revalidate_s: How long a stale answer is given while it is renewed.
         coalesce: Identical requests at the same time make one call.
         by_meaning: The models whose questions are answered by meaning.
-        audit: Share of these answers that are asked for again.
-        given: How many such answers to a tenant's questions to a model there were before; of the first more are asked
-            for again, see `penstock.matching.policy.FIRST_AUDITS`.
+        audit: Share of these answers that are asked for again, where the ledger does not say it.
     """
 
     enabled: bool = True
@@ -52,7 +48,6 @@ class CachePolicy(msgspec.Struct, frozen=True):
     coalesce: bool = True
     by_meaning: frozenset[str] = frozenset()
     audit: float = 0.0
-    given: Mapping[tuple[str, str], int] = {}
 
     def ttl_of(self, model: str) -> float:
         """Seconds an answer of `model` stays fresh."""
@@ -100,7 +95,6 @@ class _Run:
         self._flights: dict[bytes, float] = {}
         self._newest: dict[bytes, bytes] = {}
         self._random = Random(0)
-        self._given = Counter(policy.given)
         size = len(asked)
         self.outcome = Outcome([0] * size, [0] * size, [0.0] * size)
 
@@ -127,9 +121,8 @@ class _Run:
             if same is not None and decide(same, question.at, NO_DIRECTIVES) is Verdict.HIT:
                 same.touch()
                 outcome.meant += 1
-                given = self._given[question.tenant, question.model]
-                self._given[question.tenant, question.model] = given + 1
-                if self._random.random() < max(self._policy.audit, FIRST_AUDITS / (FIRST_AUDITS + given)):
+                chance = self._policy.audit if question.audit is None else question.audit
+                if self._random.random() < chance:
                     outcome.audits += 1
                     self._pay(number, question, entry)
                 return

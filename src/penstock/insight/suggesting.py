@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -75,8 +74,7 @@ def suggest(
     """
     facts = sorted(facts, key=lambda fact: fact.at)
     asked, modes = questions(facts), modes_of(settings, facts)
-    found_by_meaning = Counter((fact.tenant, fact.model) for fact in facts if fact.semantic_key)
-    policy = policy_of(settings, modes.on(), found_by_meaning)
+    policy = policy_of(settings, modes.on())
     said("under the settings in force")
     base = replay(asked, policy)
     found = [

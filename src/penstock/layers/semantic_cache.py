@@ -56,8 +56,8 @@ class SemanticCache:
         self._tasks = tasks
         self._waiting: dict[bytes, tuple[Request, Lookup, bool]] = {}
         # Of several configurations the newest is told; what the older ones wait for is not learnt from.
-        answers.on_keep[:] = [self._kept]
-        answers.on_leave[:] = [memory.questions.drop_key]
+        answers.on_keep["semantic"] = self._kept
+        answers.on_leave["semantic"] = memory.questions.drop_key
 
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer from what is known, or from `inner`."""
@@ -87,7 +87,7 @@ class SemanticCache:
                     if response is not None:
                         return response
                 else:
-                    self._note(request, "shadow", proposal.entry)
+                    self._note(request, "shadow", proposal.entry, decision)
                     stats.shadow += 1
         call.cache_status.append(f"{_NAME}; fwd=miss{_detail(lookup, mode)}")
         self._expect(request, lookup, shadow=mode == "shadow")
@@ -113,7 +113,7 @@ class SemanticCache:
         if response is None:
             return None
         self._memory.stats.served += 1
-        self._note(request, "hit", number)
+        self._note(request, "hit", number, decision)
         questions.touch(number)
         self.learner.decided(request, lookup, served=True)
         if self._random.random() < decision.audit:
@@ -122,9 +122,10 @@ class SemanticCache:
             lookup.policy.served(lookup.proposal, decision, right=None, now=self._clock.wall())
         return response
 
-    def _note(self, request: Request, note: SemanticNote, number: int) -> None:
+    def _note(self, request: Request, note: SemanticNote, number: int, decision: Decision) -> None:
         question = self._memory.questions.get(number)
         request.call.semantic = note
+        request.call.semantic_audit = decision.audit
         request.call.semantic_key = None if question is None else question.key
 
     def _expect(self, request: Request, lookup: Lookup, *, shadow: bool) -> None:

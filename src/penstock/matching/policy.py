@@ -15,8 +15,7 @@ from penstock.matching.weights import PRIOR, WEIGHTS
 ALPHA = 0.05
 """How often the bound of a certificate may fail."""
 
-FIRST_AUDITS = 20.0
-"""After so many answers half of those that follow are checked at least, after three times as many a quarter."""
+_FIRST_AUDITS = 20.0
 _NEAR, _NEAR_FACTOR = 1, 4.0
 _SUSPICION = 3.0
 _STALE = -2.0
@@ -255,7 +254,7 @@ class Policy:
             return 1.0
         near = place <= self._threshold.lowest + _NEAR
         usual = self._audit * (_NEAR_FACTOR if near else 1.0)
-        return min(1.0, max(usual, FIRST_AUDITS / (FIRST_AUDITS + self._served)))
+        return min(1.0, max(usual, _FIRST_AUDITS / (_FIRST_AUDITS + self._served)))
 
     def _reason(self) -> str:
         promised = f"{100 * self._delta:g} %"

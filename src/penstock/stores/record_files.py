@@ -91,7 +91,8 @@ def _read_csv(source: IO[bytes], name: str) -> Iterator[CallRecord]:
 
 def _write_parquet(target: IO[bytes], records: Iterable[CallRecord]) -> None:
     arrow, parquet = _arrow("pyarrow"), _arrow("pyarrow.parquet")
-    kinds = {"id": arrow.int64(), "stream": arrow.bool_(), "started_at": arrow.timestamp("us", tz="UTC")}
+    kinds = {"id": arrow.int64(), "stream": arrow.bool_(), "started_at": arrow.timestamp("us", tz="UTC"),
+             "semantic_audit": arrow.float64()}  # fmt: skip
     schema = arrow.schema(
         [(name, kinds.get(name, arrow.int64() if name in _NUMBERS or name == "answer_bytes" else arrow.string()))
          for name in _FIELDS]

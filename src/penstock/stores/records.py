@@ -15,6 +15,7 @@ Microseconds = Annotated[int, msgspec.Meta(ge=-(1 << 62), lt=1 << 62)]
 Usd = Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}(\.\d{1,12})?$")]
 """Dollars as text, with no more digits than whole picodollars have."""
 Source = Annotated[str, msgspec.Meta(max_length=16)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,16}$")]
 
 
@@ -74,6 +75,7 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_bytes: Count | None = None
     semantic: Source | None = None
     semantic_key: Digest | None = None
+    semantic_audit: Share | None = None
     tries: list[TryRecord] = []
 
 

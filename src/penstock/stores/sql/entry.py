@@ -42,6 +42,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
         answer_bytes: As `Call.answer_bytes`.
         semantic: As `Call.semantic`.
         semantic_key: Beginning of `Call.semantic_key`.
+        semantic_audit: As `Call.semantic_audit`.
     """
 
     id: int
@@ -68,6 +69,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     answer_bytes: int | None = None
     semantic: str = ""
     semantic_key: bytes | None = None
+    semantic_audit: float | None = None
 
 
 def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Entry:
@@ -86,7 +88,7 @@ def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: 
         ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
         request.stream, request.tags, request.metadata, call.attempts, outcome, duration_s, None, None, call.cache,
         call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
-        call.semantic, None if other is None else other[:_KEY_BYTES],
+        call.semantic, None if other is None else other[:_KEY_BYTES], call.semantic_audit,
     )  # fmt: skip
 
 

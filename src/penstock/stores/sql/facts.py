@@ -17,8 +17,8 @@ _COLUMNS = (
     calls.c.started_at, calls.c.tenant, calls.c.operation, calls.c.model, calls.c.provider, calls.c.provider_model,
     calls.c.stream, calls.c.outcome, calls.c.cache, calls.c.finish_reason, calls.c.input_tokens, calls.c.output_tokens,
     calls.c.cached_tokens, calls.c.cost_pusd, calls.c.cost_source, calls.c.saved_pusd, calls.c.duration_us,
-    calls.c.attempts, calls.c.cache_key, calls.c.answer_bytes, calls.c.semantic, calls.c.semantic_key, calls.c.tags,
-    calls.c.metadata,
+    calls.c.attempts, calls.c.cache_key, calls.c.answer_bytes, calls.c.semantic, calls.c.semantic_key,
+    calls.c.semantic_audit, calls.c.tags, calls.c.metadata,
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def read_facts(url: str, *, days: float, most: int, clock: Clock | None = None) 
 
 def _fact(row: Sequence[Any]) -> Fact:
     (at, tenant, operation, model, provider, provider_model, stream, outcome, cache, finish_reason, given, made, cached,
-     cost, source, saved, duration, attempts, key, size, semantic, same_key, tags, metadata) = row  # fmt: skip
+     cost, source, saved, duration, attempts, key, size, semantic, same_key, audit, tags, metadata) = row  # fmt: skip
     return Fact(
         at=at / 1e6,
         tenant=tenant,
@@ -68,6 +68,7 @@ def _fact(row: Sequence[Any]) -> Fact:
         answer_bytes=size or 0,
         semantic=semantic or "",
         semantic_key=same_key or b"",
+        semantic_audit=audit,
         tags=tuple(tags or ()),
         name=(metadata or {}).get("operation", ""),
     )

@@ -75,12 +75,14 @@ calls = Table(
     Column("answer_bytes", BigInteger),
     Column("semantic", String(16)),
     Column("semantic_key", LargeBinary(16)),
+    Column("semantic_audit", Float(53)),
     Index("calls_tenant", "tenant", "id"),
 )
 """One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it.
 
 ``cache_key`` is the beginning of the exact cache's key, which tells whether two calls asked the same; ``semantic_key``
-is that of the answer to a question of the same meaning, and ``semantic`` whether it was given.
+is that of the answer to a question of the same meaning, ``semantic`` whether it was given, and ``semantic_audit`` the
+probability that it is checked.
 """
 
 attempts = Table(

@@ -42,6 +42,7 @@ class CallRow(NamedTuple):
     answer_bytes: int | None
     semantic: str | None
     semantic_key: bytes | None
+    semantic_audit: float | None
 
 
 class Tally(Protocol):

@@ -13,7 +13,8 @@ depends_on = None
 
 def upgrade() -> None:
     """Create the tables, let calls say what matching found for them, and keys with which secret they were made."""
-    for column in (sa.Column("semantic", sa.String(16)), sa.Column("semantic_key", sa.LargeBinary(16))):
+    for column in (sa.Column("semantic", sa.String(16)), sa.Column("semantic_key", sa.LargeBinary(16)),
+                   sa.Column("semantic_audit", sa.Float(53))):  # fmt: skip
         op.add_column("calls", column)
     op.add_column("api_keys", sa.Column("seal", sa.LargeBinary(32)))
     with op.batch_alter_table("answers", recreate="always") as table:
@@ -48,5 +49,5 @@ def downgrade() -> None:
     op.drop_table("questions")
     op.drop_column("answers", "tags")
     op.drop_column("api_keys", "seal")
-    for column in ("semantic_key", "semantic"):
+    for column in ("semantic_audit", "semantic_key", "semantic"):
         op.drop_column("calls", column)
