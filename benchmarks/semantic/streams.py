@@ -24,6 +24,9 @@ from penstock.matching.evaluation import Same, Step, play
 from penstock.matching.policy import Policy
 
 PERCENT = (1, 2, 5)
+READINGS = {1: ("pair",), 2: ("pair",), 5: ("harsh",)}
+"""What else is played: where little is served by chains of labels, pairs'; elsewhere the harshest."""
+
 DRIFT_PERCENT = 5
 THRESHOLDS = (*(0.5 + 0.01 * place for place in range(50)), 0.992, 0.995, 0.998, 0.9995)
 PROMISES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -123,7 +126,7 @@ def streams(questions: Questions, embedder: Memo, *, orders: int, requests: int,
             ours.append(Sweep(percent / 100, [run.counted for run in runs]))
             keys |= _promise(f"{percent}pct", runs, percent)
             keys |= _beside(percent, ours[-1], sweeps)
-            for reading in ("pair", "harsh"):
+            for reading in READINGS[percent]:
                 runs = each(partial(_run, percent=percent, reading=f"same_{reading}"), f"{percent} %, {reading}")
                 keys |= _promise(f"{percent}pct_{reading}", runs, percent)
         drifts = each(_drift, "answers that change")
