@@ -377,7 +377,7 @@ class AsyncClient:
             operation=operation,
             model=inbound.model,
             payload=inbound.payload,
-            call=Call(id=new_id()),
+            call=Call(new_id(), started=self.clock.monotonic(), started_at=self.clock.wall()),
             stream=inbound.stream,
             include_usage=inbound.stream,
             stream_options=inbound.stream_options,

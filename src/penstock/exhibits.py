@@ -78,6 +78,15 @@ def show(parts: Parts, providers: Mapping[str, Provider], flights: Callable[[], 
             ("state",),
             partial(_policies, memory),
         )
+    recurrence = parts.shared.recurrence
+    if recurrence is not None and parts.settings.cache.refresh is not None:
+        gauge(
+            "penstock_refresh",
+            "Answers watched now, and since the start those renewed and those of them that were asked for in the "
+            "lifetime they gained.",
+            ("what",),
+            lambda: [(("watched",), len(recurrence)), (("renewed",), recurrence.renewed), (("used",), recurrence.used)],
+        )
     if any(model.hedge for model in parts.settings.models):
         counts = parts.shared.hedging.counts
         gauge(

@@ -20,6 +20,7 @@ from penstock.layers.attempt import Attempts
 from penstock.layers.budget import BudgetLayer
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
+from penstock.layers.refresh import Refresh
 from penstock.layers.semantic_cache import SemanticCache
 from penstock.pricing.calibration import Calibration
 from penstock.routing.table import RouteTable, Rule
@@ -64,6 +65,14 @@ def rules(settings: Settings) -> list[Rule]:
         )
         for model in settings.models
     ]
+
+
+def refresh(parts: Parts) -> Layer | None:
+    """Make what renews answers that recur; None when nothing does."""
+    terms, cache, shared = parts.settings.cache.refresh, parts.cache, parts.shared
+    if terms is None or cache is None:
+        return None
+    return Refresh(shared.recurring(terms), cache.answers, shared.ask, shared.clock, shared.tasks, terms.horizon_s)
 
 
 def semantic_cache(parts: Parts) -> Layer | None:

@@ -1,6 +1,6 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › limit › deadline › fallback › exact_cache › coalesce › semantic_cache › budget › failover › hedge
+    record › limit › deadline › fallback › refresh › exact_cache › coalesce › semantic_cache › budget › failover › hedge
     { per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
@@ -32,6 +32,7 @@ from penstock.layers.failover import Failover
 from penstock.layers.limit import limit_of
 from penstock.layers.load import Load
 from penstock.layers.record import Record
+from penstock.layers.refresh import Refresh
 from penstock.layers.retry import Retry
 from penstock.layers.semantic_cache import SemanticCache
 from penstock.making import (
@@ -43,6 +44,7 @@ from penstock.making import (
     fallback,
     hedge,
     identities,
+    refresh,
     rules,
     semantic_cache,
 )
@@ -67,6 +69,8 @@ CALL: tuple[tuple[str, Build], ...] = (
     ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
     # Outside the caches, so that another model's answer is never stored as this one's.
     ("fallback", fallback),
+    # Outside the exact cache, so that it sees hits and misses alike.
+    ("refresh", refresh),
     # Before coalescing: a known answer needs no company.
     ("exact_cache", lambda parts: parts.cache),
     # Outside failover: followers share its outcome, not only one attempt's.
@@ -168,6 +172,7 @@ class Pipeline:
         pipeline.relimit()
         show(pipeline.parts, pipeline.providers, pipeline._flights)
         pipeline._check()
+        pipeline._renew()
         shared.answer = pipeline
         return pipeline
 
@@ -269,6 +274,13 @@ class Pipeline:
             ("provider",),
             lambda: [((check.state.provider,), check.state.failed) for check in self.checks],
         )
+
+    def _renew(self) -> None:
+        """Start to renew what recurs."""
+        layer = self._layers.get("refresh")
+        if isinstance(layer, Refresh):
+            task = self.parts.shared.tasks.spawn(layer.run(), name="look for what recurs")
+            self._closing.callback(task.cancel)
 
     def relimit(self) -> None:
         """Put the layers of limits and budgets into the stack, or take them out: there are the first now, or none."""

@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from penstock.budgeting.purses import Purses
+from penstock.caching.recurrence import Recurrence
 from penstock.config.budgets import configured
+from penstock.config.caches import RefreshSettings
 from penstock.config.settings import Settings
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError
@@ -57,6 +59,7 @@ class Shared:
         loading: Ends when the price list is in memory.
         answer: The pipeline in force, for what Penstock asks on its own.
         memory: The questions that were asked, while they are matched by meaning.
+        recurrence: What is asked for again and again, while that is renewed.
     """
 
     loading: asyncio.Future[None]
@@ -78,6 +81,8 @@ class Shared:
         self.tenants = TenantAccounts()
         self.budgets = Purses(stores.budgets, clock, self.writes)
         self.memory: Memory | None = None
+        self.recurrence: Recurrence[Request] | None = None
+        self._renewed_by: RefreshSettings | None = None
         self._following = False
         self._closing = AsyncExitStack()
 
@@ -143,6 +148,13 @@ class Shared:
         await self._forget()
         self.memory = memory
         return memory
+
+    def recurring(self, terms: RefreshSettings) -> Recurrence[Request]:
+        """Return what is known of requests that recur; it is learnt anew when the settings change."""
+        if self.recurrence is None or self._renewed_by != terms:
+            self.recurrence = Recurrence(least=terms.least, per_minute=terms.per_minute, horizon_s=terms.horizon_s)
+            self._renewed_by = terms
+        return self.recurrence
 
     async def _forget(self) -> None:
         """Keep what was learnt, and let go of the questions."""

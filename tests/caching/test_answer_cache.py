@@ -63,8 +63,8 @@ class Desk:
         self.asked = []
         self.known = None
         self.kept, self.gone = [], []
-        self.answers.on_keep.append(self.kept.append)
-        self.answers.on_leave.append(self.gone.append)
+        self.answers.on_keep["desk"] = self.kept.append
+        self.answers.on_leave["desk"] = self.gone.append
 
     async def ask(self, text, *, through=None, **fields):
         request = question(text, **fields)

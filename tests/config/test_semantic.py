@@ -3,24 +3,24 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
+from penstock.config.caches import CacheSettings
 from penstock.config.semantic import SemanticCacheSettings
 
 
 def test_it_is_off_and_promises_one_in_a_hundred_by_default():
     settings = SemanticCacheSettings()
     assert (settings.mode, settings.max_error, settings.embedder.kind) == ("off", 0.01, "lexical")
-    assert (settings.labels, settings.judge, settings.refresh) == (["exact", "rule", "answers"], None, None)
+    assert (settings.labels, settings.judge) == (["exact", "rule", "answers"], None)
 
 
 def test_a_judge_and_an_embedder_are_named():
     settings = SemanticCacheSettings.model_validate({
-        "mode": "on", "max_error": 0.02, "labels": ["exact", "judge"], "refresh": True,
+        "mode": "on", "max_error": 0.02, "labels": ["exact", "judge"],
         "embedder": {"kind": "onnx", "path": "minilm", "threads": 2},
         "judge": {"model": "smart", "usd_per_day": 0.5},
     })  # fmt: skip
     assert (settings.judge.model, settings.judge.per_minute) == ("smart", 30)
     assert settings.judge.usd_per_day == Decimal("0.5")
-    assert (settings.refresh.least, settings.refresh.per_minute, settings.refresh.horizon_s) == (0.5, 6, 60.0)
 
 
 @pytest.mark.parametrize("embedder", [
@@ -48,10 +48,21 @@ def test_each_embedder_needs_only_what_it_uses(embedder):
         ({"embedder": {"kind": "lexical", "model": "b"}}, "no model for an embedder of kind lexical"),
         ({"embedder": {"kind": "provider", "model": "b", "threads": 2}}, "threads with an embedder of kind onnx only"),
         ({"embedder": {"path": "b"}}, "path with an embedder of kind onnx only, not lexical"),
-        ({"refresh": {"per_minute": 0}}, "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(settings, said):
     with pytest.raises(ValidationError) as caught:
         SemanticCacheSettings.model_validate(settings)
     assert said in str(caught.value)
+
+
+def test_what_recurs_is_renewed_only_where_that_is_wanted():
+    assert CacheSettings().refresh is None
+    terms = CacheSettings.model_validate({"refresh": True}).refresh
+    assert (terms.least, terms.per_minute, terms.horizon_s) == (0.5, 6, 60.0)
+    for wrong, said in (
+        ({"refresh": {"per_minute": 0}}, "greater than or equal to 1"),
+        ({"refresh": True, "exact": {"enabled": False}}, "refresh only with exact.enabled"),
+    ):
+        with pytest.raises(ValidationError, match=said):
+            CacheSettings.model_validate(wrong)

@@ -40,9 +40,9 @@ class AnswerCache:
         limits: What may be stored.
         ttl_s: How long an answer stays fresh when neither the client nor the model's settings say so.
         stats: Figures since the start; what is read off the entries is filled in by `ExactCache.stats`.
-        on_keep: Called with the key of each answer that is stored, under an alias too.
-        on_leave: Called with the key of each answer that is gone: evicted, outdated, damaged, lost by the store or
-            cleared. Not for one that was replaced by a newer one.
+        on_keep: By name, called with the key of each answer that is stored, under an alias too.
+        on_leave: By name, called with the key of each answer that is gone: evicted, outdated, damaged, lost by the
+            store or cleared. Not for one that was replaced by a newer one.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class AnswerCache:
         self.limits = limits
         self.ttl_s = ttl_s
         self.stats = CacheStats()
-        self.on_keep: list[Callable[[bytes], None]] = []
-        self.on_leave: list[Callable[[bytes], None]] = []
+        self.on_keep: dict[str, Callable[[bytes], None]] = {}
+        self.on_leave: dict[str, Callable[[bytes], None]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -266,7 +266,7 @@ class AnswerCache:
         self._store.put(answer)
         self._left(gone + evicted)
         self.stats.evicted += len(evicted)
-        for tell in self.on_keep:
+        for tell in self.on_keep.values():
             tell(answer.key)
 
     def _drop(self, entry: Entry) -> None:
@@ -277,7 +277,7 @@ class AnswerCache:
     def _left(self, keys: Sequence[bytes]) -> None:
         if keys:
             self._store.delete(keys)
-            for tell in self.on_leave:
+            for tell in self.on_leave.values():
                 for key in keys:
                     tell(key)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Self
 
-from penstock.config.section import Section
+from pydantic import BeforeValidator, Field, model_validator
+
+from penstock.config.section import Seconds, Section, or_boolean, terms
 from penstock.config.semantic import SemanticCacheSettings
 
 
@@ -25,6 +27,18 @@ class ExactCacheSettings(Section):
     tool_calls: bool = Field(False, description="Also cache answers that call tools.")
 
 
+class RefreshSettings(Section):
+    """Renewing answers that are likely to be asked for again, before they go stale."""
+
+    least: float = Field(
+        0.5, gt=0, lt=1, description="Misses that a renewal must be expected to spare; at 0.5, one for every two calls."
+    )
+    per_minute: int = Field(6, ge=1, description="Answers renewed in any minute at most.")
+    horizon_s: Seconds = Field(
+        60.0, description="How long before it goes stale an answer may be renewed; a quarter of its lifetime at most."
+    )
+
+
 class CacheSettings(Section):
     """Caches and the joining of identical concurrent requests."""
 
@@ -32,4 +46,15 @@ class CacheSettings(Section):
     semantic: SemanticCacheSettings = Field(
         SemanticCacheSettings(), description="Answers to questions asked before in other words."
     )
+    refresh: Annotated[RefreshSettings | None, BeforeValidator(terms)] = Field(
+        None,
+        description="Renew what recurs before it goes stale; `true` for the defaults, by default never.",
+        json_schema_extra=or_boolean,
+    )
     coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
+
+    @model_validator(mode="after")
+    def _renews_what_it_has(self) -> Self:
+        if self.refresh is not None and not self.exact.enabled:
+            raise ValueError("expected refresh only with exact.enabled: true")
+        return self

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from penstock.config.section import Seconds, Section, Usd, or_boolean, terms
+from penstock.config.section import Section, Usd
 from penstock.core.route import SemanticMode
 
 LabelKind = Literal["exact", "rule", "answers", "judge"]
@@ -59,18 +59,6 @@ class JudgeSettings(Section):
     )  # fmt: skip
 
 
-class RefreshSettings(Section):
-    """Renewing answers that are likely to be asked for again, before they go stale."""
-
-    least: float = Field(
-        0.5, gt=0, lt=1, description="Misses that a renewal must be expected to spare; at 0.5, one for every two calls."
-    )
-    per_minute: int = Field(6, ge=1, description="Answers renewed in any minute at most.")
-    horizon_s: Seconds = Field(
-        60.0, description="How long before it goes stale an answer may be renewed; a quarter of its lifetime at most."
-    )
-
-
 class SemanticCacheSettings(Section):
     """Answers to questions that were asked before in other words."""
 
@@ -95,11 +83,6 @@ class SemanticCacheSettings(Section):
         False,
         description="Match only questions with no conversation before them. Otherwise the conversation must be the "
         "same word for word.",
-    )
-    refresh: Annotated[RefreshSettings | None, BeforeValidator(terms)] = Field(
-        None,
-        description="Renew what recurs before it goes stale; `true` for the defaults, by default never.",
-        json_schema_extra=or_boolean,
     )
 
     @model_validator(mode="after")

@@ -14,8 +14,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Layer(Protocol):
     """Something done to a call on its way in, out, or both."""
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
-        """Answer `request`, usually by awaiting `inner` once; raises `PenstockError`."""
+    def __call__(self, request: Request, inner: Handler, /) -> Awaitable[Response]:
+        """Answer `request`, usually by awaiting `inner` once; raises `PenstockError`.
+
+        Usually an ``async def``; one that only looks at what comes in does without, and costs no frame.
+        """
 
 
 def compose(layers: Sequence[Layer], innermost: Handler) -> Handler:
