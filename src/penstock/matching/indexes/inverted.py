@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from heapq import nlargest
 from itertools import repeat
 from math import log, sqrt
 from operator import itemgetter, mul
+from typing import TypeAlias
 
 from penstock.abc import Vector
 
@@ -16,11 +18,10 @@ _ZEROS = repeat(0.0)
 _WEAK = 0.3
 """What has gathered less than this of what the strongest candidate has is not looked at further."""
 
-_weightiest = itemgetter(0)
+_Held: TypeAlias = "int | array[int]"
+"""The slot of a term's only entry; else how many have the term, and the slots that are listed under it."""
 
-
-_Term = tuple[float, float, int, "int | array[int] | None"]
-"""A term of a query: its share in the square of the query's length, its factor in products, and who has it."""
+_share = itemgetter(0)
 
 
 class InvertedIndex:
@@ -40,7 +41,7 @@ class InvertedIndex:
         kept: How many terms of a text count. Bounds what a long one costs.
     """
 
-    def __init__(self, budget: int = 1000, compared: int = 20, listed: int = 16, kept: int = 64) -> None:
+    def __init__(self, budget: int = 800, compared: int = 16, listed: int = 16, kept: int = 64) -> None:
         self._budget = budget
         self._compared = compared
         self._listed = listed
@@ -52,8 +53,7 @@ class InvertedIndex:
         self._weights: list[bytes] = []
         self._lengths = array("d")
         self._reckoned = array("B")
-        # The slot of a term's only entry; else how many have the term, and the slots that are listed under it.
-        self._holders: dict[int, int | array[int]] = {}
+        self._holders: dict[int, _Held] = {}
         self._rarities = _Rarities(0)
         self._changes = 0
         self._season = 0
@@ -106,19 +106,26 @@ class InvertedIndex:
 
     def nearest(self, vector: Vector, count: int = 8) -> list[tuple[int, float]]:
         """Return up to `count` entries that share a term with `vector`, with their cosines, nearest first."""
-        holders, rarities = self._holders, self._rarities
-        asked: list[_Term] = []
+        holders, rarities = self._holders.get, self._rarities
+        never, once = rarities[0], rarities[1]
+        asked: list[tuple[float, float, int, _Held | None]] = []
         for term, weight in _weights(vector).items():
-            held = holders.get(term)
-            factor = weight * rarities[0 if held is None else 1 if isinstance(held, int) else held[0]]
+            held = holders(term)
+            if held is None:
+                factor = weight * never
+            elif isinstance(held, int):
+                factor = weight * once
+            else:
+                factor = weight * rarities[held[0]]
             asked.append((weight * factor, factor, term, held))
-        asked.sort(key=_weightiest, reverse=True)
-        del asked[self._kept :]
-        length = sqrt(sum(map(_weightiest, asked)))
+        if len(asked) > self._kept:
+            asked = nlargest(self._kept, asked, key=_share)
+        length = sqrt(sum(map(_share, asked)))
         factors = {term: factor for _, factor, term, _ in asked}.get
         terms, weights, lengths = self._terms, self._weights, self._lengths
+        shares = [(share, held) for share, _, _, held in asked if held is not None]
         found = []
-        for slot in self._likely(asked, max(count, self._compared)):
+        for slot in self._likely(shares, max(count, self._compared)):
             if self._reckoned[slot] != self._season:
                 lengths[slot] = self._length(slot)
             product = sum(map(mul, map(factors, terms[slot], _ZEROS), weights[slot]))
@@ -127,24 +134,28 @@ class InvertedIndex:
         found.sort(reverse=True)
         return [(-entry, min(1.0, cosine)) for cosine, entry in found[:count]]
 
-    def _likely(self, asked: Iterable[_Term], count: int) -> Iterable[int]:
-        """Return the slots of up to `count` entries that have most of the weight of `asked`."""
+    def _likely(self, shares: list[tuple[float, _Held]], count: int) -> Iterable[int]:
+        """Return the slots of up to `count` entries that hold most of the query.
+
+        Args:
+            shares: Of each of its terms, the share in the square of its length, and who has it.
+            count: How many.
+        """
+        shares.sort(key=_share, reverse=True)
         gathered: dict[int, float] = {}
         left = self._budget
-        for share, _, _, held in asked:
-            if held is None:
-                continue
+        for share, held in shares:
             if isinstance(held, int):
                 gathered[held] = gathered.get(held, 0.0) + share
                 continue
-            if len(held) > left:
-                if gathered:
-                    continue
-                held = held[-left:]  # the newest of them
+            if len(held) <= left:
+                slots = held[1:]
+            elif gathered:
+                continue
             else:
-                held = held[1:]
-            left -= len(held)
-            for slot in held:
+                slots = held[-left:]  # the newest of them
+            left -= len(slots)
+            for slot in slots:
                 if slot in gathered:
                     gathered[slot] += share
                 else:
@@ -201,7 +212,7 @@ class _Rarities(dict[int, float]):
         return square
 
 
-def _count(held: int | array[int] | None) -> int:
+def _count(held: _Held | None) -> int:
     if held is None:
         return 0
     return 1 if isinstance(held, int) else held[0]
