@@ -15,7 +15,7 @@ FRAMES = ("How do I {} the {}?", "How can I {} the {}?", "how do i {} the {}", "
 
 
 class PlainEmbedder:
-    name = "plain"
+    name = LexicalEmbedder.name
 
     def embed(self, texts: Sequence[str]) -> list[Vector]:
         return [LexicalEmbedder().embed_one(text) for text in texts]

@@ -11,7 +11,7 @@ from penstock.matching.model import PooledModel
 from penstock.matching.partition import Partition, Proposal
 from penstock.matching.policy import Policy
 from penstock.matching.threshold import BINS, Threshold, bin_of
-from penstock.matching.weights import WEIGHTS
+from penstock.matching.weights import LEXICAL
 
 EMBED = LexicalEmbedder().embed_one
 
@@ -31,7 +31,7 @@ UNSURE = proposal("reset the wireless router at home")
 
 
 def new_policy(delta: float = 0.05) -> Policy:
-    return Policy(PooledModel(WEIGHTS), ((0.0, 0.0),) * BINS, delta=delta)
+    return Policy(PooledModel(LEXICAL.weights), ((0.0, 0.0),) * BINS, delta=delta)
 
 
 def teach(policy: Policy, *, right: bool, times: int) -> None:
@@ -41,7 +41,7 @@ def teach(policy: Policy, *, right: bool, times: int) -> None:
 
 
 def test_an_entry_that_is_wrong_is_shut_off_and_others_are_not() -> None:
-    model = PooledModel(WEIGHTS)
+    model = PooledModel(LEXICAL.weights)
     before = model.probability(SURE.features, 1)
     for _ in range(5):
         model.learn(SURE.features, 1, right=False)
@@ -195,14 +195,30 @@ def test_bins_are_in_the_order_of_probability(one: float, other: float) -> None:
     assert 0 <= bin_of(one) < BINS
 
 
-def test_duplicates_with_one_answer_leave_the_margin() -> None:
+@pytest.mark.parametrize(("other", "wide"), [(1, True), (3, False)])
+def test_duplicates_with_one_answer_leave_the_margin(other: int, wide: bool) -> None:
     partition = Partition()
-    for text, answer in (("reset my password", 1), ("resetting my password", 1), ("weather in winter", 2)):
+    for text, answer in (("reset my password", 1), ("resetting my password", other)):
         partition.add(text, EMBED(text), answer)
+    for number in range(200):
+        partition.add(f"weather in town {number}", EMBED(f"weather in town {number}"), ("weather", number))
     found = partition.propose("reset the password", EMBED("reset the password"))
     assert found is not None
     assert found.answer == 1
-    assert found.features.margin == pytest.approx(found.features.similarity, abs=0.1)
+    assert (found.features.margin > 0.5) == wide
+
+
+def test_a_margin_says_little_among_few() -> None:
+    few, many = Partition(), Partition()
+    for partition, others in ((few, 0), (many, 200)):
+        partition.add("reset my password", EMBED("reset my password"), -1)
+        for number in range(others):
+            partition.add(f"weather in town {number}", EMBED(f"weather in town {number}"), number)
+    text = "how can the password be reset"
+    one, other = few.propose(text, EMBED(text)), many.propose(text, EMBED(text))
+    assert one is not None
+    assert other is not None
+    assert one.features.margin < other.features.margin
 
 
 def test_a_removed_question_is_not_proposed() -> None:

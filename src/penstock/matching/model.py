@@ -7,7 +7,7 @@ otherwise (empirical Bayes), so that a new entry is useful at once and a bad one
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import exp
+from math import exp, log
 from typing import NamedTuple
 
 import msgspec
@@ -19,31 +19,66 @@ class Features(NamedTuple):
     Attributes:
         similarity: Cosine to the proposed entry, 0 to 1.
         margin: Similarity less that of the nearest entry whose answer differs. Duplicates with one answer leave it.
+        support: Logarithm of how many of the nearest entries have the answer proposed.
         difference: Share of the weight of the words with content that only one of the texts has, rare words weighing
             more.
-        length: Words of the shorter text over those of the longer.
+        swapped: Words with content that stand where the other text has another, up to 2.
+        inserted: Words with content one text has more, up to 3.
+        alike: Words that seem to differ in spelling only, up to 2.
+        function: Pronouns, prepositions and modal verbs that only one text has, up to 4.
+        order: Share of the words with content which both have that stand in the same order.
+        doubts: Differences that would be vetoes in shorter texts, up to 2.
+        words: Logarithm of one more than the words with content of the shorter text.
+        length: Words with content of the shorter text over those of the longer.
+        alone: How little the margin says because the partition has few entries: 1 for none, 1/2 for 30, towards 0.
     """
 
     similarity: float
     margin: float
+    support: float
     difference: float
+    swapped: float
+    inserted: float
+    alike: float
+    function: float
+    order: float
+    doubts: float
+    words: float
     length: float
+    alone: float
 
 
 class Weights(NamedTuple):
-    """The pooled model: an intercept and a weight for each feature, and for similarity times margin."""
+    """The pooled model: an intercept, a weight for each feature, and for what is made of them in `inputs`."""
 
     intercept: float
     similarity: float
     margin: float
+    support: float
     difference: float
+    swapped: float
+    inserted: float
+    alike: float
+    function: float
+    order: float
+    doubts: float
+    words: float
     length: float
+    alone: float
+    log_margin: float
     both: float
+    same: float
+    exact: float
+    alone_difference: float
 
 
 def inputs(features: Features) -> tuple[float, ...]:
     """Return what the weights multiply."""
-    return (1.0, *features, features.similarity * features.margin)
+    similarity, margin, difference = features.similarity, features.margin, features.difference
+    same = difference == 0.0
+    exact = same and not features.alike and not features.function and features.order == 1.0
+    log_margin = log(0.02 + max(0.0, margin))
+    return (1.0, *features, log_margin, similarity * margin, float(same), float(exact), features.alone * difference)
 
 
 class PooledModel:

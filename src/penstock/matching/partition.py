@@ -10,7 +10,10 @@ from penstock.abc import Vector, VectorIndex
 from penstock.matching.indexes.inverted import InvertedIndex
 from penstock.matching.model import Features
 from penstock.matching.reading import Reading, read
-from penstock.matching.vetoes import veto
+from penstock.matching.vetoes import compare
+
+UNSEEN, FEW = 0.7, 30
+"""Of a partition of so few entries nobody knows what other questions are like: one might be this near already."""
 
 
 class Proposal(NamedTuple):
@@ -30,12 +33,15 @@ class Proposal(NamedTuple):
 
 
 class Partition:
-    """What may answer for each other: one tenant, model, system prompt, tools and history (the caller's concern)."""
+    """What may answer for each other: one tenant, model, system prompt, tools and history (the caller's concern).
 
-    def __init__(self, make_index: Callable[[], VectorIndex] = InvertedIndex, *, edits: bool = True) -> None:
-        self._edits = edits
+    Args:
+        make_index: Makes the index of its vectors.
+    """
+
+    def __init__(self, make_index: Callable[[], VectorIndex] = InvertedIndex) -> None:
         self._index = make_index()
-        self._known: dict[int, tuple[Reading, Hashable]] = {}
+        self._known: dict[int, tuple[str, Hashable]] = {}
         self._frequency: dict[str, int] = {}
         self._next = 0
 
@@ -53,18 +59,17 @@ class Partition:
         """
         entry = self._next if entry is None else entry
         self._next = max(self._next, entry + 1)
-        reading = read(text)
-        self._known[entry] = (reading, answer)
+        self._known[entry] = (text, answer)
         self._index.add(entry, vector)
-        for word in reading.content:
+        for word in set(read(text).content):
             self._frequency[word] = self._frequency.get(word, 0) + 1
         return entry
 
     def remove(self, entry: int) -> None:
         """Forget a question."""
-        reading, _ = self._known.pop(entry)
+        text, _ = self._known.pop(entry)
         self._index.remove(entry)
-        for word in reading.content:
+        for word in set(read(text).content):
             self._frequency[word] -= 1
             if not self._frequency[word]:
                 del self._frequency[word]
@@ -84,19 +89,30 @@ class Partition:
     def _judge(self, asked: Reading, near: Sequence[tuple[int, float]], place: int, *, whole: bool) -> Proposal:
         """Propose the one at `place` of `near`, which are all there are if `whole`."""
         entry, similarity = near[place]
-        known, answer = self._known[entry]
-        rival = next((score for other, score in near if self._known[other][1] != answer), None)
-        if rival is None:
-            rival = 0.0 if whole else near[-1][1]
-        sizes = sorted((len(asked.stems), len(known.stems)))
+        text, answer = self._known[entry]
+        others = [score for other, score in near if self._known[other][1] != answer]
+        rival = others[0] if others else 0.0 if whole else near[-1][1]
+        alone = FEW / (FEW + len(self._known))
+        known = read(text)
+        found = compare(asked, known)
+        fewer, more = sorted((len(asked.content), len(known.content)))
         features = Features(
-            similarity, similarity - rival, self._difference(asked.content, known.content), sizes[0] / max(1, sizes[1])
+            similarity=similarity,
+            margin=similarity - max(rival, similarity * UNSEEN * alone),
+            support=log(len(near) - len(others)),
+            difference=self._weight(found.here + found.there) / (self._weight(asked.content + known.content) or 1.0),
+            swapped=min(2, len(found.here), len(found.there)),
+            inserted=min(3, abs(len(found.here) - len(found.there))),
+            alike=min(2, found.alike),
+            function=min(4, len(found.function)),
+            order=found.in_order,
+            doubts=min(2, found.doubts),
+            words=log(1 + fewer),
+            length=fewer / max(1, more),
+            alone=alone,
         )
-        return Proposal(entry, answer, features, veto(asked, known, edits=self._edits))
+        return Proposal(entry, answer, features, found.veto)
 
-    def _difference(self, here: frozenset[str], there: frozenset[str]) -> float:
-        everything = sum(map(self._weight, here | there))
-        return sum(map(self._weight, here ^ there)) / everything if everything else 0.0
-
-    def _weight(self, word: str) -> float:
-        return log(1.0 + (len(self._known) + 8.0) / (self._frequency.get(word, 0) + 0.5))
+    def _weight(self, words: Sequence[str]) -> float:
+        size, frequency = len(self._known) + 8.0, self._frequency
+        return sum([log(1.0 + size / (frequency.get(word, 0) + 0.5)) for word in words])

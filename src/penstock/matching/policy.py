@@ -10,7 +10,7 @@ from penstock.matching.bounds import ChangeDetector, ErrorBound
 from penstock.matching.model import PooledModel
 from penstock.matching.partition import Proposal
 from penstock.matching.threshold import BINS, Threshold, bin_of
-from penstock.matching.weights import PRIOR, WEIGHTS
+from penstock.matching.weights import DENSE, LEXICAL
 
 ALPHA = 0.05
 """How often the bound of a certificate may fail."""
@@ -129,8 +129,8 @@ class Policy:
     @classmethod
     def shipped(cls, embedder: str, *, delta: float = 0.01, audit: float = 0.05, now: float = 0.0) -> Policy:
         """Return one that starts from what was fitted on public data for vectors of `embedder`."""
-        del embedder
-        return cls(PooledModel(WEIGHTS), PRIOR, delta=delta, audit=audit, now=now)
+        start = LEXICAL if embedder == "lexical" else DENSE
+        return cls(PooledModel(start.weights), start.counts, delta=delta, audit=audit, now=now)
 
     @classmethod
     def load(cls, state: bytes, *, delta: float | None = None, audit: float = 0.05) -> Policy:

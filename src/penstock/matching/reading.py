@@ -1,54 +1,68 @@
-"""What a text says that must not differ: its facts, read by rule."""
+"""What a text says that must not differ: its facts, and its words by what they do, read by rule."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from penstock.matching.vocabulary import (
     ASKED,
+    ASKED_AFTER_HOW,
     DATES,
     FUNCTION_WORDS,
+    GLUE,
     NEGATORS,
     NUMBER_WORDS,
     QUANTIFIERS,
+    SYNONYMS,
     UNITS,
 )
 
-_LITERALS = re.compile(r"""https?://\S+|www\.\S+|```.*?```|`[^`]+`|"[^"\n]{1,200}"|“[^”\n]{1,200}”""", re.DOTALL)
-_TOKEN = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:\+\+|#)?|[$€£¥₹%]|[<>=+*^±]")
+_LITERALS = re.compile(r"""https?://\S+|www\.\S+|```.*?```|`[^`]+`|["“”][^"“”\n]{1,200}["“”]""", re.DOTALL)
+_TOKEN = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:\+\+|#|\+(?!\w))?|[$€£¥₹%]|[<>=+*^±]")
 _NOT = re.compile(r"(?<=\w)n['’]t\b", re.IGNORECASE)
-_NONE: frozenset[str] = frozenset()
-_OPENERS = frozenset({"who", "what", "when", "where", "why", "how", "which", "whose"})
+_SIGNS = re.compile(r"(?<!\S)[^\w\s]+(?!\S)")
+_SENTENCE_SIGNS = " .,;:?!$€£¥₹%'\"’‘“”«»-–—…&/|•*`´"
+_ANSWERS_NO = re.compile(r"\W*no\s*[,.;:!–—]", re.IGNORECASE)
+_THOUSANDS = re.compile(r",(?=\d{3}(?:\D|$))")
+_OPENERS = frozenset({"who", "what", "when", "where", "why", "how", "which", "whose", "whom"})
+_AFTER_NUMBERS = frozenset({"st", "nd", "rd", "th", "k"})
 _SUFFIXES = ("ations", "ation", "ings", "ing", "ies", "ers", "er", "edly", "ed", "ly", "es", "s", "e")
+_CURRENCY_CODES = frozenset({"usd", "eur", "gbp", "inr", "rs"})
+_NONE: frozenset[str] = frozenset()
 
 
 class Reading(NamedTuple):
-    """The facts of a text.
+    """The facts of a text, and its words.
 
     Attributes:
         stems: Every word's stem, in order; numbers and units in one spelling.
-        content: Stems of the words with content.
-        numbers: Numbers, sorted, in one spelling ("1,000" is "1000", "twelve" is "12").
-        units: Units and currencies, in one spelling.
-        dates: Words of dates and periods.
-        negations: Stems of the first word with content after each word that negates, sorted.
+        content: Stems of the words with content, in order; words that mean the same in most texts in one spelling.
+        function: The other words that carry something, pronouns, prepositions, modal verbs, in one form each, in order.
+        numbers: Numbers in order, in one spelling ("1,000" and "1k" are "1000", "twelve" is "12").
+        units: Currencies, and units that stand beside a number, in one spelling.
+        dates: Words of dates.
+        negated: The first word with content after each word that negates, sorted; empty for none.
         asked: Which kind of thing a question asks for: who, when, how many.
-        quantifiers: Words such as "all" and "only".
+        opening: The first word, which says what kind of sentence it is: what, how, is, can.
+        quantifiers: Words such as "all" and "only", in one form each.
         names: Words that capitals show to be names, as stems.
-        literals: Quotations, code and addresses, verbatim.
+        literals: Quotations, code and addresses, verbatim, and signs that stand alone.
         words: Every word in lower case.
     """
 
     stems: tuple[str, ...]
-    content: frozenset[str]
+    content: tuple[str, ...]
+    function: tuple[str, ...]
     numbers: tuple[str, ...]
     units: frozenset[str]
     dates: frozenset[str]
-    negations: tuple[str, ...]
+    negated: tuple[str, ...]
     asked: frozenset[str]
+    opening: str
     quantifiers: frozenset[str]
     names: frozenset[str]
     literals: frozenset[str]
@@ -64,6 +78,25 @@ def stem(word: str) -> str:
     return word
 
 
+def _meanings() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for group in SYNONYMS:
+        meant = next((found[word] for word in group if word in found), stem(group[0]))
+        for word in group:
+            found.setdefault(word, meant)
+            found.setdefault(stem(word), meant)
+    return found
+
+
+_MEANINGS = _meanings()
+
+
+@lru_cache(maxsize=65536)
+def meaning(word: str) -> str:
+    """Return what stands for `word`, in lower case, and its synonyms: mostly its stem."""
+    return _MEANINGS.get(word) or _MEANINGS.get(stem(word)) or stem(word)
+
+
 def tokens(text: str) -> list[str]:
     """Split `text` into words, numbers and signs, with compatibility forms folded and "n't" as "not"."""
     if not text.isascii():
@@ -73,61 +106,92 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+@lru_cache(maxsize=1024)
 def read(text: str) -> Reading:
-    """Return the facts of `text`."""
+    """Return the facts and the words of `text`."""
     spelled = tokens(text)
     words = [word.lower() for word in spelled]
     letters = [word for word in spelled if word[0].isalpha()]
-    capital = sum(word[0].isupper() for word in letters)
-    titled = len(letters) > 3 and capital > 0.7 * len(letters)
-    stems = tuple(_number(word) or UNITS.get(word) or stem(word) for word in words)
+    titled = len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.7 * len(letters)
+    numbers = _numbers(words)
+    units = _units(words, numbers)
+    stems, content, function, names = [], [], [], set()
+    for place, word in enumerate(words):
+        if (word in GLUE or word in FUNCTION_WORDS) and (titled or len(word) == 1 or not spelled[place].isupper()):
+            stems.append(word)
+            if carried := GLUE.get(word, word):
+                function.append(carried)
+            continue
+        short = numbers.get(place) or units.get(place) or (spelled[place] if word in FUNCTION_WORDS else meaning(word))
+        stems.append(short)
+        if word in NEGATORS or (word in _AFTER_NUMBERS and place - 1 in numbers):
+            continue
+        if word[0].isalnum():
+            content.append(short)
+            if spelled[place] != word and (place or spelled[place][1:] != word[1:]):
+                names.add(short)
     present = frozenset(words)
     return Reading(
-        stems=stems,
-        content=frozenset(
-            s
-            for s, w in zip(stems, words, strict=True)
-            if w not in FUNCTION_WORDS and w not in NEGATORS and (w[0].isalnum())
-        ),
-        numbers=tuple(sorted(filter(None, map(_number, words)))),
-        units=frozenset(UNITS[word] for word in present if word in UNITS),
+        stems=tuple(stems),
+        content=tuple(content),
+        function=tuple(function),
+        numbers=tuple(numbers.values()),
+        units=frozenset(units.values()),
         dates=present & DATES,
-        negations=_negated(words, stems),
-        asked=present & ASKED if "?" in text or (words and words[0] in _OPENERS) else _NONE,
-        quantifiers=present & QUANTIFIERS,
-        names=frozenset() if titled else _names(spelled),
-        literals=frozenset(literal.strip('"“”`') for literal in _LITERALS.findall(text)),
+        negated=_negated(words, text),
+        asked=_asked(words, text),
+        opening=words[0] if words else "",
+        quantifiers=frozenset(QUANTIFIERS[word] for word in present if word in QUANTIFIERS),
+        names=_NONE if titled else frozenset(names),
+        literals=_literals(text),
         words=present,
     )
 
 
-def _negated(words: list[str], stems: tuple[str, ...]) -> tuple[str, ...]:
+def _literals(text: str) -> frozenset[str]:
+    found = {literal.strip('"“”` \n') for literal in _LITERALS.findall(text)}
+    found.update(sign.strip(_SENTENCE_SIGNS) for sign in _SIGNS.findall(text))
+    return frozenset(found) - {""}
+
+
+def _asked(words: list[str], text: str) -> frozenset[str]:
+    if not words or ("?" not in text and (words[0] not in _OPENERS or text.rstrip().endswith("."))):
+        return _NONE
+    asked = {word for word in words if word in ASKED}
+    asked.update(f"how {word}" for how, word in pairwise(words) if how == "how" and word in ASKED_AFTER_HOW)
+    return frozenset(asked)
+
+
+def _negated(words: list[str], text: str) -> tuple[str, ...]:
     """The scope decides, not the count: "not on Friday, but on Saturday" is not "on Friday, not on Saturday"."""
     scopes = []
     for place, word in enumerate(words):
-        if word in NEGATORS and (place or word != "no"):
-            after = (
-                s
-                for w, s in zip(words[place + 1 :], stems[place + 1 :], strict=True)
-                if w not in FUNCTION_WORDS and w not in NEGATORS
-            )
+        if word in NEGATORS and (place or not _ANSWERS_NO.match(text)):
+            after = (w for w in words[place + 1 :] if w not in FUNCTION_WORDS and w not in NEGATORS and w not in GLUE)
             scopes.append(next(after, ""))
     return tuple(sorted(scopes))
 
 
-def _number(word: str) -> str:
-    if not word[0].isdigit():
-        return NUMBER_WORDS.get(word, "")
-    plain = re.sub(r",(?=\d{3}(?:\D|$))", "", word)
-    return plain.rstrip("0").rstrip(".") if "." in plain and plain.count(".") == 1 else plain
+def _numbers(words: list[str]) -> dict[int, str]:
+    found = {}
+    for place, word in enumerate(words):
+        if word[0].isdigit():
+            plain = _THOUSANDS.sub("", word)
+            if plain.count(".") == 1:
+                plain = plain.rstrip("0").rstrip(".")
+            if words[place + 1 : place + 2] == ["k"] and plain.isdigit():
+                plain += "000"
+            found[place] = plain
+        elif word in NUMBER_WORDS:
+            found[place] = NUMBER_WORDS[word]
+    return found
 
 
-def _names(spelled: list[str]) -> frozenset[str]:
-    names = set()
-    for place, word in enumerate(spelled):
-        lower = word.lower()
-        if lower in FUNCTION_WORDS or lower in NEGATORS or not word[0].isalpha():
-            continue
-        if word[1:] != word[1:].lower() or (place and word[0].isupper()):
-            names.add(stem(lower))
-    return frozenset(names)
+def _units(words: list[str], numbers: dict[int, str]) -> dict[int, str]:
+    """Without a number beside it a unit is a word like others."""
+    found = {}
+    for place, word in enumerate(words):
+        if word in UNITS and (place - 1 in numbers or not word[0].isalpha() or word in _CURRENCY_CODES):
+            found[place] = UNITS[word]
+    found |= {at + 1: words[at + 1] for at in numbers if words[at + 1 : at + 2] in (["am"], ["pm"])}
+    return found

@@ -1,37 +1,101 @@
-"""Differences that change an answer however alike two texts look. Deterministic, and each has a name.
+"""How two texts differ, and the differences that change an answer however alike they look.
 
 Vectors of meaning hardly move when a "not", a number or a name does, so these are decided by rule before the model is
-asked. A veto costs a miss; its absence costs a wrong answer.
+asked. A veto costs a miss; its absence costs a wrong answer. What changes an answer only mostly is counted, and left
+to the model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
-from penstock.matching.reading import Reading
-from penstock.matching.vocabulary import NEGATIVE_PREFIXES, OPPOSITES
+from penstock.matching.reading import Reading, meaning, tokens
+from penstock.matching.vocabulary import COMMUTING, NEGATIVE_PREFIXES, OPPOSITES, TURNING
 
-IN_PLACE = 0.6
-"""From this share of the shorter text's words in the same order on, two texts are one text, edited."""
+SHORT, IN_PLACE = 10, 0.8
+"""Up to so many words of the shorter text, or from this share of them in the same order on, what a sentence denies,
+asks and names is surely read; longer texts in other words may say the same with one "not" more."""
 
 EDITED = 3
 """How many words of content an edit changes at most; who rephrases changes more."""
+
+EDITED_IN_PLACE = 0.6
+"""From this share of the shorter text's words in the same order on, two texts are one text, edited."""
 
 VETOES = (
     "literal",
     "number",
     "unit",
     "date",
+    "antonym",
+    "order",
     "negation",
     "question",
     "quantifier",
     "name",
-    "antonym",
     "swap",
     "insertion",
-    "order",
 )
 """The names `veto` returns."""
+
+
+class Difference(NamedTuple):
+    """How a question differs from a known one.
+
+    Attributes:
+        veto: The first difference that forbids the answer, or None.
+        here: Words with content that only the question has, as stems.
+        there: Those that only the known one has.
+        alike: Words that differ in spelling only, it seems.
+        function: Other words that only one has: pronouns, prepositions, modal verbs.
+        doubts: Differences that would forbid the answer, had not both texts many other words in another order.
+        in_order: Share of the words with content which both have that stand in the same order.
+    """
+
+    veto: str | None
+    here: tuple[str, ...]
+    there: tuple[str, ...]
+    alike: int
+    function: tuple[str, ...]
+    doubts: int
+    in_order: float
+
+
+def compare(asked: Reading, known: Reading) -> Difference:
+    """Return how `asked` differs from `known`. It is the same the other way round, but for `here` and `there`."""
+    here, there = Counter(asked.content), Counter(known.content)
+    both = (here & there).total()
+    here, there = here - there, there - here
+    cancelled = _cancel(asked, known, here, there)
+    alike = _pair_off(here, there)
+    fewer = min(len(asked.stems), len(known.stems))
+    certain = fewer <= SHORT or in_order(asked.stems, known.stems) >= IN_PLACE * fewer
+    veto, doubts = None, 0
+    for name, differs in _FACTS:
+        if differs(asked, known):
+            veto = veto or name
+    if veto is None and not cancelled:
+        if _opposed(asked.words - known.words, known.words - asked.words):
+            veto = "antonym"
+        elif _turned(asked, known) if not here and not there else _moved(asked, known, here, there):
+            veto = "order"
+    for name, differs in _READINGS:
+        if not (cancelled and name == "negation") and differs(asked, known):
+            doubts += 1
+            if certain:
+                veto = veto or name
+    function, other = Counter(asked.function), Counter(known.function)
+    return Difference(
+        veto,
+        tuple(here.elements()),
+        tuple(there.elements()),
+        alike,
+        tuple(((function - other) + (other - function)).elements()),
+        doubts,
+        in_order(asked.content, known.content) / both if both else 1.0,
+    )
 
 
 def veto(asked: Reading, known: Reading, *, edits: bool = True) -> str | None:
@@ -40,68 +104,203 @@ def veto(asked: Reading, known: Reading, *, edits: bool = True) -> str | None:
     Args:
         asked: The question that came.
         known: The one whose answer is known.
-        edits: Whether a few words changed in place forbid it too ("swap", "insertion", "order"). Without a dictionary
-            of synonyms these rules refuse many true paraphrases.
+        edits: Whether a few words changed in place forbid it too ("swap", "insertion"). Without a dictionary of
+            synonyms this refuses many true paraphrases.
     """
-    for name, attribute in _EQUAL:
-        if asked[attribute] != known[attribute]:
-            return name
-    if len(asked.negations) != len(known.negations) or _moved(asked, known):
-        return "negation"
-    if not (asked.names <= frozenset(known.stems) and known.names <= frozenset(asked.stems)):
-        return "name"
-    if _opposed(asked.words - known.words, known.words - asked.words):
-        return "antonym"
-    return _edited(asked, known) if edits else None
+    found = compare(asked, known)
+    return found.veto or (_edited(asked, known, found) if edits else None)
 
 
-_EQUAL = tuple(
-    (name, Reading._fields.index(field))
-    for name, field in (
-        ("literal", "literals"),
-        ("number", "numbers"),
-        ("unit", "units"),
-        ("date", "dates"),
-        ("question", "asked"),
-        ("quantifier", "quantifiers"),
+def _edited(asked: Reading, known: Reading, found: Difference) -> str | None:
+    """Name the edit where two texts are one but for a single place; a true paraphrase tends to change several."""
+    most, fewer = max(len(found.here), len(found.there)), min(len(asked.stems), len(known.stems))
+    if not most:
+        return None
+    in_place = in_order(asked.stems, known.stems) >= EDITED_IN_PLACE * fewer
+    if most <= EDITED and (in_place or (most == 1 and set(asked.content) & set(known.content))):
+        return "swap" if found.here and found.there else "insertion"
+    return None
+
+
+def _literal(asked: Reading, known: Reading) -> bool:
+    """A quotation without its quotation marks is still there; a lone sign may be an ornament."""
+    for literal in asked.literals ^ known.literals:
+        other = known if literal in asked.literals else asked
+        words = {token.lower() for token in tokens(literal) if token[0].isalnum()}
+        if not words <= other.words or (not words and (other.literals or asked.stems == known.stems)):
+            return True
+    return False
+
+
+def _number(asked: Reading, known: Reading) -> bool:
+    if asked.numbers == known.numbers:
+        return False
+    if len(asked.numbers) > 2 and sorted(asked.numbers) == sorted(known.numbers):
+        return False
+    return bool(_figures(asked) or _figures(known) or (asked.numbers and known.numbers))
+
+
+def _count(asked: Reading, known: Reading) -> bool:
+    return asked.numbers != known.numbers
+
+
+def _figures(reading: Reading) -> bool:
+    """Whether a number is in figures; one in letters may count what is said anyway: "these two", "both"."""
+    return any(word[0].isdigit() for word in reading.words)
+
+
+def _unit(asked: Reading, known: Reading) -> bool:
+    return asked.units != known.units
+
+
+def _date(asked: Reading, known: Reading) -> bool:
+    return asked.dates != known.dates
+
+
+def _negation(asked: Reading, known: Reading) -> bool:
+    if asked.negated == known.negated:
+        return False
+    if len(asked.negated) != len(known.negated):
+        return True
+    here, there = Counter(map(meaning, asked.negated)), Counter(map(meaning, known.negated))
+    return any(
+        scope in asked.content and scope in known.content for scope in ((here - there) + (there - here)).elements()
     )
+
+
+def _question(asked: Reading, known: Reading) -> bool:
+    return asked.asked != known.asked
+
+
+def _quantifier(asked: Reading, known: Reading) -> bool:
+    here, there = asked.quantifiers - known.quantifiers, known.quantifiers - asked.quantifiers
+    return bool(here and there) or bool((here | there) - {"some"})
+
+
+def _name(asked: Reading, known: Reading) -> bool:
+    return not (asked.names <= frozenset(known.stems) and known.names <= frozenset(asked.stems))
+
+
+_Rule = Callable[[Reading, Reading], bool]
+_FACTS: tuple[tuple[str, _Rule], ...] = (("literal", _literal), ("number", _number), ("unit", _unit), ("date", _date))
+_READINGS: tuple[tuple[str, _Rule], ...] = (
+    ("number", _count),
+    ("negation", _negation),
+    ("question", _question),
+    ("quantifier", _quantifier),
+    ("name", _name),
 )
 
 
-def _moved(asked: Reading, known: Reading) -> bool:
-    """Whether a negation now stands before another word of those the texts share."""
-    other = set(asked.negations) ^ set(known.negations)
-    return any(scope in asked.content and scope in known.content for scope in other)
-
-
-def _opposed(here: frozenset[str], there: frozenset[str]) -> bool:
-    for one, other in ((here, there), (there, here)):
-        for word in one:
-            if OPPOSITES.get(word, _NONE) & other:
-                return True
-            if len(word) > 3 and any(prefix + word in other for prefix in NEGATIVE_PREFIXES):
-                return True
-    return False
+def _opposites(one: str, other: str) -> bool:
+    if other in OPPOSITES.get(one, _NONE):
+        return True
+    if len(one) > len(other):
+        one, other = other, one
+    if len(one) > 3 and other.endswith(one):
+        return other[: -len(one)] in NEGATIVE_PREFIXES
+    root = one.removesuffix("ful").removesuffix("ing")
+    return len(root) > 3 and other.startswith(root) and other[len(root) :] in ("less", "eless")
 
 
 _NONE: frozenset[str] = frozenset()
 
 
-def _edited(asked: Reading, known: Reading) -> str | None:
-    """Name the edit where two texts are one but for a single place; a true paraphrase tends to change several."""
-    here, there = asked.content - known.content, known.content - asked.content
-    if not here and not there:
-        order = [s for s in asked.stems if s in asked.content]
-        return "order" if order != [s for s in known.stems if s in known.content] else None
-    if all(any(_alike(one, other) for other in there) for one in here) and len(here) == len(there):
-        return None
-    if max(len(here), len(there)) <= EDITED and in_order(asked.stems, known.stems) >= IN_PLACE * min(
-        len(asked.stems), len(known.stems)
-    ):
-        return "swap" if here and there else "insertion"
-    if len(here) == len(there) == 1 and asked.content & known.content:
-        return "swap"
-    return None
+def _opposed(here: Iterable[str], there: Iterable[str]) -> bool:
+    return any(_opposites(one, other) for one in here for other in there)
+
+
+def _cancel(asked: Reading, known: Reading, here: Counter[str], there: Counter[str]) -> bool:
+    """Take out each "not" that one text has more with its opposite there: "not possible", "impossible". Whether all."""
+    if len(asked.negated) == len(known.negated):
+        return False
+    if len(asked.negated) < len(known.negated):
+        return _cancel(known, asked, there, here)
+    found = Counter(asked.negated) - Counter(known.negated)
+    if not found or Counter(known.negated) - Counter(asked.negated):
+        return False
+    for scope in found.elements():
+        other = next((word for word in known.words - asked.words if _opposites(scope, word)), None)
+        if other is None or not here[meaning(scope)] or not there[meaning(other)]:
+            return False
+        here[meaning(scope)] -= 1
+        there[meaning(other)] -= 1
+    here += Counter()
+    there += Counter()
+    return True
+
+
+def _turned(asked: Reading, known: Reading) -> bool:
+    """Whether words have changed places around a relation: "dog bites man". Around "and" they may."""
+    here, there = _relations(asked), _relations(known)
+    if here != there and TURNING & {*here, *there}:
+        return True
+    one, other = asked.content, known.content
+    if one == other or len(one) != len(other):
+        return False
+    start = next(place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+    end = next(place for place in range(len(one), 0, -1) if one[place - 1] != other[place - 1])
+    one, other = one[start:end], other[start:end]
+    for first in range(1, len(one)):
+        if one[:first] != other[-first:]:
+            continue
+        for last in range(1, len(one) - first + 1):
+            if one[-last:] + one[first : len(one) - last] + one[:first] == other:
+                between = _between(asked, one[first - 1], one[-last])
+                same = between == _between(known, one[-1], one[0])
+                return first + last < len(one) or (same and not between <= COMMUTING)
+    return False
+
+
+def _relations(reading: Reading) -> list[str]:
+    return [word for word in reading.function if word in TURNING or word == "to"]
+
+
+def _moved(asked: Reading, known: Reading, here: Counter[str], there: Counter[str]) -> bool:
+    """Whether all that differs is which of the words of both texts is said twice."""
+    return here.keys() <= set(known.content) and there.keys() <= set(asked.content) and bool(here and there)
+
+
+def _between(reading: Reading, first: str, second: str) -> set[str]:
+    stems = reading.stems
+    if first not in stems or second not in stems:
+        return set()
+    return set(stems[stems.index(first) + 1 : stems.index(second)])
+
+
+def _pair_off(here: Counter[str], there: Counter[str]) -> int:
+    """Take out words that look like one, written otherwise or in two, and return how many."""
+    alike = 0
+    for one in list(here):
+        other = next((word for word in there if looks_like(one, word)), None)
+        if other is not None:
+            del here[one], there[other]
+            alike += 1
+    for less, more in ((here, there), (there, here)):
+        for one in list(less):
+            parts = next(((a, one[len(a) :]) for a in more if one.startswith(a) and one[len(a) :] in more), None)
+            if parts:
+                del less[one], more[parts[0]]
+                more.pop(parts[1], None)
+                alike += 1
+    return alike
+
+
+def looks_like(one: str, other: str) -> bool:
+    """Whether two stems look like forms or misspellings of one word."""
+    if not one[0].isalpha():
+        return False
+    common = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        common += 1
+    if common >= 4 and common >= 0.6 * max(len(one), len(other)):
+        return True
+    if common < 2 or min(len(one), len(other)) < 5:
+        return False
+    longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
+    return longer[common + 1 :] == shorter[common + (len(longer) == len(shorter)) :]
 
 
 def in_order(here: Sequence[str], there: Sequence[str]) -> int:
@@ -115,13 +314,3 @@ def in_order(here: Sequence[str], there: Sequence[str]) -> int:
         met = unmatched & places.get(word, 0)
         unmatched = ((unmatched + met) | (unmatched - met)) & everywhere
     return len(here) - unmatched.bit_count()
-
-
-def _alike(one: str, other: str) -> bool:
-    """Whether two stems look like forms or misspellings of one word."""
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
-    return common >= 4 and common >= 0.6 * max(len(one), len(other))

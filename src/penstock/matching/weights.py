@@ -2,33 +2,94 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from penstock.matching.model import Weights
 
-WEIGHTS = Weights(-1.5308, 4.0082, 1.6732, -2.1693, -0.0315, 0.0840)
-PRIOR: tuple[tuple[float, float], ...] = (
-    (0.0, 40.0),
-    (0.0, 87.0),
-    (2.5, 88.5),
-    (7.0, 59.0),
-    (10.0, 34.0),
-    (21.0, 32.5),
-    (14.5, 16.0),
-    (16.0, 15.0),
-    (14.5, 8.0),
-    (13.0, 7.5),
-    (12.0, 5.5),
-    (12.0, 5.0),
-    (16.0, 2.5),
-    (24.0, 5.0),
-    (32.5, 3.0),
-    (27.5, 3.5),
-    (25.5, 2.0),
-    (10.5, 1.0),
-    (0.0, 0.0),
-    (0.0, 0.0),
-    (0.0, 0.0),
-    (0.0, 0.0),
-    (0.0, 0.0),
-    (0.0, 0.0),
+
+class Shipped(NamedTuple):
+    """What a policy starts from.
+
+    Attributes:
+        weights: Of the model.
+        counts: How often it was right (first) and wrong, by bin, on pairs it was not fitted on.
+    """
+
+    weights: Weights
+    counts: tuple[tuple[float, float], ...]
+
+
+LEXICAL = Shipped(
+    Weights(
+        intercept=4.0444,
+        similarity=-1.3325,
+        margin=2.6196,
+        support=1.2747,
+        difference=-1.8163,
+        swapped=-0.2545,
+        inserted=-0.0738,
+        alike=0.306,
+        function=-0.1083,
+        order=-1.5231,
+        doubts=-0.6332,
+        words=1.14,
+        length=0.559,
+        alone=-1.5122,
+        log_margin=1.0454,
+        both=-4.9187,
+        same=0.8693,
+        exact=2.0735,
+        alone_difference=-4.8438,
+    ),
+    (
+        (0.0, 0.5),
+        (0.0, 2.0),
+        (0.0, 1.0),
+        (1.5, 3.0),
+        (1.5, 7.0),
+        (5.0, 9.0),
+        (7.0, 15.5),
+        (13.5, 22.5),
+        (23.5, 22.0),
+        (34.5, 32.0),
+        (58.5, 34.5),
+        (88.0, 47.0),
+        (112.0, 40.5),
+        (87.5, 26.0),
+        (53.5, 10.0),
+        (56.0, 6.5),
+        (43.0, 1.5),
+        (31.5, 1.0),
+        (22.5, 0.0),
+        (22.0, 1.0),
+        (25.5, 2.0),
+        (15.0, 0.0),
+        (8.0, 0.0),
+        (9.0, 0.0),
+    ),
 )
-"""How often the model was right (first) and wrong, by bin, on pairs it was not fitted on."""
+
+DENSE = Shipped(
+    Weights(
+        intercept=-4.9046,
+        similarity=11.4401,
+        margin=-5.6781,
+        support=1.3772,
+        difference=1.3419,
+        swapped=0.0902,
+        inserted=0.1615,
+        alike=0.0649,
+        function=-0.0756,
+        order=-1.2936,
+        doubts=-0.6085,
+        words=0.2679,
+        length=0.9687,
+        alone=-1.9821,
+        log_margin=1.5772,
+        both=0.2975,
+        same=0.6278,
+        exact=4.9087,
+        alone_difference=-5.2221,
+    ),
+    (),
+)

@@ -81,7 +81,10 @@ def _about_the_same(answer: str, fresh: str, result: Value) -> bool:
     here, there = read(answer), read(fresh)
     known = {format(result.value.normalize(), "f")} if isinstance(result.value, Decimal) else set()
     numbers = set(here.numbers) - known, set(there.numbers) - known
-    return _shared(here.content, there.content) >= SHARED_WORDS and _shared(*numbers) >= SHARED_NUMBERS
+    return (
+        _shared(frozenset(here.content), frozenset(there.content)) >= SHARED_WORDS
+        and _shared(*numbers) >= SHARED_NUMBERS
+    )
 
 
 def _shared(here: Set[str], there: Set[str]) -> float:
