@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 from penstock.abc import ModelInfo, Provider
 from penstock.answers import Answer, Chunk, Embeddings
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
 from penstock.reporting.statistics import Statistics
+from penstock.semantic.operations import EVERYBODY, Whose
+from penstock.semantic.reports import (
+    AnswerReport,
+    CacheReport,
+    Explanation,
+    Imported,
+    Optimized,
+    Removed,
+    Warmed,
+)
+from penstock.semantic.warming import Item
 
 T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Runs work on the client's loop and returns what comes of it."""
+
+    def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work`."""
+
+
+class Iterate(Protocol):
+    """Returns what comes from the client's loop, piece by piece."""
+
+    def __call__(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
+        """Return what comes of `pieces`."""
 
 
 class Client:
@@ -80,6 +105,11 @@ class Client:
         """As `AsyncClient.reset_statistics`."""
         return self._run(self._client.reset_statistics(tenant, by=by))
 
+    @property
+    def cache(self) -> BlockingCache:
+        """As `AsyncClient.cache`."""
+        return BlockingCache(self._client, self._run, self._iterate)
+
     def close(self) -> None:
         """Close connections and the store; harmless when closed."""
         if self._thread.is_alive():
@@ -96,7 +126,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _iterate(self, pieces: AsyncGenerator[Chunk, None]) -> Iterator[Chunk]:
+    def _iterate(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
         try:
             while (piece := self._run(_next(pieces))) is not None:
                 yield piece
@@ -121,9 +151,69 @@ class Client:
         self._loop.close()
 
 
-async def _next(pieces: AsyncGenerator[Chunk, None]) -> Chunk | None:
+class BlockingCache:
+    """`penstock.semantic.operations.CacheOperations` for programs without an event loop."""
+
+    def __init__(self, client: AsyncClient, run: Run, iterate: Iterate) -> None:
+        self._client = client
+        self._run = run
+        self._iterate = iterate
+
+    def stats(self, whose: Whose = EVERYBODY) -> CacheReport:
+        """As `CacheOperations.stats`."""
+        return self._run(self._client.cache.stats(whose))
+
+    def inspect(
+        self,
+        whose: Whose = EVERYBODY,
+        *,
+        model: str | None = None,
+        tag: str | None = None,
+        contains: str | None = None,
+        limit: int = 100,
+    ) -> list[AnswerReport]:
+        """As `CacheOperations.inspect`."""
+        found = self._client.cache.inspect(whose, model=model, tag=tag, contains=contains, limit=limit)
+        return self._run(found)
+
+    def explain(self, item: Mapping[str, Any]) -> Explanation:
+        """As `CacheOperations.explain`."""
+        return self._run(self._client.cache.explain(item))
+
+    def clear(
+        self, whose: Whose = EVERYBODY, *, model: str | None = None, tag: str | None = None, learnt: bool = False
+    ) -> Removed:
+        """As `CacheOperations.clear`."""
+        return self._run(self._client.cache.clear(whose, model=model, tag=tag, learnt=learnt))
+
+    def cleanup(self) -> Removed:
+        """As `CacheOperations.cleanup`."""
+        return self._run(self._client.cache.cleanup())
+
+    def optimize(self) -> Optimized:
+        """As `CacheOperations.optimize`."""
+        return self._run(self._client.cache.optimize())
+
+    def warm(self, items: Iterable[Item], *, concurrency: int = 4) -> Iterator[Warmed]:
+        """As `CacheOperations.warm`."""
+        return self._iterate(self._client.cache.warm(items, concurrency=concurrency))
+
+    def export(self, tenant: str) -> Iterator[bytes]:
+        """As `CacheOperations.export`."""
+        return self._iterate(self._client.cache.export(tenant))
+
+    def load(self, lines: Iterable[bytes], tenant: str) -> Imported:
+        """As `CacheOperations.load`."""
+        return self._run(self._client.cache.load(lines, tenant))
+
+    def label(self, request_id: str, *, right: bool, tenant: str) -> None:
+        """As `CacheOperations.label`."""
+        self._run(self._client.cache.label(request_id, right=right, tenant=tenant))
+
+
+async def _next(pieces: AsyncGenerator[T, None]) -> T | None:
     return await anext(pieces, None)
 
 
-async def _close(pieces: AsyncGenerator[Chunk, None]) -> None:
+async def _close(pieces: AsyncGenerator[T, None]) -> None:
     await pieces.aclose()

@@ -10,7 +10,8 @@ from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
 from penstock.core.response import Response
-from penstock.semantic.operations import Whose
+from penstock.semantic.operations import CacheOperations, Whose
+from penstock.sync import BlockingCache, Client
 from penstock.testing import FakeClock, answer
 
 TALL = "How tall is the Eiffel Tower in Paris?"
@@ -349,7 +350,8 @@ async def test_what_is_not_at_hand_is_asked_for(client, provider):
     assert provider.asked == [OPEN, TALL]
     await settle()
     assert (await ask(client)).call.cache == "hit"
-    assert (await ask(client, TALL_TOO)).call.cache == "semantic"
+    (known,) = await client.cache.inspect(contains="eiffel")
+    assert [each.text for each in known.questions] == [TALL]
 
 
 async def test_warming_is_recorded_as_such_and_asks_some_at_a_time(make, provider):
@@ -472,3 +474,32 @@ async def test_metrics_show_what_is_answered_by_meaning(client):
     ):
         assert line in page
     assert re.search(r'penstock_requests_total\{cache="semantic",.*\} 1\.0', page)
+
+
+def test_without_an_event_loop(tmp_path):
+    config = {
+        "models": [{"name": "fast", "targets": [{"provider": "simulated", "model": "sim"}]}],
+        "store": {"url": f"sqlite:///{tmp_path}/penstock.db"},
+        "cache": {"semantic": {"mode": "on", "max_error": 0.45}},
+    }
+    with Client(config) as client:
+        items = [{"question": TALL, "model": "fast", "answer": "330 metres.", "tags": ["faq"]}]
+        assert [each.outcome for each in client.cache.warm(items)] == ["seeded"]
+        assert client.cache.explain({"question": TALL_TOO, "model": "fast"}).serves
+        found = client.chat(TALL_TOO, model="fast")
+        assert found.text == "330 metres."
+        client.cache.label(found.id, right=True, tenant="default")
+        assert client.cache.stats().models[0].certificate["labels"] >= 1
+        assert {each.tags for each in client.cache.inspect(tag="faq")} == {("faq",)}
+        lines = list(client.cache.export("default"))
+        assert client.cache.optimize().partitions == 1
+        assert client.cache.cleanup().answers == 0
+        assert client.cache.clear().answers == len(lines) - 1
+        assert client.cache.load(lines, "default").answers == len(lines) - 1
+
+
+def test_both_faces_can_do_the_same():
+    def named(face):
+        return {name for name in vars(face) if not name.startswith("_")}
+
+    assert named(BlockingCache) == named(CacheOperations)
