@@ -64,7 +64,7 @@ class Flight:
     def __init__(self, key: bytes, leader: Seat, table: dict[bytes, Flight], *, handed_over: bool = False) -> None:
         """Enter the flight in `table`, where newcomers look for it, with `leader` on board."""
         call = leader.request.call
-        notes = Call(call.id, call.started, call.started_at, key, call.asked_bytes, call.attempts)
+        notes = Call(call.id, call.started, call.started_at, call.key, call.asked_bytes, call.attempts)
         self.request = msgspec.structs.replace(leader.request, call=notes)
         # Who leads and who pays is noted on the seats: a flight that knew them when they have left would, with them, be
         # garbage that only the collector finds.
