@@ -76,7 +76,11 @@ CALL: tuple[tuple[str, Build], ...] = (
     # Outside failover: followers share its outcome, not only one attempt's.
     (
         "coalesce",
-        lambda parts: Coalesce(parts.shared.clock, parts.shared.tasks) if parts.settings.cache.coalesce else None,
+        lambda parts: (
+            Coalesce(parts.shared.clock, parts.shared.tasks, by_meaning=parts.memory is not None)
+            if parts.settings.cache.coalesce
+            else None
+        ),
     ),
     # Inside coalescing, so that duplicates are embedded once; the exact cache outside holds the answers.
     ("semantic_cache", semantic_cache),

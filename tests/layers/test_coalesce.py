@@ -4,9 +4,11 @@ from collections import Counter
 from decimal import Decimal
 from random import Random
 
+import msgspec
 import pytest
 
 from penstock.caching import flight as flights
+from penstock.caching.key import cache_key
 from penstock.core.call import Attempt, Call
 from penstock.core.canonical import assemble, make_event, split
 from penstock.core.errors import DeadlineExceeded, InvalidRequest, ProviderError, Refused
@@ -522,3 +524,16 @@ async def test_a_flight_whose_last_passenger_left_before_hearing_its_end_takes_n
     assert bench.is_idle()
     await bench.ask(stream=True)
     assert len(bench.upstream.requests) == 2
+
+
+@pytest.mark.parametrize("by_meaning", [False, True])
+async def test_only_who_accepts_the_same_shares_where_answers_may_be_by_meaning(bench, by_meaning):
+    bench.coalesce = Coalesce(bench.clock, bench.tasks, by_meaning=by_meaning)
+    shadow = msgspec.structs.replace(ROUTE, semantic="shadow")
+    tasks = [bench.ask(**fields) for fields in ({}, {}, {"max_age": 1.0}, {"route": shadow})]
+    await bench.settle()
+    assert len(bench.upstream.requests) == (3 if by_meaning else 1)
+    assert len({cache_key(request) for request in bench.upstream.requests}) == 1
+    bench.upstream.free = True
+    bench.upstream.go(3)
+    assert await asyncio.gather(*tasks) == [EXPECTED] * 4

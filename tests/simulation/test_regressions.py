@@ -1,5 +1,6 @@
 """What simulations found, in as few steps as show it, in virtual time."""
 
+import asyncio
 from random import Random
 
 import pytest
@@ -10,7 +11,7 @@ from penstock.core.errors import RateLimited
 from penstock.core.request import Request
 from penstock.pipeline import Pipeline
 from penstock.shared import Shared
-from penstock.testing.simulation import FAIR, FaultyProvider, SimulatedClock, SimulatedLoop
+from penstock.testing.simulation import FAIR, FaultyProvider, SimulatedClock, SimulatedLoop, Weather
 
 SPARE = {"name": "b", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
 
@@ -42,8 +43,8 @@ class Gateway:
         await self.pipeline.aclose()
         await self.shared.aclose()
 
-    async def ask(self, **fields):
-        payload = {"messages": [{"role": "user", "content": "q"}]}
+    async def ask(self, question="q", **fields):
+        payload = {"messages": [{"role": "user", "content": question}]}
         call = Call("id", started=self.clock.monotonic(), started_at=self.clock.wall())
         request = Request("chat", "m", payload, call, **fields)
         return request.call, await self.pipeline(request)
@@ -86,3 +87,57 @@ def test_whoever_waits_in_vain_to_the_end_is_told_when_to_come_back():
             return refused.value.retry_after
 
     assert simulated(main) >= 1
+
+
+BY_MEANING = {
+    "limited": {},
+    "cache": {
+        "semantic": {
+            "mode": "on",
+            "max_error": 0.3,
+            "audit": 1e-6,
+            "embedder": {"kind": "provider", "model": "vectors"},
+        }
+    },
+    "models": [
+        {"name": "m", "targets": [{"provider": "a"}]},
+        {"name": "vectors", "targets": [{"provider": "b"}]},
+    ],
+}
+
+
+def test_a_model_for_vectors_that_hangs_holds_up_no_call_for_long():
+    async def main(loop):
+        async with Gateway(loop, **BY_MEANING) as gateway:
+            gateway.providers["b"].weather = Weather(hangs=1.0)
+            began = gateway.clock.monotonic()
+            call, response = await gateway.ask()
+            await response.read()
+            return call.cache_status[0], gateway.clock.monotonic() - began
+
+    status, waited_s = simulated(main)
+    assert status == 'Penstock-Semantic; fwd=bypass; detail="upstream_timeout"'
+    assert waited_s < 3
+
+
+def test_who_wants_no_answer_by_meaning_is_not_given_one_that_another_waits_for():
+    async def main(loop):
+        async with Gateway(loop, **BY_MEANING) as gateway:
+            await gateway.ask("q 3")
+            await gateway.shared.tasks.drain()
+            gateway.providers["b"].weather = Weather(slow=1.0)
+            asked = [gateway.ask("Q 3?"), gateway.ask("Q 3?", semantic="off")]
+            return [call.cache for call, _ in await asyncio.gather(*asked)]
+
+    assert simulated(main) == ["semantic", "miss"]
+
+
+def test_a_question_whose_answer_left_while_it_was_compared_is_not_remembered():
+    async def main(loop):
+        cache = {"exact": {"max_entries": 1}, "semantic": {"mode": "on", "max_error": 0.3}}
+        async with Gateway(loop, **{**BY_MEANING, "cache": cache}) as gateway:
+            await asyncio.gather(*(gateway.ask(f"q {number}") for number in range(5)))
+            await gateway.shared.tasks.drain()
+            return len(gateway.shared.memory.questions)
+
+    assert simulated(main) == 1

@@ -159,11 +159,11 @@ class AnswerCache:
             None when `entry` is another tenant's, or not fresh or recent enough for what the client says, or its
             answer is gone.
         """
-        now = self._clock.wall()
-        if entry.tenant != request.tenant or decide(entry, now, request.cache) is not Verdict.HIT:
+        if entry.tenant != request.tenant:
             return None
         known = await self.load(entry)
-        if known is None:
+        now = self._clock.wall()  # loading may have taken its time, and others have joined meanwhile
+        if known is None or decide(entry, now, request.cache) is not Verdict.HIT:
             return None
         request.call.cache = "semantic"
         return self.give(request, entry, known, now, member)

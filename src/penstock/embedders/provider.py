@@ -19,6 +19,8 @@ from penstock.core.request import CacheDirectives, Request
 AT_ONCE = 256
 """Texts in one call; providers take 96 to 2,048, and only questions read back after a restart come in such numbers."""
 
+PATIENCE_S, PATIENCE_WITH_MANY_S = 2.0, 30.0
+"""How long a call may take: somebody waits for the vector of one text, and is answered without it when it is late."""
 _MACHINE = SystemClock()
 _numbers = count(1)
 
@@ -101,7 +103,7 @@ class ProviderEmbedder:
         call = Call(name, started=self._clock.monotonic(), started_at=self._clock.wall())
         if behalf is None:
             return Request("embeddings", self._model, payload, call, semantic="off")
-        asked = behalf.cache
+        asked, patience = behalf.cache, PATIENCE_S if len(texts) == 1 else PATIENCE_WITH_MANY_S
         return msgspec.structs.replace(
             behalf,
             operation="embeddings",
@@ -117,6 +119,7 @@ class ProviderEmbedder:
             cache=CacheDirectives(
                 no_store=asked.no_store, only_if_cached=asked.only_if_cached, namespace=asked.namespace
             ),
+            timeout_s=patience if behalf.timeout_s is None else min(behalf.timeout_s, patience),
             deadline=None,
             begin_by=None,
             fallback=False,

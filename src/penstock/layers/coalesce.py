@@ -30,11 +30,17 @@ class Coalesce:
 
     Left alone are requests that ask for an answer of their own: `no-cache`, `no-store`, and those to models whose
     caching is switched off (`cache_ttl_s: 0`).
+
+    Args:
+        clock: Where time comes from.
+        tasks: Own the flights.
+        by_meaning: Inside, requests are answered by meaning as well; then only those share that accept the same.
     """
 
-    def __init__(self, clock: Clock, tasks: TaskGroup) -> None:
+    def __init__(self, clock: Clock, tasks: TaskGroup, *, by_meaning: bool = False) -> None:
         self._clock = clock
         self._tasks = tasks
+        self._key = _key_and_wishes if by_meaning else cache_key
         self._flights: dict[bytes, Flight] = {}
 
     def __len__(self) -> int:
@@ -46,7 +52,7 @@ class Coalesce:
         if directives.no_cache or directives.no_store or (route is not None and route.cache_ttl_s == 0):
             return await inner(request)
         seat = Seat(request)
-        flight = self._flights.get(cache_key(request))
+        flight = self._flights.get(self._key(request))
         if flight is None:
             self._launch(seat, inner)
         else:
@@ -58,7 +64,7 @@ class Coalesce:
             raise
 
     def _launch(self, leader: Seat, inner: Handler, *, handed_over: bool = False) -> Flight:
-        flight = Flight(cache_key(leader.request), leader, self._flights, handed_over=handed_over)
+        flight = Flight(self._key(leader.request), leader, self._flights, handed_over=handed_over)
         flight.task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
         return flight
 
@@ -104,6 +110,13 @@ class Coalesce:
         if not isinstance(error, ProviderError) or not (error.retryable or error.elsewhere) or flight.handed_over:
             return []
         return [seat for seat in flight.seats if not seat.leads]
+
+
+def _key_and_wishes(request: Request) -> bytes:
+    """Return the key and, after it, whether an answer by meaning is accepted and how old it may be."""
+    mode = request.semantic or (request.route.semantic if request.route is not None else None)
+    wishes = mode, request.cache.max_age
+    return cache_key(request) if wishes == (None, None) else cache_key(request) + repr(wishes).encode()
 
 
 def _deadline(request: Request) -> float:

@@ -51,7 +51,7 @@ class Learner:
             else:
                 lookup.policy.missed(proposal, decision, right=right)
             self._count(request.tenant, request.model, proposal.entry, right=right, served=served)
-        self._memory.remember(request, lookup, key, self._group(lookup) if right else None)
+        self._remember(request, lookup, key, right=right)
 
     async def audit(self, request: Request, lookup: Lookup) -> None:
         """Ask again what was answered by meaning, and compare; the fresh answer is the exact one from then on."""
@@ -74,8 +74,7 @@ class Learner:
         lookup.policy.served(proposal, decision, right=right, now=self._clock.wall())
         if right is not None:
             self._count(request.tenant, request.model, proposal.entry, right=right, served=True)
-        if self._answers.lookup(key, self._clock.wall()) is not None:
-            self._memory.remember(request, lookup, key, self._group(lookup) if right else None)
+        self._remember(request, lookup, key, right=right)
 
     def decided(self, request: Request, lookup: Lookup, *, served: bool) -> None:
         """Keep a decision for as long as a person may say whether it was right."""
@@ -146,6 +145,10 @@ class Learner:
         body = None if entry is None else await self._answers.body(entry)
         return None if body is None else answer_text(body)
 
+    def _remember(self, request: Request, lookup: Lookup, key: bytes, *, right: bool | None) -> None:
+        if self._answers.find(key) is not None:  # it may have left while it was compared
+            self._memory.remember(request, lookup, key, self._group(lookup) if right else None)
+
     def _group(self, lookup: Lookup) -> bytes | None:
         proposal = lookup.proposal
         known = None if proposal is None else self._memory.questions.get(proposal.entry)
@@ -157,4 +160,6 @@ class Learner:
         stats.wrong += not right
         stats.wrong_served += served and not right
         self._memory.questions.judged(entry, right=right)
+        if self._memory.questions.get(entry) is None:  # it left meanwhile, and nobody would forget it again
+            self._memory.policies.of(tenant, model).model.forget(entry)
         self._memory.policies.learnt(tenant, model)
