@@ -5,11 +5,15 @@ import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 
 from penstock import pipeline
+from penstock.caching.answer_cache import AnswerCache
+from penstock.caching.asking import asked
 from penstock.caching.flight import Flight
 from penstock.core.errors import RateLimited, Refused
+from penstock.core.request import NO_DIRECTIVES
 from penstock.layers.breaker import Breaker
 from penstock.layers.record import Record
 from penstock.testing.simulation import simulate, simulate_many
@@ -50,6 +54,10 @@ def test_a_seed_replays_in_another_process_with_other_hashes():
 
 def test_seeds_differ():
     assert len({simulate(seed).digest for seed in range(20)}) == 20
+
+
+def test_some_questions_in_other_words_get_the_known_answer():
+    assert sum(outcome.by_meaning for outcome in simulate_many(range(200))) > 0
 
 
 def broken_record(monkeypatch):
@@ -125,14 +133,63 @@ def broken_mark(monkeypatch):
 
 def broken_order(monkeypatch):
     """The fallback inside the cache: its answers are stored as those of the model that was asked."""
-    layers = dict(pipeline.CALL)
-    order = ["record", "limit", "deadline", "exact_cache", "fallback", "coalesce", "budget", "failover", "hedge"]
-    assert set(order) == set(layers)
-    monkeypatch.setattr(pipeline, "CALL", tuple((name, layers[name]) for name in order))
+    layers = list(pipeline.CALL)
+    names = [name for name, _ in layers]
+    fallback = layers.pop(names.index("fallback"))
+    layers.insert(names.index("exact_cache"), fallback)
+    monkeypatch.setattr(pipeline, "CALL", tuple(layers))
 
 
 def broken_staleness(monkeypatch):
     monkeypatch.setattr("penstock.layers.exact_cache.may_stand_in", lambda *_: True)
+
+
+def broken_veto(monkeypatch):
+    monkeypatch.setattr("penstock.matching.partition.veto", lambda *_, **__: None)
+
+
+def broken_namespace(monkeypatch):
+    def everywhere(request, *args, **options):
+        return asked(msgspec.structs.replace(request, cache=NO_DIRECTIVES), *args, **options)
+
+    monkeypatch.setattr("penstock.layers.semantic_cache.asked", everywhere)
+
+
+def broken_history(monkeypatch):
+    def forgetful(request, *args, **options):
+        last = {"messages": request.payload["messages"][-1:]}
+        return asked(msgspec.structs.replace(request, payload=last), *args, **options)
+
+    monkeypatch.setattr("penstock.layers.semantic_cache.asked", forgetful)
+
+
+def broken_guess(monkeypatch):
+    """An answer by meaning looks like any other, so that it is kept as the answer to these words."""
+    serve = AnswerCache.serve_known
+
+    async def unmarked(self, request, entry, member):
+        response = await serve(self, request, entry, member)
+        request.call.cache = ""
+        return response
+
+    monkeypatch.setattr(AnswerCache, "serve_known", unmarked)
+
+
+def broken_leaving(monkeypatch):
+    monkeypatch.setattr("penstock.caching.questions.Questions.drop_key", lambda self, key: None)
+
+
+def broken_forgetting(monkeypatch):
+    monkeypatch.setattr("penstock.matching.model.PooledModel.forget", lambda self, entry: None)
+
+
+def broken_allowance(monkeypatch):
+    monkeypatch.setattr("penstock.matching.labels.allowance.Allowance.settle", lambda self, cost: None)
+
+
+def broken_audit(monkeypatch):
+    """Whoever checks an answer asks past the pipeline."""
+    monkeypatch.setattr("penstock.semantic.learner.background", lambda request, purpose, clock: request)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +213,14 @@ def broken_staleness(monkeypatch):
         (broken_mark, "marked"),
         (broken_order, "cached: "),
         (broken_staleness, "too old for a failure"),
+        (broken_veto, "was given"),
+        (broken_namespace, "another namespace"),
+        (broken_history, "another conversation"),
+        (broken_guess, "was given"),
+        (broken_leaving, "without an answer"),
+        (broken_forgetting, "something is learnt"),
+        (broken_allowance, "judgements are under way"),
+        (broken_audit, "audits are recorded"),
     ],
 )
 def test_faults_put_in_on_purpose_are_found(monkeypatch, breaks, said):

@@ -36,11 +36,12 @@ def _one(seed: int) -> int:
 
 def _many(first: int, count: int, *, keep_going: bool) -> int:
     started = said = time.monotonic()
-    calls = sent = failed = done = 0
+    calls = sent = by_meaning = failed = done = 0
     for outcome in simulate_many(range(first, first + count)):
         done += 1
         calls += outcome.calls
         sent += outcome.sent
+        by_meaning += outcome.by_meaning
         if outcome.problems:
             failed += 1
             _report(outcome)
@@ -49,7 +50,8 @@ def _many(first: int, count: int, *, keep_going: bool) -> int:
         if time.monotonic() - said > _EVERY_S:
             said = time.monotonic()
             _say(f"{done} of {count} seeds, {calls} calls, {said - started:.0f} s")
-    _say(f"{calls} calls, {sent} requests to providers, {time.monotonic() - started:.1f} s")
+    _say(f"{calls} calls, {by_meaning} answered by meaning")
+    _say(f"{sent} requests to providers, {time.monotonic() - started:.1f} s")
     _say(f"{done - failed} of {done} seeds passed" if failed else f"{done} seeds passed")
     return int(bool(failed))
 

@@ -7,6 +7,8 @@ import msgspec
 from penstock.core.errors import PenstockError, ProviderError, Refused
 from penstock.core.request import CacheDirectives, Request
 
+OFF = "semantic_cache_off"
+"""What a client is told that asks for an answer by meaning where there are none; it is refused before it is a call."""
 DIRECTIVES = (
     CacheDirectives(no_cache=True),
     CacheDirectives(no_store=True),

@@ -1,15 +1,16 @@
-"""A cache store and a ledger that remember everything, for what is checked at the end."""
+"""Stores and a ledger that remember everything, for what is checked at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 import msgspec
 
-from penstock.abc import StoredAnswer
+from penstock.abc import Question, StoredAnswer
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import StoreError
 from penstock.core.request import Request
@@ -111,3 +112,89 @@ class Shelf:
         """Drop `keys`."""
         for key in keys:
             self._now.pop(key, None)
+
+
+class Notebook:
+    """A `penstock.abc.QuestionStore` that takes its time and fails now and then.
+
+    Attributes:
+        faults: Share of the reads that fail.
+        hangs: Share of the reads that take half a minute.
+        given: Numbers of the questions that were read.
+    """
+
+    def __init__(self, random: Random, *, faults: float, hangs: float = 0.0) -> None:
+        self.faults = faults
+        self.hangs = hangs
+        self.given: set[int] = set()
+        self._random = random
+        self._questions: dict[int, Question] = {}
+        self._learnt: dict[str, bytes] = {}
+
+    def calm(self) -> None:
+        """Be quick, and fail no more."""
+        self.faults = self.hangs = 0.0
+
+    async def partitions(self) -> Mapping[bytes, int]:
+        """Return how many questions each partition has.
+
+        Raises:
+            StoreError: As often as `faults` says.
+        """
+        await self._wait()
+        return Counter(each.partition for each in self._questions.values())
+
+    async def load(self, partition: bytes) -> Sequence[Question]:
+        """Return one partition's questions.
+
+        Raises:
+            StoreError: As often as `faults` says.
+        """
+        await self._wait()
+        found = [each for each in self._questions.values() if each.partition == partition]
+        self.given.update(each.id for each in found)
+        return found
+
+    async def page(self, tenant: str | None = None, *, after: int = 0, limit: int = 1000) -> Sequence[Question]:
+        """Return the next questions by number.
+
+        Raises:
+            StoreError: As often as `faults` says.
+        """
+        await self._wait()
+        mine = (each for each in self._questions.values() if tenant in (None, each.tenant) and each.id > after)
+        return sorted(mine, key=lambda question: question.id)[:limit]
+
+    def put(self, question: Question) -> None:
+        """Keep `question`."""
+        self._questions[question.id] = question
+
+    def judge(self, question_id: int, right: float, wrong: float) -> None:
+        """Keep how often its answer was found right and wrong."""
+        known = self._questions.get(question_id)
+        if known is not None:
+            self._questions[question_id] = msgspec.structs.replace(known, right=right, wrong=wrong)
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Drop questions."""
+        for each in ids:
+            self._questions.pop(each, None)
+
+    async def learnt(self) -> Mapping[str, bytes]:
+        """Return what was kept.
+
+        Raises:
+            StoreError: As often as `faults` says.
+        """
+        await self._wait()
+        return dict(self._learnt)
+
+    def keep(self, name: str, state: bytes) -> None:
+        """Keep `state`."""
+        self._learnt[name] = state
+
+    async def _wait(self) -> None:
+        hangs = self._random.random() < self.hangs
+        await asyncio.sleep(_HANGS_S if hangs else self._random.choice(_SLOW_S))
+        if self._random.random() < self.faults:
+            raise StoreError("a simulated fault")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from penstock.config.providers import ProviderLimitSettings
 from penstock.config.settings import Settings, TenantLimitSettings
+from penstock.testing.simulation.asked import OFF
 from penstock.testing.simulation.provider import Sent
 from penstock.testing.simulation.settings import TENANTS
 from penstock.testing.simulation.world import World
@@ -18,7 +19,7 @@ _LIMITED = "rate_limit_exceeded"
 def bounds(world: World) -> Iterator[str]:
     """Say which limit was exceeded, and who was refused without a word about when to come back."""
     for name in world.providers:
-        most = _loosest([_of_provider(settings, name) for settings in _in_force(world)])
+        most = _loosest([_of_provider(settings, name) for settings in world.in_force()])
         yield from _at_provider(name, most, [sent for sent in world.journal if sent.provider == name])
     for tenant in TENANTS:
         yield from _of_tenant(world, tenant)
@@ -54,16 +55,12 @@ def _of_tenant(world: World, tenant: str) -> Iterator[str]:
         return
     level, at = float(most), 0.0
     for asked in sorted(world.asked, key=lambda asked: asked.began):
-        if asked.request.tenant != tenant or asked.over_limit:
+        if asked.request.tenant != tenant or asked.over_limit or asked.result == OFF:
             continue
         level = min(level + (asked.began - at) * most / _MINUTE_S, most) - 1
         at = asked.began
         if level < -0.001:
             yield f"{tenant} got more than its {most} requests a minute with {asked.request.call.id}"
-
-
-def _in_force(world: World) -> list[Settings]:
-    return [world.plan.settings] if world.settings is world.plan.settings else [world.plan.settings, world.settings]
 
 
 def _loosest(limits: Sequence[ProviderLimitSettings]) -> ProviderLimitSettings:

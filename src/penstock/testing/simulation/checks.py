@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
 from penstock.core.call import TEMPLATE
-from penstock.testing.simulation.asked import Asked
+from penstock.testing.simulation.asked import OFF, Asked
+from penstock.testing.simulation.meaning import answers, number_of, reused
 from penstock.testing.simulation.provider import Sent
 from penstock.testing.simulation.rest import MARGIN_S
+from penstock.testing.simulation.wording import question_of
 from penstock.testing.simulation.world import CLOSING_S, World
 
-_RENEWAL = "-renewal"
+_BACKGROUND = re.compile(r"-(renewal|audit|judge|embedding)")
+_RENEWAL, _AUDIT, _JUDGE, _EMBEDDING = "-renewal", "-audit", "-judge", "-embedding"
 _GRACE_S = 0.1
 """How long the cache may look for a stale answer when the time is over."""
 _HARMLESS = ("_once",)
@@ -36,8 +40,12 @@ def _once(world: World) -> Iterator[str]:
     """Every call is recorded exactly once, as its client saw it, and every request to a provider is one attempt."""
     rows = Counter(row.call.id for row in world.book.rows)
     calls = {asked.request.call.id: asked for asked in world.asked}
-    yield from (f"{name} has {rows[name]} rows" for name in calls if rows[name] != 1)
-    yield from (f"a row for {name}, which nobody asked" for name in rows if name.removesuffix(_RENEWAL) not in calls)
+    yield from (f"{name} has {rows[name]} rows" for name, asked in calls.items() if rows[name] != (asked.result != OFF))
+    yield from (f"a row for {name}, which nobody asked" for name in rows if _BACKGROUND.sub("", name) not in calls)
+    # One call may be made twice for another, if a second model is asked: its notes tell them apart.
+    notes = Counter(id(row.call) for row in world.book.rows)
+    yield from (f"{row.call.id} was recorded twice" for row in world.book.rows if notes[id(row.call)] != 1)
+    yield from _audited(world, rows)
     for row in world.book.rows:
         asked = calls.get(row.call.id)
         if asked is not None and asked.result not in ("cancelled", "left") and row.outcome != _recorded(asked):
@@ -53,14 +61,22 @@ def _once(world: World) -> Iterator[str]:
         yield f"attempts recorded {dict(attempts)}, requests sent {dict(sent)}"
 
 
+def _audited(world: World, rows: Counter[str]) -> Iterator[str]:
+    """Each check of an answer by meaning is recorded, and was begun."""
+    recorded = sum(count for name, count in rows.items() if name.endswith(_AUDIT))
+    begun = sum(memory.stats.audits for memory in world.memories)
+    if recorded > begun or (recorded < begun and world.plan.shutdown_at is None):
+        yield f"{recorded} audits are recorded, {begun} were begun"
+
+
 def _right(world: World) -> Iterator[str]:
     """Whoever was answered was given one whole answer, to its own question, made for its own tenant, or was told so."""
     for asked in world.asked:
         request = asked.request
-        question = request.payload["messages"][0]["content"]
+        question = question_of(request.payload)
         template = f"{TEMPLATE}|{question}"
         if asked.result != "ok":
-            if asked.text and not asked.text.startswith((f"{request.tenant}|{question}|", template)):
+            if asked.text and not template.startswith(asked.text) and not _began(world, asked):
                 yield f"{request.call.id} was begun with {asked.text!r}"
         elif not asked.text:
             if request.call.finish_reason != "content_filter":
@@ -72,25 +88,32 @@ def _right(world: World) -> Iterator[str]:
             yield from _given(world, asked, question)
 
 
+def _began(world: World, asked: Asked) -> bool:
+    mine = (said for said in world.journal if said.tenant == asked.request.tenant and answers(world, asked, said))
+    return any(said.text.startswith(asked.text) for said in mine)
+
+
 def _given(world: World, asked: Asked, question: str) -> Iterator[str]:
     """What a provider said: to the question that was asked, by the model that was asked, and fresh; or it is marked."""
     request = asked.request
-    tenant, asked_for, serial, _ = asked.text.split("|", 3)
-    if (tenant, asked_for) != (request.tenant, question):
-        yield f"{request.call.id} of {request.tenant} about {question} was given {asked.text!r}"
-        return
+    tenant, _, serial, _ = asked.text.split("|", 3)
     said = world.journal[int(serial)]
+    if tenant != request.tenant or not answers(world, asked, said):
+        yield f"{request.call.id} of {request.tenant} about {question!r} was given {asked.text!r}, {asked.cache}"
+        return
+    yield from reused(world, asked, said)
     if said.text != asked.text:
         yield f"{request.call.id} was given {asked.text!r} of {said.text!r}"
     if (said.model != request.model) != any(reason.startswith("fallback-") for reason in asked.degraded):
         yield f"{request.call.id} for {request.model} was given an answer of {said.model}, marked {asked.degraded}"
     # Everybody who hears an answer to its end keeps it, the slowest last, unless it is in the cache still.
     fresh = [kept.fresh_until for kept in world.shelf.kept if f"|{serial}|".encode() in kept.data]
-    if fresh and said.call != request.call.id and asked.cache in ("hit", "stale"):
+    if fresh and said.call != request.call.id and asked.cache in ("hit", "stale", "semantic"):
         exact = world.settings.cache.exact
         old_s = world.clock.wall_at(asked.began) - max(fresh)
         marked = "stale-if-error" in asked.degraded
-        if old_s > exact.stale_while_revalidate_s + MARGIN_S and not marked:
+        allowed_s = 0.0 if asked.cache == "semantic" else exact.stale_while_revalidate_s
+        if old_s > allowed_s + MARGIN_S and not marked:
             yield f"{request.call.id} was given an answer {old_s:.1f} s too old, marked {asked.degraded}"
         if marked and old_s > max(exact.stale_if_error_s, request.cache.stale_if_error or 0.0) + MARGIN_S:
             yield f"{request.call.id} was given an answer {old_s:.1f} s too old for a failure"
@@ -112,10 +135,12 @@ def _ended(world: World) -> Iterator[str]:
 
 def _no_second_answer(world: World) -> Iterator[str]:
     """Once a call has the beginning of an answer, nothing is sent for it any more."""
-    first: dict[tuple[str, str], Sent] = {}
+    first: dict[tuple[str, str, str], Sent] = {}
     for sent in world.journal:
         # What one model began to say to a call does not keep another from being asked: another call may listen to it.
-        key = sent.call, sent.model
+        if _EMBEDDING in sent.call:  # several texts are embedded for one call
+            continue
+        key = sent.call, sent.model, sent.question
         earlier = first.get(key)
         if earlier is not None and earlier.began is not None and sent.started > earlier.began + MARGIN_S:
             yield f"{sent.call} was sent again ({sent.serial}) after {earlier.serial} had begun to answer"
@@ -128,11 +153,11 @@ def _one_at_a_time(world: World) -> Iterator[str]:
     if not world.plan.settings.cache.coalesce or world.plan.reload_at is not None:
         return
     alone = {asked.request.call.id for asked in world.asked if _alone(asked)}
-    running: dict[tuple[str, ...], Sent] = {}
+    running: dict[tuple[object, ...], Sent] = {}
     for sent in world.journal:
-        if sent.call in alone or sent.hedge:
+        if sent.call in alone or sent.call.endswith(_AUDIT) or sent.hedge:
             continue
-        key = (sent.tenant, sent.question, _namespace(world, sent))
+        key = (sent.tenant, sent.question, sent.model, *_place(world, sent))
         other = running.get(key)
         if other is not None and other.call != sent.call:
             over = min(each for each in (other.ended, other.given_up, 1e9) if each is not None)
@@ -157,9 +182,16 @@ def _alone(asked: Asked) -> bool:
     return asked.request.cache.no_store or asked.request.cache.no_cache
 
 
-def _namespace(world: World, sent: Sent) -> str:
-    number = int(sent.call.removesuffix(_RENEWAL).removeprefix("call "))
-    return world.asked[number].request.cache.namespace + sent.model
+def _place(world: World, sent: Sent) -> tuple[object, ...]:
+    """Return what else must be the same: the namespace, the conversation before, and which answers are accepted."""
+    if _JUDGE in sent.call:
+        return ()
+    request = world.asked[number_of(sent.call)].request
+    if _EMBEDDING in sent.call:
+        return (request.cache.namespace,)
+    wishes = ("off" if sent.call.endswith(_RENEWAL) else request.semantic, request.cache.max_age)
+    several = "semantic" in world.plan.settings.cache.model_fields_set
+    return request.cache.namespace, len(request.payload["messages"]), *(wishes if several else ())
 
 
 def _recorded(asked: Asked) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.config.settings import Settings
 from penstock.testing.simulation.provider import Weather, stormy
-from penstock.testing.simulation.settings import draw_settings, redraw_limits
+from penstock.testing.simulation.settings import draw_settings, redraw
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -20,6 +20,7 @@ class Plan(msgspec.Struct, frozen=True):
         weathers: One a provider.
         calls: How many calls are made in the storm.
         spread_s: Over how long they are spread.
+        crowds: Share of the calls that come with the one before, and ask the same.
         questions: How many different ones there are.
         cancels: Share of the calls that are cancelled at some point.
         hasty: Share of the calls with a time limit of their own.
@@ -29,11 +30,16 @@ class Plan(msgspec.Struct, frozen=True):
         directed: Share of the calls with caching directives.
         named: Share of the calls that name the operation templates are for.
         ranked: Share of the calls with a priority that is not the ordinary one.
+        respelt: Share of the calls that spell their question otherwise.
+        near: Share of the calls that ask something else in nearly the same words.
+        talks: Share of the calls with a conversation before the question.
+        moded: Share of the calls that say whether they are answered by meaning.
+        rates: Share of the answers by meaning of which a person says whether they are right.
         reload_at: When the configuration is reloaded; None for never.
         clear_at: When the cache is cleared; None for never.
         shutdown_at: When the gateway shuts down; None for after the storm.
-        store_faults: Share of the cache store's reads that fail.
-        store_hangs: Share of the cache store's reads that take very long.
+        store_faults: Share of the stores' reads that fail.
+        store_hangs: Share of the stores' reads that take very long.
     """
 
     settings: Settings
@@ -41,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True):
     weathers: tuple[Weather, ...]
     calls: int
     spread_s: float
+    crowds: float
     questions: int
     cancels: float
     hasty: float
@@ -50,6 +57,11 @@ class Plan(msgspec.Struct, frozen=True):
     directed: float
     named: float
     ranked: float
+    respelt: float
+    near: float
+    talks: float
+    moded: float
+    rates: float
     reload_at: float | None
     clear_at: float | None
     shutdown_at: float | None
@@ -61,13 +73,15 @@ def draw(random: Random) -> Plan:
     """Draw a plan; every part of it is as likely to be absent as to be extreme."""
     settings = draw_settings(random)
     spread = random.choice((0.0, 1.0, 10.0, 40.0))
+    respelt = random.choice((0.0, 0.5, 1.0))
     return Plan(
         settings=settings,
-        later=redraw_limits(random, settings) if random.random() < 0.3 else settings,
+        later=redraw(random, settings) if random.random() < 0.5 else settings,
         weathers=tuple(stormy(random) for _ in settings.providers),
         calls=random.randint(3, 18),
         spread_s=spread,
-        questions=random.randint(1, 4),
+        crowds=random.choice((0.0, 0.5)),
+        questions=random.randint(1, 2 if respelt else 4),
         cancels=random.choice((0.0, 0.2, 0.6)),
         hasty=random.choice((0.0, 0.3)),
         streams=random.choice((0.0, 0.5, 1.0)),
@@ -76,7 +90,12 @@ def draw(random: Random) -> Plan:
         directed=random.choice((0.0, 0.0, 0.4)),
         named=random.choice((0.0, 0.5)),
         ranked=random.choice((0.0, 0.7)),
-        reload_at=_moment(random, spread, 0.2),
+        respelt=respelt,
+        near=random.choice((0.0, 0.3)),
+        talks=random.choice((0.0, 0.0, 0.3)),
+        moded=random.choice((0.0, 0.0, 0.6)),
+        rates=random.choice((0.0, 0.5)),
+        reload_at=_moment(random, spread, 0.3),
         clear_at=_moment(random, spread, 0.2),
         shutdown_at=_moment(random, spread, 0.25),
         store_faults=random.choice((0.0, 0.3)),

@@ -18,6 +18,7 @@ from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.testing.answers import answer, chunks
+from penstock.testing.simulation.wording import question_of, vectors, verdict
 from penstock.wire.upstream_errors import error_from_status
 
 _DELAYS_S = (0.0, 0.0, 0.01, 0.05, 0.2, 1.0, 4.0)
@@ -51,6 +52,7 @@ _BREAKS: tuple[tuple[str, bool], ...] = (
 
 _REFUSALS = ((400, "context_length_exceeded"), (400, "content_filter"), (400, "content_policy_violation"))
 _USAGE = Usage(10, 10)
+_EMBEDDED = Usage(1, 0)
 
 
 class Weather(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ class Sent(msgspec.Struct, eq=False):
         call: The id of the call.
         tenant: Whose it is.
         model: The name the model was asked by.
-        question: The content of the first message.
+        question: What is asked, as `penstock.testing.simulation.wording.question_of` has it.
         started: Loop time, as the others.
         hedge: It was marked as a second request beside one that is late.
         began: When the first event, or the whole answer, was there.
@@ -123,7 +125,8 @@ class Sent(msgspec.Struct, eq=False):
 class FaultyProvider:
     """A `penstock.abc.Provider` for simulations.
 
-    Answers say whom they are for: ``tenant|question|serial|some words``.
+    Answers say whom they are for: ``tenant|question|serial|some words``; a judge's end with its verdict. Texts are
+    embedded by their spelling.
 
     Attributes:
         name: The provider's name.
@@ -141,9 +144,8 @@ class FaultyProvider:
 
     async def send(self, request: Request, target: Target) -> Response:
         """Answer, fail or hang."""
-        question = str(request.payload["messages"][0]["content"])
         sent = Sent(
-            len(self.journal), self.name, request.call.id, request.tenant, request.model, question,
+            len(self.journal), self.name, request.call.id, request.tenant, request.model, question_of(request.payload),
             self._clock.monotonic(), request.hedge,
         )  # fmt: skip
         self.journal.append(sent)
@@ -157,7 +159,7 @@ class FaultyProvider:
         except asyncio.CancelledError:
             await self._give_up(sent)
             raise
-        return self._answer(sent, request)
+        return self._embed(sent, request) if request.operation == "embeddings" else self._answer(sent, request)
 
     async def models(self) -> list[ModelInfo]:
         """One model, ``m``."""
@@ -183,6 +185,7 @@ class FaultyProvider:
         sent.text = f"{sent.tenant}|{sent.question}|{sent.serial}|" + "".join(
             random.choices(_WORDS, k=random.randint(1, 5))
         )
+        sent.text += verdict(request.payload)
         reason = random.choice(("length", "content_filter", "tool_calls")) if random.random() < weather.odd else "stop"
         sent.whole = reason == "stop"
         sent.began = self._clock.monotonic()
@@ -203,6 +206,16 @@ class FaultyProvider:
         response = Response(source=self._stream(sent, events, break_at, stall_at), quota=quota)
         response.observe(_Ending(self, sent))
         return response
+
+    def _embed(self, sent: Sent, request: Request) -> Response:
+        odd = self._random.random() < self.weather.odd
+        sent.whole = True
+        sent.began = self._clock.monotonic()
+        sent.tokens = _EMBEDDED.total_tokens
+        self._end(sent, "ok")
+        texts = request.payload["input"]
+        body = vectors(texts[1:] if odd else texts, sent.serial)
+        return Response(body=body, usage=_EMBEDDED, quota=self._quota())
 
     def _quota(self) -> Quota | None:
         """What is said to be left, which need not be true."""

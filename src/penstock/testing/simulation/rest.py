@@ -10,9 +10,11 @@ import msgspec
 
 from penstock.config.settings import Settings
 from penstock.core.request import NO_DIRECTIVES, Request
+from penstock.matching.labels.chain import ByJudge
 from penstock.testing.simulation.asked import DIRECTIVES, Asked
 from penstock.testing.simulation.provider import FAIR
 from penstock.testing.simulation.settings import TENANTS
+from penstock.testing.simulation.wording import SPELLINGS
 
 if TYPE_CHECKING:
     from penstock.testing.simulation.world import World
@@ -27,6 +29,8 @@ RESTED_S = 900.0
 _RUSH = 12
 _TRIES, _TRIES_IN_RUSH = 8, 60
 """How often a client that heeds Retry-After comes back at most: alone, and beside others."""
+_GROWING, _MOST = 1.5, 20.0
+"""How much longer than told a client waits each time, where one call makes others, and how much at most."""
 _LIMITED = "rate_limit_exceeded"
 
 
@@ -49,6 +53,8 @@ def left_over(world: World) -> Iterator[str]:
     if shared.hedging._crowds:
         yield f"somebody waits for {list(shared.hedging._crowds)} at rest"
     yield from _reserved(world)
+    yield from _remembered(world)
+    yield from _judging(world)
 
 
 def _reserved(world: World) -> Iterator[str]:
@@ -58,12 +64,41 @@ def _reserved(world: World) -> Iterator[str]:
         account = world.shared.tenants.account(tenant)
         if account is None or account.tokens is None:
             continue
-        calls = (asked.request.call for asked in world.asked if asked.request.tenant == tenant)
+        # A call of Penstock's own is on its tenant's account, but for renewals, which no limit sees.
+        calls = [asked.request.call for asked in world.asked if asked.request.tenant == tenant]
+        calls += [row.call for row in world.book.rows if row.request.tenant == tenant and "-" in row.call.id]
         tries = (each.usage for call in calls for each in call.attempts)
         used = sum(usage.total_tokens for usage in tries if usage is not None)
         missing = account.tokens.capacity - account.tokens.level(now)
         if missing > used + 0.001:
             yield f"{missing:.1f} tokens of {tenant} are missing at rest, {used} were used"
+
+
+def _remembered(world: World) -> Iterator[str]:
+    """At rest, each question has an answer, what is learnt is of questions, and nothing is under way."""
+    memory, cache = world.shared.memory, world.pipeline.parts.cache
+    if memory is None or cache is None:
+        return
+    questions = memory.questions
+    known = {question.id for question in questions}
+    if len(known) > memory._size:
+        yield f"{len(known)} questions are remembered, of {memory._size}"
+    for question in questions:
+        if cache.answers.find(question.key) is None and question.id not in world.notebook.given:
+            yield f"the question {question.text!r} of {question.tenant} is remembered without an answer"
+    for (tenant, model), policy in memory.policies:
+        for entry in policy.model.intercepts:
+            if entry not in known and entry not in world.notebook.given:
+                yield f"something is learnt of a question of {tenant} to {model} that is not known"
+    if memory._loading:
+        yield f"{len(memory._loading)} partitions are being read at rest"
+
+
+def _judging(world: World) -> Iterator[str]:
+    learner = world.pipeline.learner
+    for labeller in learner.labels._labellers if learner is not None else ():
+        if isinstance(labeller, ByJudge) and labeller._allowance._under_way:
+            yield f"{labeller._allowance._under_way} judgements are under way at rest"
 
 
 async def clear_up(world: World) -> None:
@@ -72,6 +107,7 @@ async def clear_up(world: World) -> None:
     for provider in world.providers.values():
         provider.weather = FAIR
     world.shelf.calm()
+    world.notebook.calm()
     quiet_s = RESTED_S if limited(world.settings) else SETTLED_S
     await world.clock.sleep(quiet_s)
     now = world.clock.monotonic()
@@ -101,6 +137,8 @@ async def _one_by_one(world: World) -> None:
         for tenant in TENANTS
         for directives in (NO_DIRECTIVES, DIRECTIVES[-1])
     ]
+    if world.plan.respelt:
+        requests += [world.request(SPELLINGS[1].format("q0"), tenant=tenant) for tenant in TENANTS]
     models = [model.name for model in world.settings.models[1:]] + [f"{name}/m" for name in world.providers]
     requests += [world.request("direct", model=model) for model in models]
     for request in requests:
@@ -128,10 +166,16 @@ async def _rush(world: World) -> None:
 
 async def _polite(world: World, request: Request, tries: int) -> Asked:
     """Ask, and ask again when the gateway says so."""
+    settings = world.settings
+    if limited(settings) and settings.cache.semantic.embedder.kind == "provider":
+        # Where no more than one request fits into a limit, the one for its vector would be in its way for ever.
+        request = msgspec.structs.replace(request, semantic="off")
     asked = await world.ask(request)
-    for _ in range(tries - 1):
+    # For each call others may be made, so that what was free when it was told to come back need not be enough.
+    patience = _GROWING if "semantic" in settings.cache.model_fields_set else 1.0
+    for number in range(tries - 1):
         if asked.result != _LIMITED or asked.retry_after is None:
             break
-        await world.clock.sleep(asked.retry_after + MARGIN_S)
+        await world.clock.sleep(asked.retry_after * min(patience**number, _MOST) + MARGIN_S)
         asked = await world.ask(request)
     return asked

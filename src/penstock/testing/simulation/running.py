@@ -27,6 +27,7 @@ class Outcome(msgspec.Struct):
         steps: Callbacks that were run.
         calls: Calls that were made.
         sent: Requests that providers were sent.
+        by_meaning: Calls that were answered by meaning.
         digest: Of everything that happened; empty without a trace.
         trace: The newest things that happened, as text.
         plan: What the seed decided.
@@ -37,6 +38,7 @@ class Outcome(msgspec.Struct):
     steps: int
     calls: int
     sent: int
+    by_meaning: int
     digest: str
     trace: list[str]
     plan: Plan
@@ -70,7 +72,10 @@ def simulate(seed: int, *, trace: bool = True, tail: int = 40) -> Outcome:
         if collecting:
             gc.enable()
     digest = loop.digest if trace else ""
-    outcome = Outcome(seed, problems, loop.steps, len(world.asked), len(world.journal), digest, loop.last(tail), plan)
+    by_meaning = sum(asked.cache == "semantic" for asked in world.asked)
+    outcome = Outcome(
+        seed, problems, loop.steps, len(world.asked), len(world.journal), by_meaning, digest, loop.last(tail), plan
+    )
     loop.close()
     return outcome
 

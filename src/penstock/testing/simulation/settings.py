@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from random import Random
 from typing import Any
 
@@ -13,7 +14,13 @@ TEMPLATE = "template|{question}"
 """What templates say; models' answers begin with a tenant."""
 OPERATION = "title"
 """The operation that templates answer."""
+JUDGE, EMBEDDER = "judge", "vectors"
+"""Models that matching by meaning asks."""
+MAX_ERROR = 0.3
+"""So much that most of what is spelt differently is served."""
 
+_DENSE = all(map(find_spec, ("numpy", "penstock.matching.indexes.dense")))
+"""Whether there is what finds the nearest of dense vectors: the extra `semantic`."""
 _PROVIDER_MINUTES = (None, None, 2, 10, 60)
 _PROVIDER_TOKENS = (None, None, 100, 600, 5000)
 _TENANT_MINUTES = (None, 2, 10, 60)
@@ -25,6 +32,13 @@ def draw_settings(random: Random) -> Settings:
     names = NAMES[: random.randint(1, len(NAMES))]
     limited, falling_back = random.random() < 0.5, random.random() < 0.4
     total_s = random.choice((2.0, 10.0, 30.0))
+    cache = _cache(random)
+    models = _models(random, names, falling_back=falling_back)
+    if "semantic" in cache:
+        models[0]["semantic"] = _mode_of_model(random)
+        models += [
+            {"name": name, "targets": [{"provider": random.choice(names), "model": name}]} for name in (JUDGE, EMBEDDER)
+        ]
     return Settings.model_validate({
         "providers": [
             {
@@ -36,10 +50,10 @@ def draw_settings(random: Random) -> Settings:
             }
             for name in names
         ],
-        "models": _models(random, names, falling_back=falling_back),
+        "models": models,
         "fallbacks": _fallbacks(random) if falling_back else {},
         "limits": _limits(random) if limited else {},
-        "cache": _cache(random),
+        "cache": cache,
         "store": {"url": "memory:"},
         "retry": {"attempts": random.randint(1, 3), "backoff_s": random.choice((0.05, 0.25)), "max_backoff_s": 2.0},
         "breaker": {"failures": random.randint(1, 4), "recovery_s": random.choice((0.5, 4.0))},
@@ -47,12 +61,15 @@ def draw_settings(random: Random) -> Settings:
     })  # fmt: skip
 
 
-def redraw_limits(random: Random, settings: Settings) -> Settings:
-    """Return `settings` with other limits, for a reload."""
+def redraw(random: Random, settings: Settings) -> Settings:
+    """Return `settings` with other limits, and matching otherwise by meaning, for a reload."""
     document = settings.model_dump(exclude_unset=True)
     for provider in document["providers"]:
         provider["limits"] = _provider_limits(random)
     document["limits"] = _limits(random)
+    if "semantic" in document["cache"]:
+        document["cache"]["semantic"] = _semantic(random)
+        document["models"][0]["semantic"] = _mode_of_model(random)
     return Settings.model_validate(document)
 
 
@@ -122,7 +139,7 @@ def _tenant_limits(random: Random) -> dict[str, Any]:
 
 
 def _cache(random: Random) -> dict[str, Any]:
-    return {
+    cache: dict[str, Any] = {
         "exact": {
             "enabled": random.random() < 0.8,
             "ttl_s": random.choice((0.3, 5.0, 30.0)),
@@ -133,3 +150,26 @@ def _cache(random: Random) -> dict[str, Any]:
         },
         "coalesce": random.random() < 0.8,
     }
+    if cache["exact"]["enabled"] and random.random() < 0.7:
+        cache["semantic"] = _semantic(random)
+    return cache
+
+
+def _semantic(random: Random) -> dict[str, Any]:
+    labels = random.choice((["exact"], ["exact", "rule", "answers"], ["judge"], ["exact", "judge"]))
+    embedder = random.choice(({}, {}, {"kind": "provider", "model": EMBEDDER}))
+    judge = {"model": JUDGE, "per_minute": random.choice((1, 30)), "usd_per_day": random.choice((None, "0.01"))}
+    return {
+        "mode": random.choice(("off", "shadow", "on", "on")),
+        "max_error": MAX_ERROR,
+        "audit": random.choice((0.000001, 0.3, 1.0)),
+        "embedder": embedder if _DENSE else {},
+        "labels": labels,
+        "judge": judge if "judge" in labels else None,
+        "max_questions": random.choice((2, 1000)),
+        "first_turn_only": random.random() < 0.3,
+    }
+
+
+def _mode_of_model(random: Random) -> str | None:
+    return random.choice((None, None, None, "off", "shadow", "on", "on"))

@@ -7,25 +7,29 @@ down in the middle of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from random import Random
 from typing import TypeVar
 
 import msgspec
 
+from penstock.config.settings import Settings
 from penstock.core.call import Call
 from penstock.core.errors import PenstockError
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Priority, Request
 from penstock.core.response import Response
+from penstock.core.route import SemanticMode
 from penstock.pipeline import Pipeline
+from penstock.semantic.memory import Memory
 from penstock.shared import Shared
 from penstock.testing.simulation.asked import DIRECTIVES, Asked, text_of_body, text_of_chunk
-from penstock.testing.simulation.books import Book, Shelf
+from penstock.testing.simulation.books import Book, Notebook, Shelf
 from penstock.testing.simulation.loop import SimulatedClock, SimulatedLoop
 from penstock.testing.simulation.plan import Plan
 from penstock.testing.simulation.provider import FaultyProvider, Sent
 from penstock.testing.simulation.rest import MARGIN_S, clear_up, left_over, limited
 from penstock.testing.simulation.settings import OPERATION, TENANTS
+from penstock.testing.simulation.wording import EARLIER, NEAR, SPELLINGS, question_of
 
 T = TypeVar("T")
 
@@ -44,6 +48,9 @@ class World:
         journal: All requests to providers.
         book: All rows of the record.
         shelf: The cache's store.
+        notebook: The store of questions.
+        memories: What was remembered of questions, under each configuration that needed another memory.
+        praised: Tenants and questions of answers by meaning that a person found right, which are exact from then on.
         problems: What was found to be wrong while it ran.
         slow: Closing may take time.
         closed: The gateway is shutting down.
@@ -59,6 +66,9 @@ class World:
         self.journal: list[Sent] = []
         self.book = Book()
         self.shelf = Shelf(Random(f"store {seed}"), faults=plan.store_faults, hangs=plan.store_hangs)
+        self.notebook = Notebook(Random(f"questions {seed}"), faults=plan.store_faults, hangs=plan.store_hangs)
+        self.memories: list[Memory] = []
+        self.praised: set[tuple[str, str]] = set()
         self.problems: list[str] = []
         self.providers = {
             each.name: FaultyProvider(each.name, self.clock, Random(f"{each.name} {seed}"), weather, self.journal)
@@ -77,20 +87,26 @@ class World:
         self.shared.random.seed(f"pipeline {self._seed}")
         self.shared.stores.ledger = self.book
         self.shared.stores.cache = self.shelf
+        self.shared.stores.questions = self.notebook
         self.pipeline = await self._open()
         self._teach_hedging()
         await self._storm()
         if not self.closed:
-            longest = 3 * (self.settings.timeout_s + self.settings.providers[0].timeouts.total_s) + 2 * CLOSING_S
+            # An answer is checked, then compared, by models that may be asked for vectors first.
+            rounds = 3 * (4 if "semantic" in self.settings.cache.model_fields_set else 1)
+            longest = rounds * (self.settings.timeout_s + self.settings.providers[0].timeouts.total_s) + 2 * CLOSING_S
             await self._come_to_rest("background tasks", longest)
             await clear_up(self)
-            # A renewal may wait its turn at a provider with limits.
-            longest = self.settings.timeout_s + MARGIN_S if limited(self.settings) else MARGIN_S
+            # What runs in the background may wait its turn at a provider with limits.
+            longest = rounds * self.settings.timeout_s + MARGIN_S if limited(self.settings) else MARGIN_S
             await self._come_to_rest("background tasks after the storm", longest)
             await self._shut_down()
 
     async def _open(self, previous: Pipeline | None = None) -> Pipeline:
-        return await Pipeline.open(self.settings, self.shared, providers=self.providers, previous=previous)
+        pipeline = await Pipeline.open(self.settings, self.shared, providers=self.providers, previous=previous)
+        if pipeline.parts.memory is not None and pipeline.parts.memory not in self.memories:
+            self.memories.append(pipeline.parts.memory)
+        return pipeline
 
     def _teach_hedging(self) -> None:
         """Without a past, nothing would be late."""
@@ -101,12 +117,16 @@ class World:
                 for target in route.targets:
                     self.shared.hedging.learn(route, target, 20, 0.02)
 
+    def in_force(self) -> list[Settings]:
+        """Return the configurations there have been."""
+        return [self.plan.settings] if self.settings is self.plan.settings else [self.plan.settings, self.settings]
+
     # The storm
 
     async def _storm(self) -> None:
         plan, spawn = self.plan, self.loop.create_task
         moments = sorted(self._random.choice((0.0, self._random.random())) * plan.spread_s for _ in range(plan.calls))
-        self._tasks = [spawn(self._client(self._draw(), at), name="client") for at in moments]
+        self._tasks = [spawn(self._client(request, at), name="client") for request, at in self._drawn(moments)]
         others = [
             spawn(work(at), name=work.__name__)
             for work, at in zip(
@@ -123,9 +143,23 @@ class World:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 self.problems.append(f"{task.get_name()} was given {error!r}")
 
+    def _drawn(self, moments: list[float]) -> Iterator[tuple[Request, float]]:
+        before: tuple[Request, float] | None = None
+        for at in moments:
+            request = self._draw()
+            if before is not None and self._random.random() < self.plan.crowds:
+                asked, at = before
+                request = msgspec.structs.replace(request, tenant=asked.tenant, payload=asked.payload)
+            before = request, at
+            yield before
+
     def _draw(self) -> Request:
         random, plan = self._random, self.plan
         question = f"q{random.randrange(plan.questions)}"
+        if random.random() < plan.near:
+            question = random.choice(NEAR).format(question)
+        if random.random() < plan.respelt:
+            question = random.choice(SPELLINGS).format(question)
         directives = random.choice(DIRECTIVES) if random.random() < plan.directed else NO_DIRECTIVES
         return self.request(
             question,
@@ -135,9 +169,11 @@ class World:
             timeout_s=random.choice((0.01, 0.5, 3.0)) if random.random() < plan.hasty else None,
             priority=random.choice(("high", "low")) if random.random() < plan.ranked else "normal",
             operation=OPERATION if random.random() < plan.named else None,
+            talks=random.random() < plan.talks,
+            semantic=random.choice(("off", "shadow", "on")) if random.random() < plan.moded else None,
         )
 
-    def request(
+    def request(  # noqa: PLR0913 - the fields of a request, each on its own
         self,
         question: str,
         *,
@@ -148,12 +184,14 @@ class World:
         timeout_s: float | None = None,
         priority: Priority = "normal",
         operation: str | None = None,
+        talks: bool = False,
+        semantic: SemanticMode | None = None,
     ) -> Request:
         """What a client asks; `ask` gives it a number."""
         return Request(
             "chat",
             model,
-            {"messages": [{"role": "user", "content": question}]},
+            {"messages": [*(EARLIER if talks else ()), {"role": "user", "content": question}]},
             Call(""),
             stream=stream,
             tenant=tenant,
@@ -161,6 +199,7 @@ class World:
             cache=cache,
             timeout_s=timeout_s,
             priority=priority,
+            semantic=semantic,
         )
 
     async def _client(self, request: Request, at: float) -> None:
@@ -170,7 +209,9 @@ class World:
         task = asyncio.current_task()
         if task is not None and self._random.random() < self.plan.cancels:
             self.loop.interrupt(task)
-        await self.ask(request)
+        asked = await self.ask(request)
+        if asked.result == "ok" and asked.cache == "semantic" and self._random.random() < self.plan.rates:
+            await self._rate(asked)
 
     async def ask(self, request: Request) -> Asked:
         """Ask, and read the answer as the seed says."""
@@ -224,6 +265,16 @@ class World:
             asked.late_s = max(asked.late_s, self.clock.monotonic() - allowed)
 
     # What else happens
+
+    async def _rate(self, asked: Asked) -> None:
+        """A person says whether an answer by meaning was right, not always truly."""
+        right, request, learner = self._random.random() < 0.7, asked.request, self.pipeline.learner
+        if right:
+            self.praised.add((request.tenant, question_of(request.payload)))
+        if learner is not None:
+            await learner.told(request.tenant, request.call.id, right=right)
+            if await learner.told(request.tenant, request.call.id, right=right):
+                self.problems.append(f"{request.call.id} was rated twice")
 
     async def _reload(self, at: float) -> None:
         await self.clock.sleep(at)
