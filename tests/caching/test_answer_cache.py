@@ -298,3 +298,17 @@ async def test_a_copy_is_the_same_answer_elsewhere(make, tmp_path, max_memory_by
     desk.clock.advance(90_000)
     assert not Desk(elsewhere.cache, desk.clock).answers.restore(copied)
     await elsewhere.aclose()
+
+
+async def test_many_answers_are_dropped_while_others_go_on(make):
+    desk = await knowing(make())
+    for number in range(120):
+        await desk.ask(f"{number}")
+    clearing = asyncio.ensure_future(desk.answers.clear_gently(lambda entry: entry.key != desk.known.key))
+    while not desk.gone:
+        await asyncio.sleep(0)
+    assert len(desk.gone) < 120
+    await desk.ask("meanwhile")
+    assert await clearing == 120
+    assert len(desk.gone) == 120
+    assert [entry.key for entry in desk.answers] == [desk.key(HELLO), desk.key("meanwhile")]

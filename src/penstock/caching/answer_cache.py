@@ -7,6 +7,7 @@ once, and every use of it keeps it from leaving.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -25,6 +26,9 @@ from penstock.core.money import to_picodollars
 from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
 from penstock.core.usage import Usage
+
+_AT_ONCE = 50
+"""Answers that are dropped without letting others go on."""
 
 Known = tuple[bytes | None, Batch | None]
 """An answer's body and events, at least one of them."""
@@ -240,6 +244,18 @@ class AnswerCache:
         """
         self._clears += 1
         return self._clear(where)
+
+    async def clear_gently(self, where: Callable[[Entry], bool]) -> int:
+        """As `clear`, a few at a time: whoever is told that one has gone may have much to do."""
+        self._clears += 1
+        keys = [entry.key for entry in self._entries if where(entry)]
+        count = 0
+        for start in range(0, len(keys), _AT_ONCE):
+            gone = [key for key in keys[start : start + _AT_ONCE] if self._entries.remove(key)]
+            self._left(gone)
+            count += len(gone)
+            await asyncio.sleep(0)
+        return count
 
     def tidy(self) -> int:
         """Drop what is too old to be given to anybody; returns how many."""

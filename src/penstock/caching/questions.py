@@ -166,9 +166,10 @@ class Questions(Generic[P]):
         Raises:
             StoreError: The store could not be read.
         """
-        stored = {each.id for each in await self._store.load(partition)}
-        mine = [each for each in self if each.partition == partition]
-        if not mine or not stored.issuperset(each.id for each in mine):
+        stored = [each.id for each in await self._store.load(partition)]
+        home = self._partitions.get(partition)
+        mine = [self._known[each][0] for each in stored if each in self._known]
+        if home is None or len(mine) < len(home):
             return False
         for question in mine:
             self._room.remove(self._known.pop(question.id)[1])

@@ -98,6 +98,12 @@ class Memory:
         self.policies.configure(settings.max_error, settings.audit)
         return True
 
+    def inherit(self, other: Memory) -> None:
+        """Go on with what `other` has counted, decided and spent, and with what it has learnt of the same vectors."""
+        self.stats, self.pending, self._spent = other.stats, other.pending, other._spent
+        if other.embedder.name == self.embedder.name:
+            self.policies = other.policies
+
     def allowance(self, judge: JudgeSettings) -> Allowance:
         """Return what limits the calls of a judge; what was spent today counts, whatever the limits were then."""
         allowance = Allowance(judge.per_minute, judge.usd_per_day, self.clock)
@@ -226,10 +232,13 @@ class Memory:
         Raises:
             StoreError: The store cannot be read.
         """
-        mine = [each for each in self.questions if tenant is None or f"{each.tenant}/".startswith(f"{tenant}/")]
-        here = {each.id for each in mine}
-        for question in mine:
-            yield question
+        here: set[int] = set()
+        for number, question in enumerate(list(self.questions)):
+            if number % _PAGE == 0:
+                await asyncio.sleep(0)
+            if tenant is None or f"{question.tenant}/".startswith(f"{tenant}/"):
+                here.add(question.id)
+                yield question
         after = 0
         while self.questions.elsewhere and (page := await self._store.page(tenant, after=after, limit=_PAGE)):
             for question in page:
@@ -237,16 +246,17 @@ class Memory:
                     yield question
             after = page[-1].id
 
-    async def tidy(self, answered: Callable[[bytes], Awaitable[bool]]) -> int:
+    async def tidy(self, answered: Callable[[bytes], Awaitable[bool]], tenant: str | None = None) -> int:
         """Forget questions without an answer; return how many.
 
         Args:
             answered: Whether there is an answer under a key.
+            tenant: Whose; those of a whole organisation by its name; None for everybody's.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        gone = [each.id async for each in self.known() if not await answered(each.key)]
+        gone = [each.id async for each in self.known(tenant) if not await answered(each.key)]
         self.questions.drop(gone)
         return len(gone)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -52,6 +53,10 @@ class Whose(NamedTuple):
 
 
 EVERYBODY = Whose()
+_AT_ONCE = 2000
+"""Answers that are looked at without letting others go on."""
+
+T = TypeVar("T", Entry, Question)
 
 
 class Tools(NamedTuple):
@@ -98,11 +103,11 @@ class CacheOperations:
             return found
 
         size = 0
-        for entry in _covered(answers, whose):
+        async for entry in _covered(answers, whose):
             of(entry.tenant, entry.model).answers += 1
             size += entry.held.size if entry.held is not None else 0
         if memory is not None:
-            for question in _covered(memory.questions, whose):
+            async for question in _covered(memory.questions, whose):
                 of(question.tenant, question.model).questions += 1
             for tenant, model in memory.policies.known():
                 if whose.covers(tenant):
@@ -143,7 +148,7 @@ class CacheOperations:
                     questions.setdefault(question.key, []).append(question)
         wanted = None if contains is None else contains.casefold()
         found: list[Entry] = []
-        for entry in _covered(self._answers, whose):
+        async for entry in _covered(self._answers, whose):
             if model not in (None, entry.model) or not (tag is None or tag in entry.tags):
                 continue
             if wanted is None or any(wanted in each.text.casefold() for each in questions.get(entry.key, ())):
@@ -196,10 +201,10 @@ class CacheOperations:
         def meant(entry: Entry) -> bool:
             return whose.covers(entry.tenant) and model in (None, entry.model) and (tag is None or tag in entry.tags)
 
-        removed = Removed(answers=self._answers.clear(meant))
+        removed = Removed(answers=await self._answers.clear_gently(meant))
         memory = self._tools.memory
         if memory is not None:
-            removed.questions = await memory.tidy(self._answers.known)
+            removed.questions = await memory.tidy(self._answers.known, whose.tenant)
             if learnt:
                 removed.learnt = memory.policies.reset(
                     lambda tenant, name: whose.covers(tenant) and model in (None, name)
@@ -293,8 +298,13 @@ class CacheOperations:
         return self._tools.answers
 
 
-def _covered(things: Iterable[Any], whose: Whose) -> list[Any]:
-    return [each for each in things if whose.covers(each.tenant)]
+async def _covered(things: Iterable[T], whose: Whose) -> AsyncGenerator[T, None]:
+    """Yield those of `things` that are meant, and let others go on now and then."""
+    for number, each in enumerate(list(things)):
+        if number % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+        if whose.covers(each.tenant):
+            yield each
 
 
 def _report(entry: Entry, questions: Sequence[Question]) -> AnswerReport:
