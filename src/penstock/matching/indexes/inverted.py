@@ -18,6 +18,9 @@ _ZEROS = repeat(0.0)
 _WEAK = 0.3
 """What has gathered less than this of what the strongest candidate has is not looked at further."""
 
+_NEAR = 0.35
+"""From this cosine on, an entry's length is reckoned anew: its terms may have become common since."""
+
 _Held: TypeAlias = "int | array[int]"
 """The slot of a term's only entry; else how many have the term, and the slots that are listed under it."""
 
@@ -31,8 +34,8 @@ class InvertedIndex:
     of its own weightiest terms that fit into a budget; what gathers most there is compared in full. So what is far off
     may be missed where there are many entries, while what is near shares a weighty term.
 
-    Cosines are off by a per cent or so: weights are kept in 255 levels, terms beyond the weightiest are dropped, and
-    the length of an entry is reckoned anew only after an eighth of the partition has changed.
+    Weights are kept in 255 levels. The lengths of entries that are far off are reckoned anew after an eighth of the
+    partition has changed, those of near ones each time.
 
     Args:
         budget: How many list elements a query may visit.
@@ -41,7 +44,7 @@ class InvertedIndex:
         kept: How many terms of a text count. Bounds what a long one costs.
     """
 
-    def __init__(self, budget: int = 800, compared: int = 16, listed: int = 16, kept: int = 64) -> None:
+    def __init__(self, budget: int = 1000, compared: int = 16, listed: int = 16, kept: int = 64) -> None:
         self._budget = budget
         self._compared = compared
         self._listed = listed
@@ -49,8 +52,7 @@ class InvertedIndex:
         self._slots: dict[int, int] = {}
         self._free: list[int] = []
         self._entries: list[int] = []
-        self._terms: list[array[int]] = []
-        self._weights: list[bytes] = []
+        self._vectors: list[bytes] = []
         self._lengths = array("d")
         self._reckoned = array("B")
         self._holders: dict[int, _Held] = {}
@@ -81,8 +83,8 @@ class InvertedIndex:
             if place < self._listed:
                 held.append(slot)
         top = max(weights.values(), default=1.0)
-        self._terms[slot] = array("I", terms)
-        self._weights[slot] = bytes([round(weights[term] / top * _LEVELS) or 1 for term in terms])
+        levels = bytes([round(weights[term] / top * _LEVELS) or 1 for term in terms])
+        self._vectors[slot] = array("I", terms).tobytes() + levels
         self._lengths[slot] = self._length(slot)
 
     def remove(self, entry: int) -> None:
@@ -91,7 +93,7 @@ class InvertedIndex:
         if slot is None:
             return
         holders = self._holders
-        for term in self._terms[slot]:
+        for term in _parted(self._vectors[slot])[0]:
             held = holders[term]
             if isinstance(held, int) or held[0] == 1:
                 del holders[term]
@@ -122,15 +124,18 @@ class InvertedIndex:
             asked = nlargest(self._kept, asked, key=_share)
         length = sqrt(sum(map(_share, asked)))
         factors = {term: factor for _, factor, term, _ in asked}.get
-        terms, weights, lengths = self._terms, self._weights, self._lengths
+        vectors, lengths = self._vectors, self._lengths
         shares = [(share, held) for share, _, _, held in asked if held is not None]
         found = []
         for slot in self._likely(shares, max(count, self._compared)):
             if self._reckoned[slot] != self._season:
                 lengths[slot] = self._length(slot)
-            product = sum(map(mul, map(factors, terms[slot], _ZEROS), weights[slot]))
+            terms, levels = _parted(vectors[slot])
+            product = sum(map(mul, map(factors, terms, _ZEROS), levels)) / length
+            if product >= _NEAR * lengths[slot]:
+                lengths[slot] = self._length(slot)
             if product:
-                found.append((product / (length * lengths[slot]), -self._entries[slot]))
+                found.append((product / lengths[slot], -self._entries[slot]))
         found.sort(reverse=True)
         return [(-entry, min(1.0, cosine)) for cosine, entry in found[:count]]
 
@@ -179,13 +184,13 @@ class InvertedIndex:
 
     def _length(self, slot: int) -> float:
         self._reckoned[slot] = self._season
-        holders, rarities = self._holders, self._rarities
-        return sqrt(
-            sum(
-                weight * weight * rarities[_count(holders[term])]
-                for term, weight in zip(self._terms[slot], self._weights[slot], strict=True)
-            )
-        )
+        rarities = self._rarities
+        once = rarities[1]
+        terms, levels = _parted(self._vectors[slot])
+        square = 0.0
+        for level, held in zip(levels, map(self._holders.__getitem__, terms), strict=True):
+            square += level * level * (once if isinstance(held, int) else rarities[held[0]])
+        return sqrt(square)
 
     def _slot(self, entry: int) -> int:
         if self._free:
@@ -193,8 +198,7 @@ class InvertedIndex:
             self._entries[slot] = entry
             return slot
         self._entries.append(entry)
-        self._terms.append(array("I"))
-        self._weights.append(b"")
+        self._vectors.append(b"")
         self._lengths.append(0.0)
         self._reckoned.append(self._season)
         return len(self._entries) - 1
@@ -216,6 +220,12 @@ def _count(held: _Held | None) -> int:
     if held is None:
         return 0
     return 1 if isinstance(held, int) else held[0]
+
+
+def _parted(vector: bytes) -> tuple[array[int], bytes]:
+    """Return terms and levels of what is kept of a vector, in one object to save memory."""
+    end = len(vector) // 5 * 4
+    return array("I", vector[:end]), vector[end:]
 
 
 def _weights(vector: Vector) -> dict[int, float]:
