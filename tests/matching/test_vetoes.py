@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.matching.alignment import in_order, looks_like
 from penstock.matching.reading import read
-from penstock.matching.vetoes import VETOES, compare, looks_like, veto
+from penstock.matching.vetoes import VETOES, compare, veto
 
 DIFFERENT = [
     ("Send 500 dollars to Ann", "Send 5000 dollars to Ann", "number"),
@@ -177,3 +178,12 @@ def _same_either_way(one: str, other: str) -> None:
 def test_other_numbers_always_forbid(one: int, other: int) -> None:
     found = veto(read(f"Pay {one} to the shop"), read(f"Pay {other} to the shop"))
     assert found == (None if one == other else "number")
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=9), st.lists(st.sampled_from("abc"), max_size=9))
+def test_words_in_the_same_order_are_counted(one: list[str], other: list[str]) -> None:
+    lengths = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
+    for i, a in enumerate(one):
+        for j, b in enumerate(other):
+            lengths[i + 1][j + 1] = lengths[i][j] + 1 if a == b else max(lengths[i][j + 1], lengths[i + 1][j])
+    assert in_order(one, other) == lengths[-1][-1]

@@ -7,10 +7,10 @@ to the model.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
+from penstock.matching.alignment import in_order, pair_off, surplus
 from penstock.matching.reading import Reading, meaning, tokens
 from penstock.matching.vocabulary import COMMUTING, NEGATIVE_PREFIXES, OPPOSITES, TURNING
 
@@ -65,11 +65,10 @@ class Difference(NamedTuple):
 
 def compare(asked: Reading, known: Reading) -> Difference:
     """Return how `asked` differs from `known`. It is the same the other way round, but for `here` and `there`."""
-    here, there = Counter(asked.content), Counter(known.content)
-    both = (here & there).total()
-    here, there = here - there, there - here
+    here, there = surplus(asked.content, known.content)
+    both = len(asked.content) - len(here)
     cancelled = _cancel(asked, known, here, there)
-    alike = _pair_off(here, there)
+    alike = pair_off(here, there)
     fewer = min(len(asked.stems), len(known.stems))
     certain = fewer <= SHORT or in_order(asked.stems, known.stems) >= IN_PLACE * fewer
     veto, doubts = None, 0
@@ -86,13 +85,13 @@ def compare(asked: Reading, known: Reading) -> Difference:
             doubts += 1
             if certain:
                 veto = veto or name
-    function, other = Counter(asked.function), Counter(known.function)
+    function, other = surplus(asked.function, known.function)
     return Difference(
         veto,
-        tuple(here.elements()),
-        tuple(there.elements()),
+        tuple(here),
+        tuple(there),
         alike,
-        tuple(((function - other) + (other - function)).elements()),
+        (*function, *other),
         doubts,
         in_order(asked.content, known.content) / both if both else 1.0,
     )
@@ -162,10 +161,8 @@ def _negation(asked: Reading, known: Reading) -> bool:
         return False
     if len(asked.negated) != len(known.negated):
         return True
-    here, there = Counter(map(meaning, asked.negated)), Counter(map(meaning, known.negated))
-    return any(
-        scope in asked.content and scope in known.content for scope in ((here - there) + (there - here)).elements()
-    )
+    moved = set(map(meaning, asked.negated)) ^ set(map(meaning, known.negated))
+    return any(scope in asked.content and scope in known.content for scope in moved)
 
 
 def _question(asked: Reading, known: Reading) -> bool:
@@ -193,12 +190,16 @@ _READINGS: tuple[tuple[str, _Rule], ...] = (
 
 
 def _opposites(one: str, other: str) -> bool:
-    if other in OPPOSITES.get(one, _NONE):
-        return True
+    return other in OPPOSITES.get(one, _NONE) or _turned_by_affix(one, other)
+
+
+def _turned_by_affix(one: str, other: str) -> bool:
     if len(one) > len(other):
         one, other = other, one
     if len(one) > 3 and other.endswith(one):
         return other[: -len(one)] in NEGATIVE_PREFIXES
+    if not other.endswith("less"):
+        return False
     root = one.removesuffix("ful").removesuffix("ing")
     return len(root) > 3 and other.startswith(root) and other[len(root) :] in ("less", "eless")
 
@@ -206,27 +207,31 @@ def _opposites(one: str, other: str) -> bool:
 _NONE: frozenset[str] = frozenset()
 
 
-def _opposed(here: Iterable[str], there: Iterable[str]) -> bool:
-    return any(_opposites(one, other) for one in here for other in there)
+def _opposed(here: frozenset[str], there: frozenset[str]) -> bool:
+    if any(one in OPPOSITES and not OPPOSITES[one].isdisjoint(there) for one in here):
+        return True
+    ends = {word[-4:] for word in here} & {word[-4:] for word in there}
+    lacking = any(word.endswith("less") for word in (*here, *there))
+    return bool(ends or lacking) and any(_turned_by_affix(one, other) for one in here for other in there)
 
 
-def _cancel(asked: Reading, known: Reading, here: Counter[str], there: Counter[str]) -> bool:
+def _cancel(asked: Reading, known: Reading, here: list[str], there: list[str]) -> bool:
     """Take out each "not" that one text has more with its opposite there: "not possible", "impossible". Whether all."""
     if len(asked.negated) == len(known.negated):
         return False
     if len(asked.negated) < len(known.negated):
         return _cancel(known, asked, there, here)
-    found = Counter(asked.negated) - Counter(known.negated)
-    if not found or Counter(known.negated) - Counter(asked.negated):
+    more, less = surplus(asked.negated, known.negated)
+    if less:
         return False
-    for scope in found.elements():
+    left, right = list(here), list(there)
+    for scope in more:
         other = next((word for word in known.words - asked.words if _opposites(scope, word)), None)
-        if other is None or not here[meaning(scope)] or not there[meaning(other)]:
+        if other is None or meaning(scope) not in left or meaning(other) not in right:
             return False
-        here[meaning(scope)] -= 1
-        there[meaning(other)] -= 1
-    here += Counter()
-    there += Counter()
+        left.remove(meaning(scope))
+        right.remove(meaning(other))
+    here[:], there[:] = left, right
     return True
 
 
@@ -256,9 +261,9 @@ def _relations(reading: Reading) -> list[str]:
     return [word for word in reading.function if word in TURNING or word == "to"]
 
 
-def _moved(asked: Reading, known: Reading, here: Counter[str], there: Counter[str]) -> bool:
+def _moved(asked: Reading, known: Reading, here: list[str], there: list[str]) -> bool:
     """Whether all that differs is which of the words of both texts is said twice."""
-    return here.keys() <= set(known.content) and there.keys() <= set(asked.content) and bool(here and there)
+    return bool(here and there) and set(here) <= set(known.content) and set(there) <= set(asked.content)
 
 
 def _between(reading: Reading, first: str, second: str) -> set[str]:
@@ -266,51 +271,3 @@ def _between(reading: Reading, first: str, second: str) -> set[str]:
     if first not in stems or second not in stems:
         return set()
     return set(stems[stems.index(first) + 1 : stems.index(second)])
-
-
-def _pair_off(here: Counter[str], there: Counter[str]) -> int:
-    """Take out words that look like one, written otherwise or in two, and return how many."""
-    alike = 0
-    for one in list(here):
-        other = next((word for word in there if looks_like(one, word)), None)
-        if other is not None:
-            del here[one], there[other]
-            alike += 1
-    for less, more in ((here, there), (there, here)):
-        for one in list(less):
-            parts = next(((a, one[len(a) :]) for a in more if one.startswith(a) and one[len(a) :] in more), None)
-            if parts:
-                del less[one], more[parts[0]]
-                more.pop(parts[1], None)
-                alike += 1
-    return alike
-
-
-def looks_like(one: str, other: str) -> bool:
-    """Whether two stems look like forms or misspellings of one word."""
-    if not one[0].isalpha():
-        return False
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
-    if common >= 4 and common >= 0.6 * max(len(one), len(other)):
-        return True
-    if common < 2 or min(len(one), len(other)) < 5:
-        return False
-    longer, shorter = (one, other) if len(one) >= len(other) else (other, one)
-    return longer[common + 1 :] == shorter[common + (len(longer) == len(shorter)) :]
-
-
-def in_order(here: Sequence[str], there: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence, by the bit-parallel method of Hyyrö (2004)."""
-    places: dict[str, int] = {}
-    for place, word in enumerate(here):
-        places[word] = places.get(word, 0) | 1 << place
-    everywhere = (1 << len(here)) - 1
-    unmatched = everywhere
-    for word in there:
-        met = unmatched & places.get(word, 0)
-        unmatched = ((unmatched + met) | (unmatched - met)) & everywhere
-    return len(here) - unmatched.bit_count()
