@@ -145,6 +145,9 @@ class Shared:
         embedder = await open_embedder(semantic.embedder, self.ask, self.clock)
         memory = Memory(semantic, embedder, index_for(embedder), self.stores.questions, self.clock, self.tasks)
         await memory.start()
+        if self.memory is not None:
+            memory.inherit(self.memory)
+            memory.adopt(semantic)
         await self._forget()
         self.memory = memory
         return memory

@@ -43,6 +43,9 @@ class Gateway:
         await self.pipeline.aclose()
         await self.shared.aclose()
 
+    async def reload(self, settings):
+        self.pipeline = await Pipeline.open(settings, self.shared, providers=self.providers, previous=self.pipeline)
+
     async def ask(self, question="q", **fields):
         payload = {"messages": [{"role": "user", "content": question}]}
         call = Call("id", started=self.clock.monotonic(), started_at=self.clock.wall())
@@ -141,3 +144,22 @@ def test_a_question_whose_answer_left_while_it_was_compared_is_not_remembered():
             return len(gateway.shared.memory.questions)
 
     assert simulated(main) == 1
+
+
+def test_a_reload_that_needs_another_memory_forgets_neither_decisions_nor_counts():
+    async def main(loop):
+        cache = {"semantic": {"mode": "on", "max_error": 0.3}}
+        async with Gateway(loop, **{**BY_MEANING, "cache": cache}) as gateway:
+            await gateway.ask("q 3")
+            await gateway.shared.tasks.drain()
+            call, _ = await gateway.ask("Q 3?")
+            await gateway.shared.tasks.drain()
+            labels = next(policy for _, policy in gateway.shared.memory.policies).certificate().labels
+            settings = gateway.settings.model_dump(exclude_unset=True)
+            settings["cache"]["semantic"]["max_questions"] = 2
+            await gateway.reload(Settings.model_validate(settings))
+            told = await gateway.pipeline.learner.told("default", call.id, right=True)
+            learnt = next(policy for _, policy in gateway.shared.memory.policies).certificate().labels
+            return call.cache, gateway.shared.memory.stats.served, told, learnt - labels
+
+    assert simulated(main) == ("semantic", 1, True, 1)

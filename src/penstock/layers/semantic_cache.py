@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+import msgspec
+
 from penstock.caching.answer_cache import AnswerCache
 from penstock.caching.asking import asked
 from penstock.caching.key import cache_key
@@ -90,8 +92,12 @@ class SemanticCache:
                     self._note(request, "shadow", proposal.entry, decision)
                     stats.shadow += 1
         call.cache_status.append(f"{_NAME}; fwd=miss{_detail(lookup, mode)}")
-        self._expect(request, lookup, shadow=mode == "shadow")
-        return await inner(request)
+        key = self._expect(request, lookup, shadow=mode == "shadow")
+        try:
+            return await inner(request)
+        except BaseException:
+            self._waiting.pop(key, None)
+            raise
 
     def _usable(self, request: Request) -> Callable[[bytes], bool]:
         answers, now, oldest = self._answers, self._clock.wall(), request.cache.max_age
@@ -128,13 +134,15 @@ class SemanticCache:
         request.call.semantic_audit = decision.audit
         request.call.semantic_key = None if question is None else question.key
 
-    def _expect(self, request: Request, lookup: Lookup, *, shadow: bool) -> None:
-        """Learn when the fresh answer is stored, if it is."""
+    def _expect(self, request: Request, lookup: Lookup, *, shadow: bool) -> bytes:
+        """Learn when the fresh answer is stored, if it is; return the key under which it will be."""
         waiting, key = self._waiting, cache_key(request)
         waiting.pop(key, None)
         while len(waiting) >= _WAITING:
             del waiting[next(iter(waiting))]
-        waiting[key] = (request, lookup, shadow)
+        # What was asked is in the lookup; a conversation before it would take its room until there is an answer.
+        waiting[key] = (msgspec.structs.replace(request, payload={}), lookup, shadow)
+        return key
 
     def _kept(self, key: bytes) -> None:
         expected = self._waiting.pop(key, None)

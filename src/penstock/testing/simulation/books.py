@@ -120,6 +120,7 @@ class Notebook:
     Attributes:
         faults: Share of the reads that fail.
         hangs: Share of the reads that take half a minute.
+        questions: What it has, by number.
         given: Numbers of the questions that were read.
     """
 
@@ -128,7 +129,7 @@ class Notebook:
         self.hangs = hangs
         self.given: set[int] = set()
         self._random = random
-        self._questions: dict[int, Question] = {}
+        self.questions: dict[int, Question] = {}
         self._learnt: dict[str, bytes] = {}
 
     def calm(self) -> None:
@@ -142,7 +143,7 @@ class Notebook:
             StoreError: As often as `faults` says.
         """
         await self._wait()
-        return Counter(each.partition for each in self._questions.values())
+        return Counter(each.partition for each in self.questions.values())
 
     async def load(self, partition: bytes) -> Sequence[Question]:
         """Return one partition's questions.
@@ -151,7 +152,7 @@ class Notebook:
             StoreError: As often as `faults` says.
         """
         await self._wait()
-        found = [each for each in self._questions.values() if each.partition == partition]
+        found = [each for each in self.questions.values() if each.partition == partition]
         self.given.update(each.id for each in found)
         return found
 
@@ -162,23 +163,23 @@ class Notebook:
             StoreError: As often as `faults` says.
         """
         await self._wait()
-        mine = (each for each in self._questions.values() if tenant in (None, each.tenant) and each.id > after)
+        mine = (each for each in self.questions.values() if tenant in (None, each.tenant) and each.id > after)
         return sorted(mine, key=lambda question: question.id)[:limit]
 
     def put(self, question: Question) -> None:
         """Keep `question`."""
-        self._questions[question.id] = question
+        self.questions[question.id] = question
 
     def judge(self, question_id: int, right: float, wrong: float) -> None:
         """Keep how often its answer was found right and wrong."""
-        known = self._questions.get(question_id)
+        known = self.questions.get(question_id)
         if known is not None:
-            self._questions[question_id] = msgspec.structs.replace(known, right=right, wrong=wrong)
+            self.questions[question_id] = msgspec.structs.replace(known, right=right, wrong=wrong)
 
     def delete(self, ids: Iterable[int]) -> None:
         """Drop questions."""
         for each in ids:
-            self._questions.pop(each, None)
+            self.questions.pop(each, None)
 
     async def learnt(self) -> Mapping[str, bytes]:
         """Return what was kept.

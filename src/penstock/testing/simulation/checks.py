@@ -64,7 +64,7 @@ def _once(world: World) -> Iterator[str]:
 def _audited(world: World, rows: Counter[str]) -> Iterator[str]:
     """Each check of an answer by meaning is recorded, and was begun."""
     recorded = sum(count for name, count in rows.items() if name.endswith(_AUDIT))
-    begun = sum(memory.stats.audits for memory in world.memories)
+    begun = sum(stats.audits for stats in {id(memory.stats): memory.stats for memory in world.memories}.values())
     if recorded > begun or (recorded < begun and world.plan.shutdown_at is None):
         yield f"{recorded} audits are recorded, {begun} were begun"
 

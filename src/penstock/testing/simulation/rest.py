@@ -88,7 +88,7 @@ def _remembered(world: World) -> Iterator[str]:
             yield f"the question {question.text!r} of {question.tenant} is remembered without an answer"
     for (tenant, model), policy in memory.policies:
         for entry in policy.model.intercepts:
-            if entry not in known and entry not in world.notebook.given:
+            if entry not in known and entry not in world.notebook.questions:
                 yield f"something is learnt of a question of {tenant} to {model} that is not known"
     if memory._loading:
         yield f"{len(memory._loading)} partitions are being read at rest"
