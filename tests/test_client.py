@@ -390,3 +390,38 @@ async def test_statistics_count_calls_and_looks():
         assert 0.9 < found.polling.efficiency < 1
         again = await client.statistics()
         assert (again.since_start.calls, again.since_reset.calls, again.polling.looks) == (2, 0, 0)
+
+
+async def test_frequent_questions_are_taken_in_at_the_start(tmp_path, caplog):
+    (tmp_path / "faq.jsonl").write_text(
+        '{"question": "Where?", "model": "fast", "answer": "Here."}\n\n{"question": "When?", "model": "fast"}\nnonsense'
+    )
+    config = {
+        "models": [{"name": "fast", "targets": [{"provider": "simulated", "model": "sim"}]}],
+        "store": {"url": "memory:"},
+        "cache": {"warm": [{"file": str(tmp_path / "faq.jsonl"), "tenant": "acme/shop"}]},
+    }
+    caplog.set_level("INFO", "penstock.cache")
+    async with AsyncClient(config) as client:
+        for _ in range(1000):
+            if "1 seeded" in caplog.text:
+                break
+            await asyncio.sleep(0.01)
+        assert "1 asked, 1 failed, 1 seeded" in caplog.text
+        assert "question 3 is not taken in" in caplog.text
+        assert "Here." not in caplog.text
+        found = await client.chat("Where?", model="fast", tenant="acme/shop")
+        assert (found.text, found.call.cache) == ("Here.", "hit")
+        assert (await client.chat("When?", model="fast", tenant="acme/shop")).call.cache == "hit"
+        assert (await client.chat("Where?", model="fast")).call.cache == "miss"
+
+
+async def test_a_list_of_questions_that_cannot_be_read_is_an_error():
+    config = {
+        "models": [{"name": "fast", "targets": [{"provider": "simulated", "model": "sim"}]}],
+        "store": {"url": "memory:"},
+        "cache": {"warm": [{"file": "/nowhere/faq.jsonl"}]},
+    }
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        await AsyncClient(config).open()
+    assert caught.value.key == "cache.warm[0].file"

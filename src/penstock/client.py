@@ -32,6 +32,7 @@ from penstock.report_schedule import ReportSchedule
 from penstock.reporting.statistics import Polling, Statistics, polling
 from penstock.semantic.operations import CacheOperations, Tools
 from penstock.shared import Shared
+from penstock.warm_start import read_lists, warm_start
 from penstock.wire.openai_chat import decode_request
 
 T = TypeVar("T")
@@ -148,6 +149,7 @@ class AsyncClient:
         """
         async with self._opening:
             if self._pipeline is None:
+                frequent = await read_lists(self.loaded.settings.cache.warm)
                 shared = await Shared.open(self.loaded.settings, self.clock)
                 try:
                     monitor = self._watch(shared)
@@ -163,6 +165,8 @@ class AsyncClient:
                 shared.budgets.on_event(lambda event: monitor.raise_event(event.alert()))
                 if self.loaded.settings.alerts.rules:
                     monitor.start()
+                if frequent:
+                    shared.tasks.spawn(warm_start(frequent, self.cache, self.request), name="warm the cache")
         return self
 
     async def aclose(self) -> None:

@@ -63,6 +63,7 @@ def test_what_recurs_is_renewed_only_where_that_is_wanted():
     for wrong, said in (
         ({"refresh": {"per_minute": 0}}, "greater than or equal to 1"),
         ({"refresh": True, "exact": {"enabled": False}}, "refresh only with exact.enabled"),
+        ({"warm": [{"file": "faq.jsonl"}], "exact": {"enabled": False}}, "warm only with exact.enabled"),
     ):
         with pytest.raises(ValidationError, match=said):
             CacheSettings.model_validate(wrong)

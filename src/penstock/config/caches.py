@@ -39,6 +39,14 @@ class RefreshSettings(Section):
     )
 
 
+class WarmSettings(Section):
+    """Questions that are taken into the cache at the start."""
+
+    file: str = Field(min_length=1, description="Questions, a line of JSON each, as `penstock cache warm` takes them.")
+    tenant: str = Field("default", min_length=1, description="Whose they are.")
+    concurrency: int = Field(4, ge=1, le=64, description="Questions asked at once.")
+
+
 class CacheSettings(Section):
     """Caches and the joining of identical concurrent requests."""
 
@@ -51,10 +59,14 @@ class CacheSettings(Section):
         description="Renew what recurs before it goes stale; `true` for the defaults, by default never.",
         json_schema_extra=or_boolean,
     )
+    warm: list[WarmSettings] = Field(
+        [], description="Questions that are taken in at the start; the gateway serves meanwhile."
+    )
     coalesce: bool = Field(True, description="Identical concurrent requests make one upstream call.")
 
     @model_validator(mode="after")
     def _renews_what_it_has(self) -> Self:
-        if self.refresh is not None and not self.exact.enabled:
-            raise ValueError("expected refresh only with exact.enabled: true")
+        for name in ("refresh", "warm"):
+            if getattr(self, name) and not self.exact.enabled:
+                raise ValueError(f"expected {name} only with exact.enabled: true")
         return self
