@@ -101,8 +101,19 @@ class Figures(NamedTuple):
     drifts: list[list[Step]]
 
 
-def streams(questions: Questions, embedder: Memo, *, orders: int, requests: int, processes: int) -> Figures:
-    """Play `orders` orders under each promise, and the same orders by the rules of others."""
+def streams(
+    questions: Questions, embedder: Memo, *, orders: int, requests: int, processes: int, readings: bool = True
+) -> Figures:
+    """Play `orders` orders under each promise, and the same orders by the rules of others.
+
+    Args:
+        questions: The set.
+        embedder: What makes vectors.
+        orders: How many orders.
+        requests: Of each.
+        processes: Orders played at once.
+        readings: Whether to play `READINGS` too.
+    """
     study = Study(questions, embedder, [questions.stream(seed, requests) for seed in range(orders)])
     say(f"{embedder.label}: embedding")
     embedder.embed([text for stream in study.orders for text, _ in stream])
@@ -126,7 +137,7 @@ def streams(questions: Questions, embedder: Memo, *, orders: int, requests: int,
             ours.append(Sweep(percent / 100, [run.counted for run in runs]))
             keys |= _promise(f"{percent}pct", runs, percent)
             keys |= _beside(percent, ours[-1], sweeps)
-            for reading in READINGS[percent]:
+            for reading in READINGS[percent] if readings else ():
                 runs = each(partial(_run, percent=percent, reading=f"same_{reading}"), f"{percent} %, {reading}")
                 keys |= _promise(f"{percent}pct_{reading}", runs, percent)
         drifts = each(_drift, "answers that change")
