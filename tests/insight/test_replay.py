@@ -53,7 +53,7 @@ def test_a_stale_answer_is_given_while_it_is_renewed_once():
 
 
 def mean(at, key, *, matched=True, **fields):
-    return replace(ask(at, key, **fields), meaning=b"same", matched=matched)
+    return replace(ask(at, key, **fields), alike=tuple(each for each in KEYS[:3] if each != key), matched=matched)
 
 
 MEANING = CachePolicy(ttl_s=10.0, by_meaning=frozenset({"m"}))
@@ -92,7 +92,8 @@ def test_audits_are_paid_for_and_nobody_waits_for_them():
     outcome = replay(asked, replace(MEANING, audit=1.0))
     assert (outcome.asked, outcome.waited_s) == ([1, 1, 0, 1], [1.0, 0.0, 0.0, 0.0])
     assert (outcome.meant, outcome.audits, outcome.hits) == (2, 2, 1)  # the audited one is known word for word now
-    many = [mean(0, KEYS[0]), *(mean(5, bytes([number // 256, number % 256])) for number in range(1000))]
+    others = [bytes([number // 256, number % 256]) for number in range(1000)]
+    many = [replace(ask(0), alike=tuple(others)), *(replace(ask(5, key), alike=(KEYS[0],)) for key in others)]
     outcome = replay(many, replace(MEANING, audit=0.05))
     assert outcome.meant == 1000
     assert 20 < outcome.audits == sum(outcome.asked) - 1 < 90
@@ -153,7 +154,7 @@ def test_what_failed_or_was_cut_off_is_not_kept():
     assert [each.storable for each in questions(facts)] == [False, False, True]
 
 
-def test_questions_that_share_an_answer_mean_the_same_also_through_others():
+def test_questions_are_alike_when_one_could_have_the_answer_of_the_other():
     facts = [
         Fact(0, key=KEYS[0], cache="miss", semantic="miss"),
         Fact(1, key=KEYS[1], cache="miss", semantic="shadow", semantic_key=KEYS[0]),
@@ -164,6 +165,5 @@ def test_questions_that_share_an_answer_mean_the_same_also_through_others():
     ]
     found = questions(facts)
     assert [each.matched for each in found] == [False, True, True, False, True]
-    assert len({each.meaning for each in found[:3]} - {b""}) == 1
-    assert [each.meaning for each in found[3:]] == [b"", b""]
+    assert [each.alike for each in found] == [(KEYS[1],), (KEYS[0], KEYS[2]), (KEYS[1],), (), ()]
     assert found[2].cost_pusd == 30

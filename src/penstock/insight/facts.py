@@ -91,8 +91,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
         output_tokens: Tokens it makes.
         size: Bytes of the answer.
         storable: The answer may be kept.
-        meaning: The same for questions of which one was, or would have been, given the other's answer; empty for one
-            that shares its answer with none.
+        alike: Keys of other questions that were, or would have been, given this one's answer, or this one theirs.
         matched: False when matching by meaning found nothing to give; True when it found something, or was not asked.
         audit: With which probability an answer by meaning was, or would have been, checked; None is not known.
     """
@@ -106,7 +105,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int
     size: int
     storable: bool
-    meaning: bytes = b""
+    alike: tuple[bytes, ...] = ()
     matched: bool = True
     audit: float | None = None
 
@@ -119,7 +118,7 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
     """
     taking = sorted((fact for fact in facts if fact.key and fact.cache != "bypass" and fact.name != AUDIT),
                     key=lambda fact: fact.at)  # fmt: skip
-    usual, meanings = _medians(taking), _meanings(taking)
+    usual, alike = _medians(taking), _alike(taking)
     known: dict[bytes, Question] = {}
     audits: dict[bytes, float] = {}
     found: list[Question] = []
@@ -137,7 +136,7 @@ def questions(facts: Iterable[Fact]) -> list[Question]:
             storable = fact.outcome == "ok" and fact.finish_reason in ("stop", None)
         question = Question(
             fact.at, fact.key, fact.model, cost, seconds, fact.input_tokens, fact.output_tokens, size, storable,
-            meanings.get(fact.key, b""), fact.semantic != "miss", audits.get(fact.key),
+            alike.get(fact.key, ()), fact.semantic != "miss", audits.get(fact.key),
         )  # fmt: skip
         if fact.cache not in _UNASKED:
             known[fact.key] = question
@@ -154,16 +153,10 @@ def _medians(facts: Sequence[Fact]) -> dict[str, float]:
     return {model: statistics.median(each) for model, each in seconds.items()}
 
 
-def _meanings(facts: Iterable[Fact]) -> dict[bytes, bytes]:
-    """Name what questions mean that share an answer: each by the key of one of them (a union-find forest)."""
-    parents: dict[bytes, bytes] = {}
-
-    def root(key: bytes) -> bytes:
-        while (parent := parents.setdefault(key, key)) != key:
-            parents[key] = key = parents[parent]
-        return key
-
+def _alike(facts: Iterable[Fact]) -> dict[bytes, tuple[bytes, ...]]:
+    """Name, for each question, those of which one was, or would have been, given the other's answer."""
+    found: dict[bytes, dict[bytes, None]] = defaultdict(dict)
     for fact in facts:
         if fact.semantic_key and fact.semantic_key != fact.key:
-            parents[root(fact.key)] = root(fact.semantic_key)
-    return {key: root(key) for key in list(parents)}
+            found[fact.key][fact.semantic_key] = found[fact.semantic_key][fact.key] = None
+    return {key: tuple(others) for key, others in found.items()}

@@ -4,9 +4,9 @@ The decisions are those of the gateway: `penstock.caching.freshness.decide` and 
 What a client said about caching in single requests is not on the ledger, so all are taken as ordinary ones.
 
 There is no text on the ledger to match by meaning. But there is the key of the answer that matching gave, or would have
-given, so it is known which questions share answers. One of them is answered at no cost while the answer to any of them
-is fresh in the replayed cache, unless matching found nothing to give when it was asked. A part is asked again, with
-the probability that matching would have had: it checks more while it has learnt little.
+given, so it is known which questions can have each other's answers. Such a question is answered at no cost while one of
+these answers is fresh in the replayed cache, unless matching found nothing to give when it was asked. A part is asked
+again, with the probability that matching would have had: it checks more while it has learnt little.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class _Run:
             outcome.joined += 1
             outcome.waited_s[number] = flying_until - question.at
             return
-        if question.matched and question.meaning and question.model in self._policy.by_meaning:
-            same = self._entries.find(self._newest.get(question.meaning, b""))
+        if question.matched and question.alike and question.model in self._policy.by_meaning:
+            same = self._entries.find(self._newest.get(question.key, b""))
             if same is not None and decide(same, question.at, NO_DIRECTIVES) is Verdict.HIT:
                 same.touch()
                 outcome.meant += 1
@@ -162,5 +162,5 @@ class _Run:
         )
         self._entries.expire(at)
         self._entries.put(Entry(answer))
-        if question.meaning:
-            self._newest[question.meaning] = question.key
+        for key in question.alike:
+            self._newest[key] = question.key
