@@ -30,7 +30,8 @@ from penstock.polling.backoff import Backoff, poll
 from penstock.polling.counts import PollCounts
 from penstock.report_schedule import ReportSchedule
 from penstock.reporting.statistics import Polling, Statistics, polling
-from penstock.semantic.operations import CacheOperations, Tools
+from penstock.semantic.operations import CacheOperations
+from penstock.semantic.tools import Tools
 from penstock.shared import Shared
 from penstock.warm_start import read_lists, warm_start
 from penstock.wire.openai_chat import decode_request

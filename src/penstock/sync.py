@@ -13,7 +13,6 @@ from penstock.answers import Answer, Chunk, Embeddings
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
 from penstock.reporting.statistics import Statistics
-from penstock.semantic.operations import EVERYBODY, Whose
 from penstock.semantic.reports import (
     AnswerReport,
     CacheReport,
@@ -23,6 +22,7 @@ from penstock.semantic.reports import (
     Removed,
     Warmed,
 )
+from penstock.semantic.tools import EVERYBODY, Whose
 from penstock.semantic.warming import Item
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
 from penstock.core.response import Response
-from penstock.semantic.operations import CacheOperations, Whose
+from penstock.semantic.operations import CacheOperations
+from penstock.semantic.tools import Whose
 from penstock.sync import BlockingCache, Client
 from penstock.testing import FakeClock, answer
 

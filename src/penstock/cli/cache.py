@@ -7,11 +7,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import IO, Any, TypeVar
 
 import click
 
+from penstock.cli.cache_rows import entry_row, model_row, neighbour_row
 from penstock.cli.output import emit, json_option, show_table
 from penstock.cli.running import Running, running_options
 from penstock.core.errors import ConfigError
@@ -19,7 +19,6 @@ from penstock.core.errors import ConfigError
 F = TypeVar("F", bound=Callable[..., Any])
 _AT_ONCE, _BYTES_AT_ONCE = 500, 4 * 1024 * 1024
 """Lines, and about so many bytes of them, that are sent in one request."""
-_SHOWN_TEXT = 70
 
 
 def _tenant(command: F) -> F:
@@ -57,7 +56,7 @@ def stats(gateway: Running, tenant: str | None, as_json: bool) -> None:
             click.echo(f"{name}: " + ", ".join(f"{count} {what}" for what, count in found[name].items()))
     if found["models"]:
         click.echo()
-        emit([_model_row(row) for row in found["models"]], as_json)
+        emit([model_row(row) for row in found["models"]], as_json)
 
 
 @cache.command()
@@ -84,7 +83,7 @@ def inspect(
     if as_json:
         emit(found, as_json)
     elif found:
-        emit([_entry_row(entry) for entry in found], as_json)
+        emit([entry_row(entry) for entry in found], as_json)
     else:
         click.echo("There are none.")
 
@@ -116,7 +115,7 @@ def explain(
     if said["nearest"]:
         click.echo()
         columns = ("probability", *said["nearest"][0]["features"], "forbidden by", "fresh", "question")
-        show_table(columns, (_neighbour_row(near) for near in said["nearest"]))
+        show_table(columns, (neighbour_row(near) for near in said["nearest"]))
 
 
 @cache.command()
@@ -279,55 +278,3 @@ def _object(body: IO[bytes]) -> dict[str, Any]:
 
 def _without_object(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "object"}
-
-
-def _model_row(row: dict[str, Any]) -> dict[str, object]:
-    shown = row["certificate"] or {}
-    bound = shown.get("bound")
-    return {
-        "tenant": row["tenant"],
-        "model": row["model"],
-        "answers": row["answers"],
-        "questions": row["questions"],
-        "promised": _percent(shown.get("delta")),
-        "shown": "not known" if bound is not None and bound >= 1 else _percent(bound),
-        "served": shown.get("served"),
-        "labels": shown.get("labels"),
-        "serving": shown.get("serving"),
-        "why": shown.get("reason"),
-    }
-
-
-def _entry_row(entry: dict[str, Any]) -> dict[str, object]:
-    questions = entry["questions"]
-    return {
-        "key": entry["key"][:12],
-        "tenant": entry["tenant"],
-        "model": entry["model"],
-        "stored": _time(entry["stored_at"]),
-        "fresh until": _time(entry["fresh_until"]),
-        "tokens": entry["output_tokens"],
-        "saves usd": entry["saved_usd"],
-        "right": sum(each["right"] for each in questions),
-        "wrong": sum(each["wrong"] for each in questions),
-        "tags": ", ".join(entry["tags"]) or None,
-        "question": _short(questions[0]["text"]) if questions else None,
-    }
-
-
-def _neighbour_row(near: dict[str, Any]) -> list[object]:
-    numbers = [round(near["probability"], 4), *(round(value, 3) for value in near["features"].values())]
-    return [*numbers, near["veto"], near["fresh"], _short(near["text"])]
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.3g} %"
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN_TEXT else f"{line[: _SHOWN_TEXT - 1]}…"

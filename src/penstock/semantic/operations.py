@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from penstock.abc import Question
 from penstock.caching.answer_cache import AnswerCache
 from penstock.caching.entries import Entry
-from penstock.config.semantic import SemanticCacheSettings
-from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest
-from penstock.core.handler import Handler
-from penstock.core.request import Request
 from penstock.semantic import carrying
 from penstock.semantic.explaining import explain
-from penstock.semantic.learner import Learner
-from penstock.semantic.memory import Memory
 from penstock.semantic.reports import (
     AnswerReport,
     CacheReport,
@@ -31,58 +25,13 @@ from penstock.semantic.reports import (
     Removed,
     Warmed,
 )
+from penstock.semantic.tools import EVERYBODY, Tools, Whose
 from penstock.semantic.warming import Item, Make, Warming, request_of
 
-
-class Whose(NamedTuple):
-    """Whose part of the caches is meant.
-
-    Attributes:
-        tenant: A tenant, with its teams if it is an organisation; None for everybody's.
-        alone: Leave out the teams of an organisation of that name.
-    """
-
-    tenant: str | None = None
-    alone: bool = False
-
-    def covers(self, tenant: str) -> bool:
-        """Whether `tenant`'s is meant."""
-        if self.tenant is None or tenant == self.tenant:
-            return True
-        return not self.alone and tenant.startswith(f"{self.tenant}/")
-
-
-EVERYBODY = Whose()
 _AT_ONCE = 2000
 """Answers that are looked at without letting others go on."""
 
 T = TypeVar("T", Entry, Question)
-
-
-class Tools(NamedTuple):
-    """What operating the caches needs of the pipeline in force.
-
-    Attributes:
-        settings: Of matching by meaning.
-        answers: The answers; None while the exact cache is off.
-        memory: The questions; None while matching by meaning is off for all.
-        learner: What is told labels; None likewise.
-        route: Returns a request with where it leads.
-        ask: Answers a request through the whole pipeline.
-        make: Makes requests.
-        compact: Puts the store's file in order; returns how many bytes of it are free, or None.
-        clock: Where time comes from.
-    """
-
-    settings: SemanticCacheSettings
-    answers: AnswerCache | None
-    memory: Memory | None
-    learner: Learner | None
-    route: Callable[[Request], Request]
-    ask: Handler
-    make: Make
-    compact: Callable[[], Awaitable[int | None]]
-    clock: Clock
 
 
 class CacheOperations:
