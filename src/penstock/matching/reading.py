@@ -23,6 +23,7 @@ from penstock.matching.vocabulary import (
 
 _LITERALS = re.compile(r"""https?://\S+|www\.\S+|```.*?```|`[^`]+`|["“”][^"“”\n]{1,200}["“”]""", re.DOTALL)
 _TOKEN = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:\+\+|#|\+(?!\w))?|[$€£¥₹%]|[<>=+*^±]")
+_INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
 _NOT = re.compile(r"(?<=\w)n['’]t\b", re.IGNORECASE)
 _SIGNS = re.compile(r"(?<!\S)[^\w\s]+(?!\S)")
 _SENTENCE_SIGNS = " .,;:?!$€£¥₹%'\"’‘“”«»-–—…&/|•*`´"
@@ -100,7 +101,8 @@ def meaning(word: str) -> str:
 def tokens(text: str) -> list[str]:
     """Split `text` into words, numbers and signs, with compatibility forms folded and "n't" as "not"."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        # What is not to be seen would cut words in two: "un", a space of no width, "safe".
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     if "n't" in text or "n’t" in text or "N'T" in text:
         text = _NOT.sub(" not", text.replace("can't", "can not").replace("won't", "will not"))
     return _TOKEN.findall(text)
@@ -168,7 +170,9 @@ def _negated(words: list[str], text: str) -> tuple[str, ...]:
     for place, word in enumerate(words):
         if word in NEGATORS and (place or not _ANSWERS_NO.match(text)):
             after = (w for w in words[place + 1 :] if w not in FUNCTION_WORDS and w not in NEGATORS and w not in GLUE)
-            scopes.append(next(after, ""))
+            scope = next(after, "")
+            if scope or place == 0 or words[place - 1] not in ("or", "why"):  # "or not" adds nothing
+                scopes.append(scope)
     return tuple(sorted(scopes))
 
 
