@@ -71,6 +71,7 @@ def refresh(parts: Parts) -> Layer | None:
     """Make what renews answers that recur; None when nothing does."""
     terms, cache, shared = parts.settings.cache.refresh, parts.cache, parts.shared
     if terms is None or cache is None:
+        shared.recurrence = None
         return None
     return Refresh(shared.recurring(terms), cache.answers, shared.ask, shared.clock, shared.tasks, terms.horizon_s)
 

@@ -178,9 +178,21 @@ async def test_a_reload_keeps_what_is_known_and_can_end_it(make, clock, provider
     seen = await ask(client, clock, times=10)
     assert len(provider.renewed) == count
     assert "miss" in seen
+    assert client.shared.recurrence is None
 
 
 async def test_off_there_is_nothing_to_note_anything(make):
     client = await make(refresh=None)
     assert "refresh" not in client.pipeline._layers
     assert client.shared.recurrence is None
+
+
+async def test_what_is_cleared_is_forgotten(make, clock, provider):
+    client = await make()
+    await ask(client, clock, times=60)
+    assert len(client.shared.recurrence) == 1
+    await client.cache.clear()
+    assert len(client.shared.recurrence) == 0
+    count = len(provider.renewed)
+    await clock.run(TTL_S)
+    assert len(provider.renewed) == count

@@ -62,7 +62,7 @@ def clock():
 async def make(tmp_path, provider, clock):
     opened = []
 
-    async def make(store=f"sqlite:///{tmp_path}/penstock.db", *, exact=None, **semantic):
+    async def make(store=f"sqlite:///{tmp_path}/penstock.db", *, exact=None, limits=None, **semantic):
         config = {
             "providers": [{"name": "near", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}],
             "models": [
@@ -77,6 +77,7 @@ async def make(tmp_path, provider, clock):
                 "semantic": {"mode": "on", "max_error": 0.45, "audit": 0.000001, **semantic},
             },
             "alerts": {"built_in": False},
+            "limits": limits or {},
         }
         client = await AsyncClient(config, providers={"near": provider}, clock=clock).open()
         opened.append(client)
@@ -361,6 +362,16 @@ async def test_warming_is_recorded_as_such_and_asks_some_at_a_time(make, provide
     assert [each.outcome for each in done] == ["asked"] * 9
     assert provider.most_at_once == 3
     assert {each.metadata["operation"] for each in client.shared.stores.ledger.recent} == {"penstock-warm"}
+
+
+async def test_limits_put_questions_off(make, provider, clock):
+    client = await make("memory:", limits={"per_tenant": {"requests_per_minute": 3}})
+    items = [{"question": f"Why {number}?", "model": "fast"} for number in range(7)]
+    warming = asyncio.ensure_future(warm(client, *items))
+    await clock.run(1)
+    assert len(provider.asked) == 3
+    await clock.run(300)
+    assert [each.outcome for each in await warming] == ["asked"] * 7
 
 
 async def test_who_stops_listening_stops_the_asking(client, provider):

@@ -53,6 +53,8 @@ class Refresh:
         self._tasks = tasks
         self._pause_s = min(horizon_s / _LOOKS, _LONGEST_S)
         answers.on_keep["refresh"] = self._kept
+        # What was cleared leaves nothing behind.
+        answers.on_leave["refresh"] = recurrence.forget
 
     def __call__(self, request: Request, inner: Handler, /) -> Awaitable[Response]:
         """Note that it was asked for."""

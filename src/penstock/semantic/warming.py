@@ -16,7 +16,7 @@ from penstock.caching.key import cache_key
 from penstock.config.semantic import SemanticCacheSettings
 from penstock.core.call import CACHED
 from penstock.core.clock import Clock
-from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.core.errors import InvalidRequest, PenstockError, RateLimited
 from penstock.core.handler import Handler
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -27,6 +27,9 @@ from penstock.semantic.explaining import mode_of
 from penstock.semantic.memory import Memory
 from penstock.semantic.reports import Warmed
 from penstock.wire.json_body import decode_object
+
+_TRIES, _LONGEST_S = 20, 120.0
+"""How often a question that is refused for its rate is put off, and for how many seconds at most."""
 
 Item = Mapping[str, Any] | bytes
 """The body of a chat request, or ``question`` in place of ``messages``; with ``answer``, ``tags`` or ``cache``."""
@@ -88,13 +91,23 @@ class Warming:
         try:
             body = dict(decode_object(item) if isinstance(item, bytes) else item)
             answer = body.pop("answer", None)
-            request = self._route(request_of(body, make))
             if answer is not None:
-                await self._seed(request, answer)
+                await self._seed(self._route(request_of(dict(body), make)), answer)
                 return Warmed(line, "seeded")
-            return Warmed(line, await self._fetch(request))
+            return Warmed(line, await self._patiently(body, make))
         except PenstockError as error:
             return Warmed(line, "failed", error.code, error.message)
+
+    async def _patiently(self, body: dict[str, Any], make: Make) -> Literal["asked", "known"]:
+        """Ask, and wait where the tenant's limits or the provider's leave no room now: nobody is in a hurry."""
+        for _ in range(_TRIES):
+            try:
+                return await self._fetch(self._route(request_of(dict(body), make)))
+            except RateLimited as error:
+                if error.retry_after is None or error.retry_after > _LONGEST_S:
+                    raise
+                await self._clock.sleep(error.retry_after)
+        return await self._fetch(self._route(request_of(dict(body), make)))
 
     async def _fetch(self, request: Request) -> Literal["asked", "known"]:
         mode = None if self._memory is None or mode_of(request, self._settings) == "off" else "shadow"
