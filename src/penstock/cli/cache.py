@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar
 import click
 
 from penstock.cli.cache_rows import entry_row, model_row, neighbour_row
-from penstock.cli.output import emit, json_option, show_table
+from penstock.cli.output import emit, json_option
 from penstock.cli.running import Running, running_options
 from penstock.core.errors import ConfigError
 
@@ -114,8 +114,7 @@ def explain(
     click.echo(f"by meaning ({said['mode']}): {'answered' if said['serves'] else 'not answered'}; {said['reason']}")
     if said["nearest"]:
         click.echo()
-        columns = ("probability", *said["nearest"][0]["features"], "forbidden by", "fresh", "question")
-        show_table(columns, (neighbour_row(near) for near in said["nearest"]))
+        emit([neighbour_row(near) for near in said["nearest"]], as_json)
 
 
 @cache.command()

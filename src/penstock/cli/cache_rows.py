@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 _SHOWN_TEXT = 70
+_SHOWN_FEATURES = ("similarity", "margin", "support", "difference")
 
 
 def model_row(row: dict[str, Any]) -> dict[str, object]:
@@ -44,10 +45,16 @@ def entry_row(entry: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def neighbour_row(near: dict[str, Any]) -> list[object]:
-    """What is shown of a question near another one."""
-    numbers = [round(near["probability"], 4), *(round(value, 3) for value in near["features"].values())]
-    return [*numbers, near["veto"], near["fresh"], _short(near["text"])]
+def neighbour_row(near: dict[str, Any]) -> dict[str, object]:
+    """What is shown of a question near another one; ``--json`` has all its features."""
+    features = near["features"]
+    return {
+        "probability": round(near["probability"], 4),
+        **{name: round(features[name], 3) for name in _SHOWN_FEATURES if name in features},
+        "forbidden by": near["veto"],
+        "fresh": near["fresh"],
+        "question": _short(near["text"]),
+    }
 
 
 def _percent(share: float | None) -> str | None:
