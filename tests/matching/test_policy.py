@@ -99,6 +99,16 @@ def test_it_stops_when_answers_turn_wrong_and_recovers() -> None:
     assert policy.serving
 
 
+def test_only_what_surprises_makes_a_question_stale() -> None:
+    policy = new_policy()
+    for _ in range(3):
+        policy.missed(SURE, policy.decide(SURE), right=False)
+        policy.missed(UNSURE._replace(entry=77), policy.decide(UNSURE._replace(entry=77)), right=False)
+    assert policy.stale(SURE.entry)
+    assert not policy.stale(77)
+    assert not policy.stale(78)
+
+
 def test_an_alarm_is_told_with_its_reason_and_starts_the_certificate_anew() -> None:
     policy = new_policy(0.2)
     teach(policy, right=True, times=400)

@@ -160,6 +160,8 @@ class Learner:
         stats.wrong += not right
         stats.wrong_served += served and not right
         self._memory.questions.judged(entry, right=right)
+        if self._memory.policies.of(tenant, model).stale(entry):
+            self._memory.questions.drop((entry,))
         if self._memory.questions.get(entry) is None:  # it left meanwhile, and nobody would forget it again
             self._memory.policies.of(tenant, model).model.forget(entry)
         self._memory.policies.learnt(tenant, model)
