@@ -159,6 +159,26 @@ async def test_clients_may_ask_for_a_fresh_answer(client, oracle):
     assert old.call.cache == "miss"
 
 
+async def test_who_wants_no_old_answers_takes_them_from_nobody_else(client, oracle):
+    await ask(client)
+    old = await ask(
+        client, "So how tall is the Eiffel Tower in Paris?", cache=CacheDirectives(max_age=0, no_cache=True)
+    )
+    assert old.call.cache == "miss"
+    questions = client.shared.memory.questions
+    assert TALL in {each.text for each in questions}
+
+
+async def test_a_look_up_does_not_clean_up_everything(oracle):
+    async with AsyncClient(config(), providers={"near": oracle}) as client:
+        for number in range(30):
+            await ask(client, f"How tall is tower number {number} in Paris?", cache=CacheDirectives(ttl=0.001))
+        known = len(client.shared.memory.questions)
+        assert known > 20
+        await ask(client)
+        assert len(client.shared.memory.questions) >= known - 8
+
+
 async def test_shadow_decides_and_learns_and_serves_nothing(oracle):
     async with AsyncClient(config(mode="shadow"), providers={"near": oracle}) as client:
         await ask(client)
@@ -176,6 +196,23 @@ async def test_requests_and_models_say_what_is_done_with_them(oracle):
         assert (await ask(client, TALL_TOO, semantic="off")).call.cache == "miss"
         assert (await ask(client, TALL_TOO.upper(), semantic="shadow")).call.cache == "miss"
         assert (await ask(client, TALL_TOO.title())).call.cache == "semantic"
+
+
+async def test_what_is_asked_with_a_wish_is_learnt_from(oracle):
+    async with AsyncClient(config(mode="shadow"), providers={"near": oracle}) as client:
+        await ask(client, semantic="on")
+        assert (await ask(client, TALL_TOO, semantic="on")).call.cache == "semantic"
+
+
+@pytest.mark.parametrize(("mode", "note"), [("shadow", "shadow"), ("on", "hit")])
+async def test_each_call_notes_what_was_found(oracle, mode, note):
+    async with AsyncClient(config(mode=mode), providers={"near": oracle}) as client:
+        first, again = await ask(client), await ask(client, TALL_TOO)
+        exact, off = await ask(client), await ask(client, TALL_TOO.upper(), semantic="off")
+    notes = [(each.call.semantic, each.call.semantic_key) for each in (first, again, exact, off)]
+    assert notes == [("miss", None), (note, first.call.key), ("", None), ("", None)]
+    assert first.call.semantic_audit is None
+    assert again.call.semantic_audit == 1.0  # the first answers by meaning are all checked
 
 
 async def test_asking_for_what_is_not_there_is_refused(oracle):
