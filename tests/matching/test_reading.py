@@ -46,7 +46,8 @@ def test_numbers_and_units(text: str, numbers: tuple[str, ...], units: set[str])
         ("No smoking", ("smoking",)),
         ("They leave not on Friday, but on Saturday", ("friday",)),
         ("I never said that I could not swim", ("said", "swim")),
-        ("why not", ("",)),
+        ("why not", ()),
+        ("do you like it or not?", ()),
     ],
 )
 def test_what_is_negated(text: str, negated: tuple[str, ...]) -> None:

@@ -49,36 +49,40 @@ class Features(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The pooled model: an intercept, a weight for each feature, and for what is made of them in `inputs`."""
+    """The pooled model: an intercept, a weight for each feature, and for what is made of them in `inputs`.
 
-    intercept: float
-    similarity: float
-    margin: float
-    support: float
-    difference: float
-    swapped: float
-    inserted: float
-    alike: float
-    function: float
-    order: float
-    doubts: float
-    words: float
-    length: float
-    alone: float
-    log_margin: float
-    both: float
-    same: float
-    exact: float
-    alone_difference: float
+    A new one is 0 until it is fitted.
+    """
+
+    intercept: float = 0.0
+    similarity: float = 0.0
+    margin: float = 0.0
+    support: float = 0.0
+    difference: float = 0.0
+    swapped: float = 0.0
+    inserted: float = 0.0
+    alike: float = 0.0
+    function: float = 0.0
+    order: float = 0.0
+    doubts: float = 0.0
+    words: float = 0.0
+    length: float = 0.0
+    alone: float = 0.0
+    log_margin: float = 0.0
+    both: float = 0.0
+    same: float = 0.0
+    exact: float = 0.0
+    alone_difference: float = 0.0
+    alone_exact: float = 0.0
 
 
 def inputs(features: Features) -> tuple[float, ...]:
     """Return what the weights multiply."""
-    similarity, margin, difference = features.similarity, features.margin, features.difference
+    similarity, margin, difference, alone = features.similarity, features.margin, features.difference, features.alone
     same = difference == 0.0
-    exact = same and not features.alike and not features.function and features.order == 1.0
-    log_margin = log(0.02 + max(0.0, margin))
-    return (1.0, *features, log_margin, similarity * margin, float(same), float(exact), features.alone * difference)
+    exact = float(same and not features.alike and not features.function and features.order == 1.0)
+    both, log_margin = similarity * margin, log(0.02 + max(0.0, margin))
+    return (1.0, *features, log_margin, both, float(same), exact, alone * difference, alone * exact)
 
 
 class PooledModel:

@@ -85,6 +85,7 @@ def compare(asked: Reading, known: Reading) -> Difference:
             doubts += 1
             if certain:
                 veto = veto or name
+    doubts += _also(asked, known)
     function, other = surplus(asked.function, known.function)
     return Difference(
         veto,
@@ -166,18 +167,29 @@ def _negation(asked: Reading, known: Reading) -> bool:
 
 
 def _question(asked: Reading, known: Reading) -> bool:
-    return asked.asked != known.asked
+    here, there = asked.asked - known.asked, known.asked - asked.asked
+    if here and there:
+        return True
+    opening, other = (asked.opening, known.opening) if here else (known.opening, asked.opening)
+    return opening in {word.split()[0] for word in here | there} and other not in _OPEN
+
+
+def _also(asked: Reading, known: Reading) -> bool:
+    """Whether one asks for one thing more, "and why?"; "what is the place" may be "where is"."""
+    return asked.asked != known.asked or asked.quantifiers != known.quantifiers
 
 
 def _quantifier(asked: Reading, known: Reading) -> bool:
     here, there = asked.quantifiers - known.quantifiers, known.quantifiers - asked.quantifiers
-    return bool(here and there) or bool((here | there) - {"some"})
+    return bool(here and there) or bool((here | there) & _LIMITS)
 
 
 def _name(asked: Reading, known: Reading) -> bool:
     return not (asked.names <= frozenset(known.stems) and known.names <= frozenset(asked.stems))
 
 
+_OPEN = frozenset({"what", "which"})
+_LIMITS = frozenset({"only", "always"})
 _Rule = Callable[[Reading, Reading], bool]
 _FACTS: tuple[tuple[str, _Rule], ...] = (("literal", _literal), ("number", _number), ("unit", _unit), ("date", _date))
 _READINGS: tuple[tuple[str, _Rule], ...] = (

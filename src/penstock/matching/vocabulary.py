@@ -84,9 +84,7 @@ ASKED_AFTER_HOW = _words("far long many much often old big tall large high fast 
 
 QUANTIFIERS = {
     word: group[0]
-    for group in _groups(
-        "all every each everyone everybody|some sometimes few|most mostly|only solely merely partly|always"
-    )
+    for group in _groups("all every each everyone everybody|some sometimes few|only solely merely partly|always")
     for word in group
 }
 
