@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp
 from random import Random
 from typing import NamedTuple
+
+import numpy as np
 
 from benchmarks.semantic.neighbours import Nearest
 from penstock.matching.evaluation import Same
 
-_SLOPES = (5.0, 10.0, 20.0, 40.0, 80.0)
-_THRESHOLDS = tuple(place / 40 for place in range(41))
+_SLOPES = np.array([[5.0, 10.0, 20.0, 40.0, 80.0]])
+_THRESHOLDS = np.arange(41)[:, None] / 40
 _CONFIDENCE = ((0.01, 2.326), (0.02, 2.054), (0.05, 1.645), (0.1, 1.282), (0.2, 0.842), (0.3, 0.524), (0.5, 0.0))
 """One-sided: how often the threshold is above its bound, and the standard deviations of it."""
 
@@ -30,35 +32,34 @@ class Count(NamedTuple):
 
 
 class _Curve:
-    """The likelihood of one entry's labels under logistic curves over similarity, on a grid of threshold and slope."""
+    """The likelihood of one entry's labels under logistic curves over similarity, on a grid of threshold and slope.
+
+    With the threshold as high as its confidence region allows (profile likelihood; Wilks 1938), an answer is right with
+    probability a, and 1 - delta / (1 - a) of such requests have to be asked of the model, so that those that are not
+    are wrong in `delta` of the requests at most. The best confidence is chosen.
+    """
 
     def __init__(self) -> None:
-        self._fit = [[0.0] * len(_SLOPES) for _ in _THRESHOLDS]
-        self._labels = 0
+        self._fit: np.ndarray | None = None
+        self._bounds: list[tuple[float, float, float]] = []
 
     def label(self, similarity: float, *, right: bool) -> None:
-        self._labels += 1
-        for threshold, row in zip(_THRESHOLDS, self._fit, strict=True):
-            for place, slope in enumerate(_SLOPES):
-                row[place] -= _softplus(-slope * (similarity - threshold) * (1 if right else -1))
+        odds = _SLOPES * (similarity - _THRESHOLDS)
+        loss = np.logaddexp(0.0, -odds if right else odds)
+        self._fit = -loss if self._fit is None else self._fit - loss
+        profile = self._fit.max(axis=1)
+        lost = 2 * (profile.max() - profile)
+        self._bounds = []
+        for error, deviations in _CONFIDENCE:
+            high = int(np.nonzero(lost <= deviations * deviations + 1e-9)[0][-1])
+            slope = float(_SLOPES[0, int(self._fit[high].argmax())])
+            self._bounds.append((1 - error, slope, float(_THRESHOLDS[high, 0])))
 
     def explore(self, similarity: float, delta: float) -> float:
-        """Return how probably to ask the model: so that those not asked are wrong in `delta` of the requests at most.
-
-        With the threshold as high as its confidence region allows (profile likelihood; Wilks 1938), an answer is right
-        with probability a, and 1 - delta / (1 - a) of such requests have to be asked; the best confidence is chosen.
-        """
-        if not self._labels:
-            return 1.0
-        best = max(map(max, self._fit))
-        profile = [max(row) for row in self._fit]
+        """Return how probably to ask the model."""
         least = 1.0
-        for error, deviations in _CONFIDENCE:
-            high = max(
-                place for place, value in enumerate(profile) if 2 * (best - value) <= deviations * deviations + 1e-9
-            )
-            slope = _SLOPES[self._fit[high].index(profile[high])]
-            right = (1 - error) / (1 + exp(-slope * (similarity - _THRESHOLDS[high])))
+        for sure, slope, threshold in self._bounds:
+            right = sure / (1 + exp(-slope * (similarity - threshold)))
             least = min(least, max(0.0, 1 - delta / max(1 - right, delta)))
         return least
 
@@ -124,7 +125,3 @@ def count(stream: list[Nearest], served: list[int | None], same: Same) -> Count:
         if entry is not None
     ]
     return Count(len(labels), labels.count(False), labels.count(None))
-
-
-def _softplus(value: float) -> float:
-    return value + log(1 + exp(-value)) if value > 0 else log(1 + exp(value))

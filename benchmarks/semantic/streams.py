@@ -168,7 +168,8 @@ def _peers(seed: int) -> dict[str, dict[float, list[Count]]]:
         promise: [peers.vcache(near, promise, questions.same, seed=seed, add_right=add) for add in (False, True)]
         for promise in PROMISES
     }
-    folded = neighbours(orders[seed], embedder, folded=True)
+    sparse = not isinstance(embedder.one(orders[seed][0][0]), bytes)
+    folded = neighbours(orders[seed], embedder, folded=True) if sparse else near
     return {
         "vcache": vcache,
         "gptcache": {cosine: [peers.fixed(folded, cosine, questions.same)] for cosine in THRESHOLDS},
