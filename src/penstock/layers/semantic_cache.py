@@ -72,7 +72,7 @@ class SemanticCache:
             return await inner(request)
         stats, call = self._memory.stats, request.call
         try:
-            lookup = await self._memory.look_up(request, place, self._usable(request))
+            lookup = await self._memory.look_up(request, place, self._usable())
         except PenstockError as error:
             stats.failed += 1
             call.cache_status.append(f'{_NAME}; fwd=bypass; detail="{error.code}"')
@@ -99,14 +99,10 @@ class SemanticCache:
             self._waiting.pop(key, None)
             raise
 
-    def _usable(self, request: Request) -> Callable[[bytes], bool]:
-        answers, now, oldest = self._answers, self._clock.wall(), request.cache.max_age
-
-        def usable(key: bytes) -> bool:
-            entry = answers.lookup(key, now)
-            return entry is not None and (oldest is None or now - entry.stored_at <= oldest)
-
-        return usable
+    def _usable(self) -> Callable[[bytes], bool]:
+        """Whether there is a fresh answer; one that is too old for this client only is of use to others."""
+        answers, now = self._answers, self._clock.wall()
+        return lambda key: answers.lookup(key, now) is not None
 
     async def _serve(self, request: Request, lookup: Lookup, number: int, decision: Decision) -> Response | None:
         """Give the answer that was proposed; None when it has gone meanwhile."""

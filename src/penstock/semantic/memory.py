@@ -28,6 +28,8 @@ _PATIENCE_S = 0.05
 """How long a question waits for its partition to be read; a large one is read while others miss."""
 _AT_ONCE = 50
 """Questions of a partition that is being read whose vectors are made without letting others go on."""
+_TRIES = 8
+"""Questions whose answers are gone that one look-up removes at most, where they stand in its way."""
 _PAGE = 1000
 """Questions read from the store at once when all are looked at."""
 
@@ -162,9 +164,9 @@ class Memory:
         policy = self.policies.of(request.tenant, request.model)
         if self.questions.stored(asked.partition):
             await self._read(request, asked.partition)
-        partition = self.questions.partition(asked.partition)
-        while partition is not None and len(vector):
-            proposal = partition.propose(asked.text, vector)
+        partition = self.questions.partition(asked.partition) if len(vector) else None
+        for _ in range(_TRIES):
+            proposal = None if partition is None else partition.propose(asked.text, vector)
             if proposal is None:
                 break
             known = self.questions.get(proposal.entry)
