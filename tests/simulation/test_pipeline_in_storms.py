@@ -16,6 +16,8 @@ from penstock.core.errors import RateLimited, Refused
 from penstock.core.request import NO_DIRECTIVES
 from penstock.layers.breaker import Breaker
 from penstock.layers.record import Record
+from penstock.matching.partition import Partition
+from penstock.matching.policy import Decision
 from penstock.testing.simulation import simulate, simulate_many
 
 COUNT, AT_MOST_S = 1000, 20.0
@@ -145,7 +147,14 @@ def broken_staleness(monkeypatch):
 
 
 def broken_veto(monkeypatch):
-    monkeypatch.setattr("penstock.matching.partition.veto", lambda *_, **__: None)
+    propose = Partition.propose
+
+    def anything(self, *args):
+        found = propose(self, *args)
+        return found and found._replace(veto=None)
+
+    monkeypatch.setattr(Partition, "propose", anything)
+    monkeypatch.setattr("penstock.matching.policy.Policy.decide", lambda *_: Decision(True, 0.9, 1.0))
 
 
 def broken_namespace(monkeypatch):

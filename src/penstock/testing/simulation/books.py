@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
@@ -16,8 +17,15 @@ from penstock.core.errors import StoreError
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 
+_SERIAL = re.compile(rb"\|(\d+)\|")
 _SLOW_S = (0.0, 0.001, 0.05)
 _HANGS_S = 30.0
+
+
+def serial_in(answer: StoredAnswer) -> int | None:
+    """Return the number of the request to a provider that `answer` is the answer to; None when it says none."""
+    found = _SERIAL.search(answer.data)
+    return None if found is None else int(found[1])
 
 
 class Row(msgspec.Struct):
@@ -81,11 +89,16 @@ class Shelf:
         self.delays_s: tuple[float, ...] = _SLOW_S
         self._random = random
         self._now: dict[bytes, StoredAnswer] = {}
+        self._of_serial: dict[int, list[StoredAnswer]] = {}
 
     def calm(self) -> None:
         """Be quick, and fail no more."""
         self.faults = self.hangs = 0.0
         self.delays_s = (0.0,)
+
+    def of_serial(self, serial: int) -> Sequence[StoredAnswer]:
+        """Return all that was ever put of the answer to one request to a provider."""
+        return self._of_serial.get(serial, ())
 
     async def index(self) -> Sequence[StoredAnswer]:
         """Nothing survived."""
@@ -106,6 +119,9 @@ class Shelf:
     def put(self, answer: StoredAnswer) -> None:
         """Keep `answer`."""
         self.kept.append(answer)
+        serial = serial_in(answer)
+        if serial is not None:
+            self._of_serial.setdefault(serial, []).append(answer)
         self._now[answer.key] = answer
 
     def delete(self, keys: Iterable[bytes]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from penstock.core.call import TEMPLATE
 from penstock.testing.simulation.asked import OFF, Asked
+from penstock.testing.simulation.books import serial_in
 from penstock.testing.simulation.meaning import answers, number_of, reused
 from penstock.testing.simulation.provider import Sent
 from penstock.testing.simulation.rest import MARGIN_S
@@ -107,7 +108,7 @@ def _given(world: World, asked: Asked, question: str) -> Iterator[str]:
     if (said.model != request.model) != any(reason.startswith("fallback-") for reason in asked.degraded):
         yield f"{request.call.id} for {request.model} was given an answer of {said.model}, marked {asked.degraded}"
     # Everybody who hears an answer to its end keeps it, the slowest last, unless it is in the cache still.
-    fresh = [kept.fresh_until for kept in world.shelf.kept if f"|{serial}|".encode() in kept.data]
+    fresh = [kept.fresh_until for kept in world.shelf.of_serial(int(serial))]
     if fresh and said.call != request.call.id and asked.cache in ("hit", "stale", "semantic"):
         exact = world.settings.cache.exact
         old_s = world.clock.wall_at(asked.began) - max(fresh)
@@ -170,8 +171,8 @@ def _kept(world: World) -> Iterator[str]:
     """Only whole answers are cached, as those of their tenant, and none that was asked not to be."""
     private = {asked.request.call.id for asked in world.asked if asked.request.cache.no_store}
     for kept in world.shelf.kept:
-        found = [sent for sent in world.journal if f"|{sent.serial}|".encode() in kept.data.replace(b'"', b"")]
-        said = next(iter(found), None)
+        serial = serial_in(kept)
+        said = None if serial is None else world.journal[serial]
         if said is None:
             yield f"cached: what no provider said, for {kept.tenant}: {kept.data!r}"
         elif not said.whole or (said.tenant, said.model) != (kept.tenant, kept.model) or said.call in private:

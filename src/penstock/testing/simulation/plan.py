@@ -74,9 +74,10 @@ def draw(random: Random) -> Plan:
     settings = draw_settings(random)
     spread = random.choice((0.0, 1.0, 10.0, 40.0))
     respelt = random.choice((0.0, 0.5, 1.0))
+    reload_at = _moment(random, spread, 0.3)
     return Plan(
         settings=settings,
-        later=redraw(random, settings) if random.random() < 0.5 else settings,
+        later=redraw(random, settings) if reload_at is not None and random.random() < 0.5 else settings,
         weathers=tuple(stormy(random) for _ in settings.providers),
         calls=random.randint(3, 18),
         spread_s=spread,
@@ -95,7 +96,7 @@ def draw(random: Random) -> Plan:
         talks=random.choice((0.0, 0.0, 0.3)),
         moded=random.choice((0.0, 0.0, 0.6)),
         rates=random.choice((0.0, 0.5)),
-        reload_at=_moment(random, spread, 0.3),
+        reload_at=reload_at,
         clear_at=_moment(random, spread, 0.2),
         shutdown_at=_moment(random, spread, 0.25),
         store_faults=random.choice((0.0, 0.3)),
