@@ -187,3 +187,11 @@ def test_words_in_the_same_order_are_counted(one: list[str], other: list[str]) -
         for j, b in enumerate(other):
             lengths[i + 1][j + 1] = lengths[i][j] + 1 if a == b else max(lengths[i][j + 1], lengths[i + 1][j])
     assert in_order(one, other) == lengths[-1][-1]
+
+
+def test_long_texts_are_compared_word_for_word_too() -> None:
+    one = [f"word{chr(97 + place % 26)}{chr(97 + place // 26)}" for place in range(400)]
+    other = [f"term{chr(97 + place % 26)}{chr(97 + place // 26)}" for place in range(400)]
+    found = compare(read(" ".join(one)), read(" ".join([*one[:200], *other[200:]])))
+    assert (len(found.here), len(found.there), found.veto) == (200, 200, None)
+    assert veto(read(" ".join([*one, "12"])), read(" ".join([*one, "13"]))) == "number"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+
+MANY = 50
+"""Where more words differ, texts are not one text with changes; it is not looked how words pair off."""
 
 
 def surplus(here: Sequence[str], there: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return what only one of them has, of what stands more often in one the difference."""
     if here == there:
         return [], []
+    if len(here) > MANY and len(there) > MANY:
+        one, other = Counter(here), Counter(there)
+        return list((one - other).elements()), list((other - one).elements())
     extra, rest = [], list(there)
     for word in here:
         if word in rest:
@@ -20,7 +27,7 @@ def surplus(here: Sequence[str], there: Sequence[str]) -> tuple[list[str], list[
 
 def pair_off(here: list[str], there: list[str]) -> int:
     """Take out words that look like one, written otherwise or in two, and return how many."""
-    if not here or not there:
+    if not here or not there or len(here) > MANY or len(there) > MANY:
         return 0
     alike = 0
     for one in tuple(here):

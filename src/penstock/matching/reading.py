@@ -33,6 +33,7 @@ _OPENERS = frozenset({"who", "what", "when", "where", "why", "how", "which", "wh
 _AFTER_NUMBERS = frozenset({"st", "nd", "rd", "th", "k"})
 _SUFFIXES = ("ations", "ation", "ings", "ing", "ies", "ers", "er", "edly", "ed", "ly", "es", "s", "e")
 _CURRENCY_CODES = frozenset({"usd", "eur", "gbp", "inr", "rs"})
+_SHORT = 1000
 _NONE: frozenset[str] = frozenset()
 
 
@@ -108,9 +109,12 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-@lru_cache(maxsize=1024)
 def read(text: str) -> Reading:
-    """Return the facts and the words of `text`."""
+    """Return the facts and the words of `text`. Short texts are remembered for a while."""
+    return _remembered(text) if len(text) <= _SHORT else _read(text)
+
+
+def _read(text: str) -> Reading:
     spelled = tokens(text)
     words = [word.lower() for word in spelled]
     letters = [word for word in spelled if word[0].isalpha()]
@@ -148,6 +152,9 @@ def read(text: str) -> Reading:
         literals=_literals(text),
         words=present,
     )
+
+
+_remembered = lru_cache(maxsize=1024)(_read)
 
 
 def _literals(text: str) -> frozenset[str]:

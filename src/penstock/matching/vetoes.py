@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from penstock.matching.alignment import in_order, pair_off, surplus
+from penstock.matching.alignment import MANY, in_order, pair_off, surplus
 from penstock.matching.reading import Reading, meaning, tokens
 from penstock.matching.vocabulary import COMMUTING, NEGATIVE_PREFIXES, OPPOSITES, TURNING
 
@@ -222,6 +222,8 @@ _NONE: frozenset[str] = frozenset()
 def _opposed(here: frozenset[str], there: frozenset[str]) -> bool:
     if any(one in OPPOSITES and not OPPOSITES[one].isdisjoint(there) for one in here):
         return True
+    if len(here) > MANY or len(there) > MANY:
+        return False
     ends = {word[-4:] for word in here} & {word[-4:] for word in there}
     lacking = any(word.endswith("less") for word in (*here, *there))
     return bool(ends or lacking) and any(_turned_by_affix(one, other) for one in here for other in there)
@@ -253,7 +255,7 @@ def _turned(asked: Reading, known: Reading) -> bool:
     if here != there and TURNING & {*here, *there}:
         return True
     one, other = asked.content, known.content
-    if one == other or len(one) != len(other):
+    if one == other or len(one) != len(other) or len(one) > MANY:
         return False
     start = next(place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
     end = next(place for place in range(len(one), 0, -1) if one[place - 1] != other[place - 1])
