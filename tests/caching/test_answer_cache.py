@@ -304,9 +304,10 @@ async def test_many_answers_are_dropped_while_others_go_on(make):
     desk = await knowing(make())
     for number in range(120):
         await desk.ask(f"{number}")
+    begun = asyncio.Event()
+    desk.answers.on_leave["test"] = lambda _key: begun.set()
     clearing = asyncio.ensure_future(desk.answers.clear_gently(lambda entry: entry.key != desk.known.key))
-    while not desk.gone:
-        await asyncio.sleep(0)
+    await begun.wait()
     assert len(desk.gone) < 120
     await desk.ask("meanwhile")
     assert await clearing == 120
