@@ -18,6 +18,7 @@ _COLOURS = {"penstock": "#0b7285", "vcache": "#e8590c", "gptcache": "#868e96"}
 _NAMES = {"penstock": "Penstock", "vcache": "vCache's rule", "gptcache": "fixed threshold (GPTCache)"}
 _MOST_ERROR = 0.4
 _WINDOW = 250
+_LEGEND = (0, 110, 310)
 
 
 def plot(figures: Figures, path: Path, label: str) -> None:
@@ -57,8 +58,8 @@ def _left(sweeps: dict[str, list[Sweep]], requests: int, label: str) -> Iterator
             if 0 < share <= most and each.error <= _MOST_ERROR:
                 yield _line([(x(share), y(each.error)), (x(share), y(each.harsh))], colour, 1)
                 yield _dot(x(share), y(each.error), size, colour)
-        yield _dot(left + 12 + 130 * at, HEIGHT - 16, size, colour)
-        yield _text(left + 22 + 130 * at, HEIGHT - 12, _NAMES[name])
+        yield _dot(left + 12 + _LEGEND[at], HEIGHT - 16, size, colour)
+        yield _text(left + 22 + _LEGEND[at], HEIGHT - 12, _NAMES[name])
 
 
 def _right(drifts: Sequence[Sequence[Step]]) -> Iterator[str]:
