@@ -7,6 +7,7 @@ import csv
 import gzip
 import itertools
 import json
+import re
 from collections.abc import Awaitable, Hashable, Sequence
 from inspect import isawaitable
 from pathlib import Path
@@ -20,6 +21,8 @@ from penstock.matching.evaluation import AnyEmbedder
 Stream = list[tuple[str, Hashable]]
 
 _BATCH = 256
+_SAID = re.compile(r"\w+|[^\w\s.,?!'\"’]")
+"""Words and signs. Texts that are the same but for case, spaces and the marks that end sentences are one question."""
 
 
 class Memo:
@@ -116,7 +119,7 @@ def read_questions(data: Path) -> Questions:
 
     for a, b, one, other in pairs:
         for text, answer in ((a, one), (b, other)):
-            twin = root(first.setdefault(" ".join(text.lower().split()), answer))
+            twin = root(first.setdefault(" ".join(_SAID.findall(text.lower())), answer))
             if twin != root(answer):
                 joined[root(answer)] = twin
     pairs = [(a, b, root(one), root(other)) for a, b, one, other in pairs]

@@ -26,7 +26,8 @@ def proposal(asked: str = "reset my password", known: str = "reset my password",
     return found
 
 
-SURE = proposal()
+SAME = proposal()
+SURE = SAME._replace(same=False)
 UNSURE = proposal("reset the wireless router at home")
 
 
@@ -51,11 +52,9 @@ def test_an_entry_that_is_wrong_is_shut_off_and_others_are_not() -> None:
 
 def test_nothing_is_served_before_there_is_evidence() -> None:
     policy = new_policy()
-    assert not policy.serving
     assert not policy.decide(SURE).serve
     certificate = policy.certificate()
     assert certificate.bound == 1.0
-    assert not certificate.serving
     assert "labels do not show yet" in certificate.reason
 
 
@@ -70,7 +69,7 @@ def test_what_nobody_can_label_teaches_nothing() -> None:
     policy = new_policy()
     for _ in range(400):
         policy.missed(SURE, policy.decide(SURE), right=None)
-    assert not policy.serving
+    assert not policy.decide(SURE).serve
     assert policy.certificate().labels == 0
 
 
@@ -172,9 +171,9 @@ def test_a_state_that_is_none_is_refused(state: bytes) -> None:
 def test_another_promise_holds_from_then_on() -> None:
     policy = new_policy(0.2)
     teach(policy, right=True, times=60)
-    assert policy.serving
+    assert policy.decide(SURE).serve
     policy.configure(0.001, 0.05)
-    assert not policy.serving
+    assert not policy.decide(SURE).serve
     assert policy.certificate().delta == 0.001
 
 
@@ -237,3 +236,42 @@ def test_a_removed_question_is_not_proposed() -> None:
     partition.remove(entry)
     assert len(partition) == 0
     assert partition.propose("reset my password", EMBED("reset my password")) is None
+
+
+@pytest.mark.parametrize("asked", ["Reset my password", "  reset my Password ?", "reset my password."])
+def test_the_same_words_need_no_evidence(asked: str) -> None:
+    each = proposal(asked)
+    assert each.same
+    assert new_policy(0.001).decide(each).serve
+    assert not new_policy().decide(each._replace(veto="number")).serve
+
+
+@pytest.mark.parametrize(
+    "asked", ["reset our password", "my password reset", "reset my passwords", "reset my C# password"]
+)
+def test_other_words_do(asked: str) -> None:
+    each = proposal(asked)
+    assert not each.same
+    assert not new_policy(0.001).decide(each).serve
+
+
+def test_the_same_words_are_not_answered_where_labels_contradict() -> None:
+    policy = new_policy(0.01)
+    for number in range(5):
+        each = SAME._replace(entry=number)
+        policy.missed(each, policy.decide(each), right=False)
+    assert not policy.decide(SAME._replace(entry=99)).serve
+    for number in range(100, 700):
+        each = SAME._replace(entry=number)
+        policy.missed(each, policy.decide(each), right=True)
+    assert policy.decide(SAME._replace(entry=999)).serve
+
+
+def test_labels_of_what_was_not_served_are_an_alarm_when_they_turn() -> None:
+    policy = new_policy(0.001)
+    teach(policy, right=True, times=200)
+    assert not policy.decide(SURE).serve
+    assert policy.alarms == 0
+    teach(policy, right=False, times=20)
+    assert policy.alarms == 1
+    assert not policy.decide(SAME._replace(entry=99)).serve

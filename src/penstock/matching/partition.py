@@ -9,7 +9,7 @@ from typing import NamedTuple
 from penstock.abc import Vector, VectorIndex
 from penstock.matching.indexes.inverted import InvertedIndex
 from penstock.matching.model import Features
-from penstock.matching.reading import Reading, read
+from penstock.matching.reading import read, tokens
 from penstock.matching.vetoes import compare
 
 UNSEEN, FEW = 0.7, 30
@@ -24,12 +24,14 @@ class Proposal(NamedTuple):
         answer: Its answer's identity.
         features: What the model goes by.
         veto: The difference that forbids it, or None.
+        same: The two are the same words and signs in the same order.
     """
 
     entry: int
     answer: Hashable
     features: Features
     veto: str | None
+    same: bool = False
 
 
 class Partition:
@@ -79,21 +81,21 @@ class Partition:
         near = self._index.nearest(vector, count)
         if not near:
             return None
-        return self._judge(read(text), near, 0, whole=len(near) < count)
+        return self._judge(text, near, 0, whole=len(near) < count)
 
     def nearest(self, text: str, vector: Vector, count: int = 8) -> list[Proposal]:
         """Return the nearest questions, nearest first, each as if it were proposed: to explain what was."""
         near = self._index.nearest(vector, count)
-        return [self._judge(read(text), near, place, whole=len(near) < count) for place in range(len(near))]
+        return [self._judge(text, near, place, whole=len(near) < count) for place in range(len(near))]
 
-    def _judge(self, asked: Reading, near: Sequence[tuple[int, float]], place: int, *, whole: bool) -> Proposal:
+    def _judge(self, asked_text: str, near: Sequence[tuple[int, float]], place: int, *, whole: bool) -> Proposal:
         """Propose the one at `place` of `near`, which are all there are if `whole`."""
         entry, similarity = near[place]
         text, answer = self._known[entry]
         others = [score for other, score in near if self._known[other][1] != answer]
         rival = others[0] if others else 0.0 if whole else near[-1][1]
         alone = FEW / (FEW + len(self._known))
-        known = read(text)
+        asked, known = read(asked_text), read(text)
         found = compare(asked, known)
         fewer, more = sorted((len(asked.content), len(known.content)))
         features = Features(
@@ -111,8 +113,13 @@ class Partition:
             length=fewer / max(1, more),
             alone=alone,
         )
-        return Proposal(entry, answer, features, found.veto)
+        alike = found.veto is None and not (features.difference or features.function or features.alike)
+        return Proposal(entry, answer, features, found.veto, alike and _words(asked_text) == _words(text))
 
     def _weight(self, words: Sequence[str]) -> float:
         size, frequency = len(self._known) + 8.0, self._frequency
         return sum([log(1.0 + size / (frequency.get(word, 0) + 0.5)) for word in words])
+
+
+def _words(text: str) -> list[str]:
+    return [token.lower() for token in tokens(text)]

@@ -18,6 +18,12 @@ ALPHA = 0.05
 _FIRST_AUDITS = 20.0
 _NEAR, _NEAR_FACTOR = 1, 4.0
 _SUSPICION = 3.0
+_CREDIT = 3.0
+"""Wrong answers that the same words are forgiven before there are labels, so as many right ones as show 1 - delta."""
+
+_SLACK, _SURPRISED, _HOPELESS = 0.1, 6.0, 0.6
+"""Of the labels of questions not served: by how much the share of wrong ones may be larger than it was, how many more
+wrong ones than that are an alarm, and from which share on a bin says nothing."""
 _STALE = -2.0
 
 
@@ -83,6 +89,7 @@ class _State(msgspec.Struct, array_like=True):
     alarms: int
     since: float
     delta: float
+    same: list[float]
 
 
 _VERSION = 1
@@ -93,9 +100,13 @@ class Policy:
 
     Every request that is not served has a label for free: its own answer, compared with the one proposed. Of those
     served a part is audited: all at first and while audits give cause for doubt, more near the threshold. `Threshold`
-    says from which probability on the error of all is small enough; two things judge it by audits alone: the bound of
-    the certificate, and an alarm. An alarm throws away everything learnt about the threshold, what was shipped too:
-    serving starts again when fresh labels allow it.
+    says from which probability on the error of all is small enough; the bound of the certificate judges it by audits
+    alone. Questions in the same words, but for case, spaces and the marks that end sentences, need not wait for labels:
+    they are served until labels show that they must not be.
+
+    There is an alarm when audits find more wrong than promised, or labels of what was not served find much more wrong
+    than before. It throws away everything learnt about the threshold, what was shipped too: serving starts again when
+    fresh labels allow it.
 
     Args:
         model: The probability of being right.
@@ -122,6 +133,8 @@ class Policy:
         self._bound = ErrorBound(ALPHA)
         self._served = self._audits = self._found = self._labels = 0
         self._since = now
+        self._surprise = 0.0
+        self._same = [0.0, 0.0]
         self.alarms = 0
         self._delta, self._detector = delta, ChangeDetector(delta)
         self.configure(delta, audit)
@@ -157,6 +170,7 @@ class Policy:
         policy._detector.capital = kept.evidence
         policy._served, policy._audits, policy._found = kept.served, kept.audits, kept.found
         policy._labels, policy.alarms = kept.labels, kept.alarms
+        policy._same = kept.same
         if delta is not None:
             policy.configure(delta, audit)
         return policy
@@ -168,7 +182,7 @@ class Policy:
             _State(
                 _VERSION, self.model.dump(), counts.right, counts.wrong, counts.seen, counts.lowest,
                 self._bound.capital, self._detector.capital, self._served, self._audits, self._found, self._labels,
-                self.alarms, self._since, self._delta,
+                self.alarms, self._since, self._delta, self._same,
             )
         )  # fmt: skip
 
@@ -190,13 +204,14 @@ class Policy:
     @property
     def serving(self) -> bool:
         """Whether anything at all may be served."""
-        return self._threshold.lowest < BINS
+        return self._threshold.lowest < BINS or self._trusts_words
 
     def decide(self, proposal: Proposal) -> Decision:
         """Return whether `proposal` is served. What is vetoed is not."""
         probability = self.model.probability(proposal.features, proposal.entry)
         place = bin_of(probability)
-        serve = proposal.veto is None and place >= self._threshold.lowest
+        sure = place >= self._threshold.lowest or (proposal.same and self._trusts_words)
+        serve = proposal.veto is None and sure
         return Decision(serve, probability, self._audit_chance(place))
 
     def served(self, proposal: Proposal, decision: Decision, *, right: bool | None, now: float = 0.0) -> None:
@@ -213,11 +228,7 @@ class Policy:
         self._bound.served(wrong=wrong, chance=decision.audit)
         alarm = self._detector.served(wrong=wrong, chance=decision.audit)
         if alarm:
-            self.alarms += 1
-            self._threshold = Threshold(())
-            self._bound = ErrorBound(ALPHA)
-            self._served = self._audits = self._found = self._labels = 0
-            self._since = now
+            self._alarm(now)
         elif right is not None:
             self._audits += 1
             self._found += wrong
@@ -245,9 +256,38 @@ class Policy:
         if right is None:
             return
         self._labels += 1
+        if proposal.same:
+            self._same[not right] += 1.0
+        self._notice(place, right=right)
         self.model.learn(proposal.features, proposal.entry, right=right)
         self._threshold.label(place, right=right)
         self._threshold.choose(self._delta)
+
+    @property
+    def _trusts_words(self) -> bool:
+        """Whether the same words are answered: as if labels had shown that they may be, until one shows otherwise."""
+        right, wrong = self._same
+        credit = 0.0 if self.alarms else _CREDIT
+        return wrong + 1.0 <= self._delta * (right + wrong) + credit
+
+    def _alarm(self, now: float = 0.0) -> None:
+        """Forget all that the threshold rests on."""
+        self.alarms += 1
+        self._threshold = Threshold(())
+        self._bound = ErrorBound(ALPHA)
+        self._served = self._audits = self._found = self._labels = 0
+        self._surprise = 0.0
+        self._same = [0.0, 0.0]
+        self._since = now
+
+    def _notice(self, place: int, *, right: bool) -> None:
+        """See from all labels, those of questions not served included, that answers have changed (Page 1954)."""
+        expected = self._threshold.error(place)
+        if expected > _HOPELESS:
+            return
+        self._surprise = max(0.0, self._surprise + (not right) - expected - _SLACK)
+        if self._surprise > _SURPRISED:
+            self._alarm()
 
     def _audit_chance(self, place: int) -> float:
         if self._detector.evidence > _SUSPICION:
@@ -260,8 +300,8 @@ class Policy:
         promised = f"{100 * self._delta:g} %"
         if not self.serving and self.alarms:
             return f"the error had risen above {promised}; fresh labels do not show yet that it is below"
-        if not self.serving:
-            return f"labels do not show yet that some answers are wrong in at most {promised}"
+        if self._threshold.lowest == BINS:
+            return f"labels do not show yet that some answers in other words are wrong in at most {promised}"
         if self._bound.value() <= self._delta:
             return f"audits show an error of at most {promised}"
         if self._labels < self._threshold.shipped:

@@ -50,6 +50,11 @@ class Threshold:
         self.right[place] = self.right[place] * keep + right
         self.wrong[place] = self.wrong[place] * keep + (not right)
 
+    def error(self, place: int) -> float:
+        """Return the share of wrong ones in a bin, as far as labels and the model know."""
+        known = self.right[place] + self.wrong[place] + _CLAIM
+        return (self.wrong[place] + _CLAIM * _error(place)) / known
+
     def choose(self, delta: float) -> None:
         """Set `lowest`, `BINS` where nothing may be served."""
         total = mean = variance = doubt = 0.0
