@@ -1,4 +1,4 @@
 """Whether an answer to one question answers another: facts, vetoes, a calibrated model and its certificate.
 
-Pure policy: no input or output. Nothing in the pipeline uses it yet.
+Pure policy: no input or output.
 """
