@@ -143,7 +143,8 @@ class Shared:
         if self.memory is not None and self.memory.adopt(semantic):
             return self.memory
         embedder = await open_embedder(semantic.embedder, self.ask, self.clock)
-        memory = Memory(semantic, embedder, index_for(embedder), self.stores.questions, self.clock, self.tasks)
+        memory = Memory(semantic, embedder, index_for(embedder), self.stores.questions, self.clock, self.tasks,
+                        self.random)  # fmt: skip
         await memory.start()
         if self.memory is not None:
             memory.inherit(self.memory)

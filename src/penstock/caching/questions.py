@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from random import getrandbits
+from random import Random
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -41,6 +41,7 @@ class Questions(Generic[P]):
         new_partition: Makes an empty one.
         max_questions: The most that are in memory.
         on_leave: Told the number of each question that leaves.
+        random: Where chance comes from.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Questions(Generic[P]):
         new_partition: Callable[[], P],
         max_questions: int,
         on_leave: Callable[[Question], None] = lambda _question: None,
+        random: Random | None = None,
     ) -> None:
         self._store = store
         self._new_partition = new_partition
@@ -58,6 +60,7 @@ class Questions(Generic[P]):
         self._of_key: dict[bytes, list[int]] = {}
         self._room = GreedyDual(max_questions, max_questions)
         self._elsewhere: dict[bytes, int] = {}
+        self._random = random or Random()
         self._last_id = 0
 
     def __len__(self) -> int:
@@ -100,7 +103,7 @@ class Questions(Generic[P]):
 
     def new_id(self, now: float) -> int:
         """Return a number for a question asked at `now`, seconds since the epoch; later ones are larger."""
-        self._last_id = max(self._last_id + 1, (int(now * 1e6) << _ID_NOISE) | getrandbits(_ID_NOISE))
+        self._last_id = max(self._last_id + 1, (int(now * 1e6) << _ID_NOISE) | self._random.getrandbits(_ID_NOISE))
         return self._last_id
 
     def partition(self, digest: bytes) -> P | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from random import Random
 from typing import NamedTuple
 
 import msgspec
@@ -77,10 +78,11 @@ class Memory:
         store: QuestionStore,
         clock: Clock,
         tasks: TaskGroup,
+        random: Random,
     ) -> None:
         self.embedder = embedder
         self.questions: Questions[Partition] = Questions(
-            store, lambda: Partition(new_index), settings.max_questions, self._left
+            store, lambda: Partition(new_index), settings.max_questions, self._left, random
         )
         self.stats = SemanticStats()
         self.pending = Pending()
