@@ -15,17 +15,17 @@ import sys
 from typing import Any
 
 import numpy as np
-from gptcache import Cache, Config  # type: ignore[import-not-found]
-from gptcache.adapter.adapter import adapt  # type: ignore[import-not-found]
-from gptcache.manager.data_manager import SSDataManager  # type: ignore[import-not-found]
-from gptcache.manager.scalar_data.base import CacheStorage  # type: ignore[import-not-found]
-from gptcache.manager.vector_data.base import VectorBase  # type: ignore[import-not-found]
-from gptcache.processor.post import first  # type: ignore[import-not-found]
-from gptcache.processor.pre import get_prompt  # type: ignore[import-not-found]
-from gptcache.similarity_evaluation.distance import SearchDistanceEvaluation  # type: ignore[import-not-found]
+from gptcache import Cache, Config
+from gptcache.adapter.adapter import adapt
+from gptcache.manager.data_manager import SSDataManager
+from gptcache.manager.scalar_data.base import CacheStorage
+from gptcache.manager.vector_data.base import VectorBase
+from gptcache.processor.post import first
+from gptcache.processor.pre import get_prompt
+from gptcache.similarity_evaluation.distance import SearchDistanceEvaluation
 
 
-class Entries(CacheStorage):  # type: ignore[misc]
+class Entries(CacheStorage):  # type: ignore[misc] # the package is not installed here
     """What was asked and answered, in memory."""
 
     def __init__(self) -> None:
@@ -35,13 +35,13 @@ class Entries(CacheStorage):  # type: ignore[misc]
         self._entries.extend(all_data)
         return list(range(len(self._entries) - len(all_data), len(self._entries)))
 
-    def get_data_by_id(self, key: int) -> Any:  # noqa: ANN401
+    def get_data_by_id(self, key: int) -> Any:  # noqa: ANN401 - the package's signature
         return self._entries[key]
 
-    def get_ids(self, deleted: bool = True) -> list[int]:  # noqa: FBT001, FBT002
+    def get_ids(self, deleted: bool = True) -> list[int]:  # noqa: FBT001, FBT002 - the package's signature
         return [] if deleted else list(range(len(self._entries)))
 
-    def count(self, state: int = 0, is_all: bool = False) -> int:  # noqa: FBT001, FBT002
+    def count(self, state: int = 0, is_all: bool = False) -> int:  # noqa: FBT001, FBT002 - the package's signature
         return len(self._entries)
 
     def nothing(self, *_arguments: object, **_named: object) -> None:
@@ -51,7 +51,7 @@ class Entries(CacheStorage):  # type: ignore[misc]
     report_cache = close = nothing
 
 
-class Vectors(VectorBase):  # type: ignore[misc]
+class Vectors(VectorBase):  # type: ignore[misc] # as above
     """Exact search by squared distance, as with faiss' flat index."""
 
     def __init__(self, most: int, dimensions: int) -> None:
@@ -95,7 +95,7 @@ def play(vectors: np.ndarray, threshold: float) -> list[int | None]:
         def ask(*_arguments: object, own: str = own, **_named: object) -> str:
             return own
 
-        def keep(answer: str, update: Any, *_arguments: object, **_named: object) -> str:  # noqa: ANN401
+        def keep(answer: str, update: Any, *_arguments: object, **_named: object) -> str:  # noqa: ANN401 - the package's signature
             update(answer)
             return answer
 

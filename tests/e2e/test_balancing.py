@@ -83,7 +83,8 @@ def bench(make_gateway):
 
 
 async def test_conversations_stay_where_their_beginning_is(bench):
-    async with bench(Replica(), Replica(), Replica()) as running:
+    # So slow that all six are asked before the first has answered, on a busy machine too.
+    async with bench(*(Replica(bytes_per_s=20_000.0) for _ in range(3))) as running:
         names = [f"story-{number}" for number in range(6)]
         said = {name: [{"role": "system", "content": f"{name} {STORY}"}] for name in names}
 
@@ -96,8 +97,7 @@ async def test_conversations_stay_where_their_beginning_is(bench):
             for name in names:
                 await turn(name)
         page = await running.metrics()
-    # All three, unless the machine is so slow that the first has answered before the last is asked.
-    assert sum(bool(replica.asked) for replica in running.replicas) >= 2
+    assert all(replica.asked for replica in running.replicas)
     stayed = 0
     for name in names:
         turns = [replica.asked.count(name) for replica in running.replicas]
