@@ -91,7 +91,7 @@ def learnt(stream: Stream, lifetime_s: float, *, least: float = 0.5, per_minute:
             policy.stored(key, now, now + lifetime_s)
         return keys
 
-    def hear(key: bytes, now: float, miss: bool) -> None:  # noqa: FBT001 - a callback
+    def hear(key: bytes, now: float, miss: bool) -> None:  # noqa: FBT001 - called with places only
         policy.asked(key, now, None)
         if miss:
             policy.stored(key, now, now + lifetime_s)
@@ -122,7 +122,7 @@ def oracle(stream: Stream, lifetime_s: float) -> tuple[int, int]:
         due = [key for key, end in cache.fresh_until.items() if end - STEP_S <= now < end]
         return [key for key in due if any(cache.fresh_until[key] <= at < now + lifetime_s for at in future[key])]
 
-    def hear(key: bytes, _now: float, _miss: bool) -> None:  # noqa: FBT001 - a callback
+    def hear(key: bytes, _now: float, _miss: bool) -> None:  # noqa: FBT001 - called with places only
         future[key].pop()
 
     return cache.play(renew, hear)
