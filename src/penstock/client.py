@@ -22,7 +22,7 @@ from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
-from penstock.core.route import SemanticMode
+from penstock.core.route import ContextMode, SemanticMode
 from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
 from penstock.pipeline import Pipeline
@@ -261,8 +261,9 @@ class AsyncClient:
             stream: Return an async generator of pieces instead of the whole answer; `aclose` it to break off.
             options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
                 (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``priority`` (``high``,
-                ``normal`` or ``low``), ``semantic`` (``off``, ``shadow`` or ``on``), ``tags`` (a sequence of strings),
-                ``tenant``, ``timeout_s``. ``store`` is the gateway's alone.
+                ``normal`` or ``low``), ``semantic`` (``off``, ``shadow`` or ``on``), ``context`` (``off``, ``budget``
+                or ``aggressive``), ``context_tokens``, ``tags`` (a sequence of strings), ``tenant``, ``timeout_s``,
+                ``unit`` (who experiments assign to an arm). ``store`` is the gateway's alone.
 
         Raises:
             PenstockError: As `penstock.core.errors` says.
@@ -360,6 +361,9 @@ class AsyncClient:
         fallback: bool = True,
         priority: Priority = "normal",
         semantic: SemanticMode | None = None,
+        context: ContextMode | None = None,
+        context_tokens: int | None = None,
+        unit: str = "",
         **options: Any,
     ) -> Request:
         """Make a request for `handle`; `options` are fields of the body.
@@ -393,6 +397,10 @@ class AsyncClient:
             fallback=fallback,
             priority=priority,
             semantic=semantic,
+            context=context,
+            context_tokens=context_tokens,
+            prompt=inbound.prompt,
+            unit=unit,
         )
 
 

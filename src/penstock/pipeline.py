@@ -194,7 +194,7 @@ class Pipeline:
                 code="semantic_cache_off",
             )
         if request.route is None:
-            request = self.route(request)
+            request = self.prepare(request)
         self._enter()
         try:
             response = await self._handler(request)
@@ -203,6 +203,17 @@ class Pipeline:
             raise
         response.observe(_Leave(self))
         return response
+
+    def prepare(self, request: Request) -> Request:
+        """Return what will be asked: the prompt that is named, the arms of experiments, and the route.
+
+        Raises:
+            InvalidRequest: The model or the prompt is unknown, or a variable of the prompt is wrong.
+        """
+        if request.prompt is not None:
+            raise InvalidRequest("There are no prompts here: name a folder in `prompts.directory`.", param="prompt",
+                                 code="prompt_not_found", status_code=404)  # fmt: skip
+        return self.route(request)
 
     def route(self, request: Request) -> Request:
         """Return `request` with the route its model name leads to.

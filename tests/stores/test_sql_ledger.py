@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.call import Shaping
 from penstock.core.money import to_picodollars, to_usd
 from penstock.core.usage import Usage
 from penstock.testing.conformance import check_ledger
@@ -48,6 +49,10 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         semantic="shadow",
         semantic_key=bytes(range(32, 64)),
         semantic_audit=0.05,
+        prompt="greet@3",
+        arms={"tone": "kind"},
+        shaping=Shaping(9000, 800, 12, 10, "extractive"),
+        stage="small",
     )
     (call,) = await rows()
     ident = call.pop("id")
@@ -60,6 +65,7 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         "attempts": 2, "tags": '["a","ü"]', "metadata": '{"user":"7"}', "key_id": "key_1",
         "cache_key": bytes(range(16)), "answer_bytes": 512,
         "semantic": "shadow", "semantic_key": bytes(range(32, 48)), "semantic_audit": 0.05,
+        "prompt": "greet@3", "arms": '{"tone":"kind"}', "context_before": 9000, "context_after": 800, "stage": "small",
     }  # fmt: skip
     first, second = await rows("attempts")
     assert (first["call_id"], first["position"], first["outcome"], first["cost_pusd"]) == (

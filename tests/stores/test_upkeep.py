@@ -32,7 +32,8 @@ ROW = CallRow(
     key_id=None, cache_key=None, answer_bytes=None, semantic=None, semantic_key=None,
     semantic_audit=None,
 )  # fmt: skip
-_NEWER = ("key_id", "cache_key", "answer_bytes", "semantic", "semantic_key", "semantic_audit")
+_NEWER = ("key_id", "cache_key", "answer_bytes", "semantic", "semantic_key", "semantic_audit",
+          "prompt", "arms", "context_before", "context_after", "stage")  # fmt: skip
 CALLS = st.lists(
     st.builds(
         ROW._replace,

@@ -64,6 +64,31 @@ class CompletionStore(Protocol):
         """Remove it; False when there is none."""
 
 
+class StateStore(Protocol):
+    """What people or experience decided while Penstock ran, under names such as ``prompt/greet``."""
+
+    async def load(self, prefix: str = "") -> Mapping[str, bytes]:
+        """Return all states whose name begins with `prefix`, by name.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+
+    async def save(self, name: str, state: bytes) -> None:
+        """Keep a state in place of the one of the same name; it is on disk when this returns.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+
+    async def delete(self, name: str) -> bool:
+        """Remove a state; False when there is none.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+
+
 class AlertStore(Protocol):
     """The history of alerts."""
 

@@ -90,6 +90,24 @@ class Footprint(msgspec.Struct, frozen=True, gc=False):
     block_tokens: float
 
 
+class Shaping(msgspec.Struct, frozen=True, gc=False):
+    """What became of a conversation that was cut.
+
+    Attributes:
+        before: Tokens of its messages, estimated.
+        after: Tokens of the messages that were sent, estimated.
+        left_out: Messages that were left out.
+        summarised: How many of these a summary stands for.
+        how: ``extractive`` or ``model`` for the kind of the summary; empty without one.
+    """
+
+    before: int
+    after: int
+    left_out: int = 0
+    summarised: int = 0
+    how: str = ""
+
+
 class Call(msgspec.Struct):
     """Notes of one call.
 
@@ -116,6 +134,10 @@ class Call(msgspec.Struct):
         quota: What the tenant may still use, if it has limits.
         footprint: The prompt as balancing sees it, once measured.
         allowance: What its budgets allowed it, if it has any.
+        prompt: Name and version of the prompt it was made from, as ``NAME@VERSION``; empty without one.
+        arms: The arm of each experiment it takes part in, by the experiment's name.
+        shaping: What became of its conversation, if that was cut.
+        stage: Name of the stage of a cascade that gave the answer; empty without a cascade.
     """
 
     id: str
@@ -139,6 +161,10 @@ class Call(msgspec.Struct):
     quota: Quota | None = None
     footprint: Footprint | None = None
     allowance: Allowance | None = None
+    prompt: str = ""
+    arms: dict[str, str] | None = None
+    shaping: Shaping | None = None
+    stage: str = ""
 
     @property
     def running(self) -> Attempt | None:

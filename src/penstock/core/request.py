@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.call import Call
 from penstock.core.clock import TIMER_SLACK_S
-from penstock.core.route import Route, SemanticMode, Target
+from penstock.core.route import ContextMode, Route, SemanticMode, Target
 
 Operation = Literal["chat", "completions", "embeddings"]
 Priority = Literal["high", "normal", "low"]
@@ -39,6 +39,20 @@ class CacheDirectives(msgspec.Struct, frozen=True):
 NO_DIRECTIVES = CacheDirectives()
 
 
+class PromptReference(msgspec.Struct, frozen=True):
+    """A prompt the client asks for by name, in place of messages or before them.
+
+    Attributes:
+        id: Its name.
+        version: A version or a label; None takes the label ``production``, or else the newest version.
+        variables: Values of the variables it declares.
+    """
+
+    id: str
+    version: str | None = None
+    variables: dict[str, Any] = {}
+
+
 class Request(msgspec.Struct, frozen=True):
     """One operation to perform; layers pass on changed copies (`msgspec.structs.replace`), never change it.
 
@@ -63,6 +77,11 @@ class Request(msgspec.Struct, frozen=True):
         fallback: Whether another model, or a template, may answer instead; from `x-penstock-fallback`.
         priority: Its place among the tenant's own requests that wait, from `x-penstock-priority`.
         semantic: Whether it is answered by meaning; from `x-penstock-semantic`, None as the route says.
+        context: Whether its conversation is cut; from `x-penstock-context`, None as the route says.
+        context_tokens: Most tokens its messages may have when they are sent, from `x-penstock-context-tokens`; None as
+            the route says.
+        prompt: The prompt it names; the pipeline has put what it says into the payload before the first layer.
+        unit: Who or what experiments assign to an arm, from `x-penstock-unit`; empty takes the body's ``user``.
         route: Where it may go; set by the pipeline before the first layer.
         target: Where this attempt goes; set by failover, so absent in the layers outside it.
         hedge: Made beside another try because that one is late.
@@ -88,6 +107,10 @@ class Request(msgspec.Struct, frozen=True):
     fallback: bool = True
     priority: Priority = "normal"
     semantic: SemanticMode | None = None
+    context: ContextMode | None = None
+    context_tokens: int | None = None
+    prompt: PromptReference | None = None
+    unit: str = ""
     route: Route | None = None
     target: Target | None = None
     hedge: bool = False

@@ -9,6 +9,8 @@ import msgspec
 Strategy = Literal["ordered", "weighted", "balanced"]
 SemanticMode = Literal["off", "shadow", "on"]
 """Whether questions are answered by meaning; ``shadow`` decides and learns, and serves nothing."""
+ContextMode = Literal["off", "budget", "aggressive"]
+"""Whether long conversations are cut: never, when they exceed their budget of tokens, or to what the question needs."""
 
 
 class Target(msgspec.Struct, frozen=True):

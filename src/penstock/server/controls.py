@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from penstock.client import new_id
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Priority
-from penstock.core.route import SemanticMode
+from penstock.core.route import ContextMode, SemanticMode
 
 WANTED = frozenset(
     {
@@ -18,6 +18,8 @@ WANTED = frozenset(
         b"content-length",
         b"content-type",
         b"x-api-key",
+        b"x-penstock-context",
+        b"x-penstock-context-tokens",
         b"x-penstock-fallback",
         b"x-penstock-semantic",
         b"x-penstock-metadata",
@@ -26,13 +28,16 @@ WANTED = frozenset(
         b"x-penstock-tags",
         b"x-penstock-tenant",
         b"x-penstock-timeout",
+        b"x-penstock-unit",
         b"x-request-id",
     }
 )
 _MODES: dict[bytes, SemanticMode] = {b"off": "off", b"shadow": "shadow", b"on": "on"}
+_CONTEXTS: dict[bytes, ContextMode] = {b"off": "off", b"budget": "budget", b"aggressive": "aggressive"}
 _PRIORITIES: dict[bytes, Priority] = {b"high": "high", b"normal": "normal", b"low": "low"}
 _CREDENTIALS = (b"authorization", b"x-api-key")
 _ID_LENGTH = 128
+_DIGITS = 9
 _TAGS, _TAG_LENGTH = 20, 64
 
 
@@ -132,6 +137,50 @@ def semantic(headers: Mapping[bytes, bytes]) -> SemanticMode | None:
     if found is None:
         raise _invalid("x-penstock-semantic", "off, shadow or on")
     return found
+
+
+def context(headers: Mapping[bytes, bytes]) -> ContextMode | None:
+    """Return `x-penstock-context`.
+
+    Raises:
+        InvalidRequest: It is none of ``off``, ``budget`` and ``aggressive``.
+    """
+    raw = headers.get(b"x-penstock-context")
+    if raw is None:
+        return None
+    found = _CONTEXTS.get(raw.strip().lower())
+    if found is None:
+        raise _invalid("x-penstock-context", "off, budget or aggressive")
+    return found
+
+
+def context_tokens(headers: Mapping[bytes, bytes]) -> int | None:
+    """Return `x-penstock-context-tokens`.
+
+    Raises:
+        InvalidRequest: It is not a whole positive number.
+    """
+    raw = headers.get(b"x-penstock-context-tokens")
+    if raw is None:
+        return None
+    text = raw.strip()
+    if not text.isdigit() or len(text) > _DIGITS or not int(text):
+        raise _invalid("x-penstock-context-tokens", "a whole number of tokens, e.g. 4096")
+    return int(text)
+
+
+def unit(headers: Mapping[bytes, bytes]) -> str:
+    """Return `x-penstock-unit`: who or what experiments assign to an arm.
+
+    Raises:
+        InvalidRequest: It is longer than 128 characters.
+    """
+    raw = headers.get(b"x-penstock-unit")
+    if raw is None:
+        return ""
+    if len(raw) > _ID_LENGTH:
+        raise _invalid("x-penstock-unit", f"at most {_ID_LENGTH} characters, e.g. the id of a user")
+    return raw.decode("latin-1").strip()
 
 
 def metadata(headers: Mapping[bytes, bytes]) -> dict[str, str] | None:

@@ -85,15 +85,17 @@ class ModelRoute:
             pipeline = self._client.pipeline
             inbound = seen.inbound if seen is not None else decode_request(self._operation, body)
             request, keep = self._read(headers, inbound, controls.request_id(headers), self._admit(headers))
-            request = pipeline.route(request)
+            request = pipeline.prepare(request)
         except PenstockError:
             return None, None
         source = (request.tenant, request.route.identity if request.route is not None else b"")
-        if seen is not None and seen.source == source:
+        made = request.call.prompt or request.call.arms
+        # What a prompt says and what an experiment does can change while the body stays the same.
+        if seen is not None and seen.source == source and not made:
             request.call.key = seen.key
         if keep or not pipeline.at_hand(request):
             return None, Decoded(request, keep)
-        if seen is None and request.call.key is not None:
+        if seen is None and request.call.key is not None and not made:
             self._seen.remember(body, Seen(inbound, source, request.call.key))
         try:
             return _response(request, _run(pipeline(request)), default), None
@@ -169,6 +171,10 @@ class ModelRoute:
             fallback=controls.fallback(headers),
             priority=controls.priority(headers),
             semantic=controls.semantic(headers),
+            context=controls.context(headers),
+            context_tokens=controls.context_tokens(headers),
+            prompt=inbound.prompt,
+            unit=controls.unit(headers),
         )
         if not inbound.store or self._operation != "chat":
             return Decoded(request, keep=False)

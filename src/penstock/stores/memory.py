@@ -75,6 +75,25 @@ class MemoryQuestionStore:
         """Keep nothing."""
 
 
+class MemoryStateStore:
+    """Keeps states as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, bytes] = {}
+
+    async def load(self, prefix: str = "") -> Mapping[str, bytes]:
+        """Return all states whose name begins with `prefix`, by name."""
+        return {name: self._states[name] for name in sorted(self._states) if name.startswith(prefix)}
+
+    async def save(self, name: str, state: bytes) -> None:
+        """Keep a state in place of the one of the same name."""
+        self._states[name] = state
+
+    async def delete(self, name: str) -> bool:
+        """Remove a state; False when there is none."""
+        return self._states.pop(name, None) is not None
+
+
 class Recorded(NamedTuple):
     """One finished call."""
 

@@ -7,7 +7,16 @@ from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Protocol
 
-from penstock.abc import AlertStore, BudgetStore, CacheStore, CompletionStore, KeyStore, Ledger, QuestionStore
+from penstock.abc import (
+    AlertStore,
+    BudgetStore,
+    CacheStore,
+    CompletionStore,
+    KeyStore,
+    Ledger,
+    QuestionStore,
+    StateStore,
+)
 from penstock.core.call import CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
@@ -20,6 +29,7 @@ from penstock.stores.memory import (
     MemoryKeyStore,
     MemoryLedger,
     MemoryQuestionStore,
+    MemoryStateStore,
 )
 from penstock.stores.memory_books import MemoryBooks
 from penstock.stores.memory_budgets import MemoryBudgetStore
@@ -84,6 +94,7 @@ class Stores:
         books: Upkeep and statistics of the ledger.
         budgets: What may be spent, and what is.
         questions: Questions whose answers are cached.
+        states: What was decided while Penstock ran.
     """
 
     def __init__(  # noqa: PLR0913 one for each store
@@ -96,6 +107,7 @@ class Stores:
         books: Books,
         budgets: BudgetStore,
         questions: QuestionStore,
+        states: StateStore,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -107,6 +119,7 @@ class Stores:
         self.books = books
         self.budgets = budgets
         self.questions = questions
+        self.states = states
         self._backend = backend
         self._recovered = recovered
 
@@ -210,7 +223,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     if url == MEMORY:
         books, budgets = MemoryBooks(clock), MemoryBudgetStore(clock)
         return Stores(MemoryCacheStore(), MemoryLedger(books, budgets), MemoryCompletionStore(), MemoryKeyStore(),
-                      MemoryAlertStore(), books, budgets, MemoryQuestionStore())  # fmt: skip
+                      MemoryAlertStore(), books, budgets, MemoryQuestionStore(), MemoryStateStore())  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.books import SqlBooks  # noqa: PLC0415 - see above
@@ -222,6 +235,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     from penstock.stores.sql.ledger import SqlLedger  # noqa: PLC0415 - see above
     from penstock.stores.sql.questions import SqlQuestionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
+    from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
     spending = BudgetTally(database.engine, clock)
@@ -229,4 +243,5 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     budgets_store = SqlBudgetStore(database, ledger, spending)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
                   SqlAlertStore(database), SqlBooks(database, clock), budgets_store, SqlQuestionStore(database),
-                  database, lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip
+                  SqlStateStore(database, clock), database,
+                  lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

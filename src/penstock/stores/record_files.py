@@ -17,9 +17,12 @@ from penstock.stores.records import CallRecord
 
 FORMATS = ("csv", "jsonl", "parquet")
 _FIELDS = CallRecord.__struct_fields__
-_NESTED = ("tags", "metadata", "tries")
+_NESTED = ("tags", "metadata", "arms", "tries")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-_NUMBERS = frozenset({"id", "stream", "duration_us"} | {name for name in _FIELDS if name.endswith(("_tokens", "_us"))})
+_NUMBERS = frozenset(
+    {"id", "stream", "duration_us"}
+    | {name for name in _FIELDS if name.endswith(("_tokens", "_us", "_before", "_after"))}
+)
 _AT_A_TIME = 500
 _encode = msgspec.json.Encoder().encode
 _decode_line = msgspec.json.Decoder(CallRecord).decode

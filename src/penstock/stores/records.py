@@ -76,6 +76,11 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     semantic: Source | None = None
     semantic_key: Digest | None = None
     semantic_audit: Share | None = None
+    prompt: str | None = None
+    arms: dict[str, str] = {}
+    context_before: Count | None = None
+    context_after: Count | None = None
+    stage: str | None = None
     tries: list[TryRecord] = []
 
 

@@ -13,11 +13,13 @@ import msgspec
 
 from penstock.core.errors import InvalidRequest
 from penstock.core.events import Batch
-from penstock.core.request import Operation, Request
+from penstock.core.request import Operation, PromptReference, Request
 from penstock.wire.json_body import decode_object, type_name
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream."""
+PROMPT_MODEL = "prompt/"
+"""Before the name of a prompt that is asked for as a model."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +37,7 @@ class Inbound(msgspec.Struct, frozen=True):
         stream_options: The other stream options, None when there are none.
         cache_field: LiteLLM's ``cache`` field as it came; None when absent.
         store: The answer shall be kept as a stored completion.
+        prompt: The prompt it names; the payload may then have no messages.
     """
 
     model: str
@@ -44,6 +47,7 @@ class Inbound(msgspec.Struct, frozen=True):
     stream_options: dict[str, Any] | None = None
     cache_field: object = None
     store: bool = False
+    prompt: PromptReference | None = None
 
 
 class _UsageOnly(msgspec.Struct):
@@ -61,10 +65,16 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
             ``missing_required_parameter``.
     """
     payload = decode_object(body)
+    prompt = _take_prompt(payload) if "prompt" in payload and operation != "embeddings" else None
     model = payload.pop("model", None)
+    if prompt is None and type(model) is str and model.startswith(PROMPT_MODEL):
+        prompt = PromptReference(model.removeprefix(PROMPT_MODEL))
+    if prompt is not None and model is None:
+        model = PROMPT_MODEL + prompt.id
     if type(model) is not str or not model:
         raise _no_model(model)
-    _CHECKS[operation](payload)
+    if prompt is None or _ASKED[operation] in payload:
+        _CHECKS[operation](payload)
     stream = _flag(payload, "stream")
     if stream and operation == "embeddings":
         raise _fault("stream", "embeddings cannot be streamed; leave stream out or set it to false", "invalid_value")
@@ -80,6 +90,7 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
         options or None,
         payload.pop("cache", None),
         _flag(payload, "store"),
+        prompt,
     )
 
 
@@ -210,6 +221,29 @@ def _no_role(param: str, role: object) -> InvalidRequest:
     return _fault(param, f"'{param}' is empty.", "invalid_value")
 
 
+def _take_prompt(payload: dict[str, Any]) -> PromptReference | None:
+    """Take the reference to a stored prompt out of a body; a text to complete stays where it is."""
+    given = payload["prompt"]
+    if type(given) is not dict:
+        return None
+    del payload["prompt"]
+    name, version, variables = given.get("id"), given.get("version"), given.get("variables")
+    if type(name) is not str or not name:
+        raise _missing("prompt.id", "It names the prompt; `penstock templates list` shows which there are.")
+    if version is not None and (type(version) is not str or not version):
+        raise _wrong_type("prompt.version", "a string: a version or a label", version)
+    if variables is not None and type(variables) is not dict:
+        raise _wrong_type("prompt.variables", "an object", variables)
+    if unknown := set(given) - {"id", "version", "variables"}:
+        name = min(unknown)
+        raise _fault(
+            f"prompt.{name}",
+            f"'prompt.{name}' is no field of a prompt; it has id, version and variables.",
+            "invalid_value",
+        )
+    return PromptReference(name, version, variables or {})
+
+
 def _check_prompt(payload: dict[str, Any]) -> None:
     prompt = payload.get("prompt")
     if prompt is None:
@@ -228,6 +262,7 @@ def _check_input(payload: dict[str, Any]) -> None:
         raise _fault("input", "'input' is empty; send at least one text to embed.", "invalid_value")
 
 
+_ASKED: dict[Operation, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 _CHECKS: dict[Operation, Callable[[dict[str, Any]], None]] = {
     "chat": _check_messages,
     "completions": _check_prompt,

@@ -43,6 +43,11 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
         semantic: As `Call.semantic`.
         semantic_key: Beginning of `Call.semantic_key`.
         semantic_audit: As `Call.semantic_audit`.
+        prompt: As `Call.prompt`.
+        arms: As `Call.arms`.
+        context_before: As `Shaping.before`, when the conversation was cut.
+        context_after: As `Shaping.after`.
+        stage: As `Call.stage`.
     """
 
     id: int
@@ -70,6 +75,11 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     semantic: str = ""
     semantic_key: bytes | None = None
     semantic_audit: float | None = None
+    prompt: str = ""
+    arms: dict[str, str] | None = None
+    context_before: int | None = None
+    context_after: int | None = None
+    stage: str = ""
 
 
 def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Entry:
@@ -83,12 +93,14 @@ def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage
 
 def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str, saved_pusd: int | None) -> Entry:
     """Describe a call that has ended."""
-    key, other = call.key, call.semantic_key
+    key, other, shaping = call.key, call.semantic_key, call.shaping
     return Entry(
         ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
         request.stream, request.tags, request.metadata, call.attempts, outcome, duration_s, None, None, call.cache,
         call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
         call.semantic, None if other is None else other[:_KEY_BYTES], call.semantic_audit,
+        call.prompt, call.arms, None if shaping is None else shaping.before,
+        None if shaping is None else shaping.after, call.stage,
     )  # fmt: skip
 
 

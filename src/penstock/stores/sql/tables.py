@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 HEAD = "0003"
@@ -76,13 +77,21 @@ calls = Table(
     Column("semantic", String(16)),
     Column("semantic_key", LargeBinary(16)),
     Column("semantic_audit", Float(53)),
+    Column("prompt", Text),
+    Column("arms", JSON(none_as_null=True)),
+    Column("context_before", BigInteger),
+    Column("context_after", BigInteger),
+    Column("stage", Text),
     Index("calls_tenant", "tenant", "id"),
+    Index("calls_arms", "id", sqlite_where=text("arms IS NOT NULL"), postgresql_where=text("arms IS NOT NULL")),
 )
 """One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it.
 
 ``cache_key`` is the beginning of the exact cache's key, which tells whether two calls asked the same; ``semantic_key``
 is that of the answer to a question of the same meaning, ``semantic`` whether it was given, and ``semantic_audit`` the
-probability that it is checked.
+probability that it is checked. ``prompt`` is the name and version of the prompt it was made from, ``arms`` an object
+with the arm of each experiment, ``context_before`` and ``context_after`` the tokens of a conversation that was cut,
+``stage`` the stage of a cascade that gave the answer.
 """
 
 attempts = Table(
@@ -213,3 +222,24 @@ marks = Table(
     Column("value", BigInteger, nullable=False),
 )
 """How far upkeep has come, and which of the things done at a time were done last, for all processes together."""
+
+states = Table(
+    "states",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("state", LargeBinary, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+"""What people or experience decided while Penstock ran: labels of prompts, experiments, cascades."""
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Float(53), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How good answers were, as applications say; ``request_id`` is that of `calls`."""

@@ -43,6 +43,11 @@ class CallRow(NamedTuple):
     semantic: str | None
     semantic_key: bytes | None
     semantic_audit: float | None
+    prompt: str | None = None
+    arms: str | None = None
+    context_before: int | None = None
+    context_after: int | None = None
+    stage: str | None = None
 
 
 class Tally(Protocol):

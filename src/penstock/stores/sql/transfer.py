@@ -21,7 +21,7 @@ from penstock.stores.sql.upkeep import KEPT_FROM, mark
 _AT_A_TIME = 500
 _SAME = tuple(
     name for name in CallRecord.__struct_fields__
-    if name in calls.c and name not in ("started_at", "cache_key", "semantic_key", "tags", "metadata", "stream")
+    if name in calls.c and name not in ("started_at", "cache_key", "semantic_key", "tags", "metadata", "arms", "stream")
 )  # fmt: skip
 _TRY = tuple(name for name in TryRecord.__struct_fields__ if name in attempts.c)
 _encode = msgspec.json.Encoder().encode
@@ -96,6 +96,7 @@ def _record(row: Row[Any], tries: Sequence[Row[Any]]) -> CallRecord:
         saved_usd=usd_text(row.saved_pusd),
         tags=row.tags or [],
         metadata=row.metadata or {},
+        arms=row.arms or {},
         cache_key=_hex(row.cache_key),
         semantic_key=_hex(row.semantic_key),
         tries=[
@@ -116,6 +117,7 @@ def _row(record: CallRecord) -> CallRow:
         attempts=len(record.tries),
         tags=_encode(record.tags).decode() if record.tags else None,
         metadata=_encode(record.metadata).decode() if record.metadata else None,
+        arms=_encode(record.arms).decode() if record.arms else None,
         cache_key=_unhex(record.cache_key),
         semantic_key=_unhex(record.semantic_key),
     )

@@ -1,4 +1,4 @@
-"""Questions whose answers are cached, and what was learnt of matching them by meaning."""
+"""Questions whose answers are cached, what calls were made of, scores, and what was decided while running."""
 
 from __future__ import annotations
 
@@ -16,6 +16,28 @@ def upgrade() -> None:
     for column in (sa.Column("semantic", sa.String(16)), sa.Column("semantic_key", sa.LargeBinary(16)),
                    sa.Column("semantic_audit", sa.Float(53))):  # fmt: skip
         op.add_column("calls", column)
+    for name in ("prompt", "stage"):
+        op.add_column("calls", sa.Column(name, sa.Text))
+    op.add_column("calls", sa.Column("arms", sa.JSON))
+    for name in ("context_before", "context_after"):
+        op.add_column("calls", sa.Column(name, sa.BigInteger))
+    arms = sa.text("arms IS NOT NULL")
+    op.create_index("calls_arms", "calls", ["id"], sqlite_where=arms, postgresql_where=arms)
+    op.create_table(
+        "states",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("state", sa.LargeBinary, nullable=False),
+        sa.Column("changed_at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "scores",
+        sa.Column("tenant", sa.Text, primary_key=True),
+        sa.Column("request_id", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Float(53), nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
     op.add_column("api_keys", sa.Column("seal", sa.LargeBinary(32)))
     with op.batch_alter_table("answers", recreate="always") as table:
         table.add_column(sa.Column("tags", sa.Text), insert_before="data")
@@ -45,9 +67,13 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove the tables and all they hold."""
+    op.drop_table("scores")
+    op.drop_table("states")
+    op.drop_index("calls_arms", "calls")
     op.drop_table("learnt")
     op.drop_table("questions")
     op.drop_column("answers", "tags")
     op.drop_column("api_keys", "seal")
-    for column in ("semantic_audit", "semantic_key", "semantic"):
+    for column in ("context_after", "context_before", "arms", "stage", "prompt", "semantic_audit", "semantic_key",
+                   "semantic"):  # fmt: skip
         op.drop_column("calls", column)

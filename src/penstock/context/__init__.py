@@ -1,0 +1,1 @@
+"""What of a long conversation is sent, decided without I/O."""

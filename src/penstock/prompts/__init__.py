@@ -1,0 +1,1 @@
+"""Prompts in files: named, versioned, with declared variables."""
