@@ -8,6 +8,7 @@ from functools import partial
 from hashlib import sha256
 
 from penstock.budgeting.tariff import Tariffs
+from penstock.config.context import context_terms
 from penstock.config.providers import ProviderSettings
 from penstock.config.settings import Settings
 from penstock.core.call import Attempt
@@ -30,21 +31,24 @@ from penstock.shared import Parts, make_pricer
 
 
 def check_models(settings: Settings, routes: RouteTable) -> None:
-    """See that the models which matching by meaning asks exist.
+    """See that the models exist which matching by meaning asks, and which writes summaries.
 
     Raises:
         ConfigError: One does not.
     """
     semantic = settings.cache.semantic
-    asked = {"judge.model": semantic.judge.model if semantic.judge is not None else None}
+    asked = {
+        "cache.semantic.judge.model": semantic.judge.model if semantic.judge is not None else None,
+        "context.summary.model": settings.context.summary.model,
+    }
     if semantic.embedder.kind == "provider":
-        asked["embedder.model"] = semantic.embedder.model
+        asked["cache.semantic.embedder.model"] = semantic.embedder.model
     for key, model in asked.items():
         if model is not None:
             try:
                 routes.resolve(model)
             except InvalidRequest as error:
-                raise ConfigError(str(error), key=f"cache.semantic.{key}") from error
+                raise ConfigError(str(error), key=key) from error
 
 
 def rules(settings: Settings) -> list[Rule]:
@@ -62,6 +66,7 @@ def rules(settings: Settings) -> list[Rule]:
             hedge=None if model.hedge is None else HedgeTerms(model.hedge.budget, model.hedge.quantile),
             fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
             semantic=model.semantic,
+            context=None if model.context is None else context_terms(settings.context, model.context),
         )
         for model in settings.models
     ]

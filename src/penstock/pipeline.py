@@ -16,6 +16,7 @@ import msgspec
 
 from penstock.abc import ModelInfo, Provider
 from penstock.config.budgets import configured
+from penstock.config.context import context_terms
 from penstock.config.settings import Settings
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
@@ -155,7 +156,7 @@ class Pipeline:
                     opened.push_async_callback(built[provider.name].aclose)
             old = previous.parts if previous is not None else None
             health = old.health if old and old.settings.breaker == settings.breaker else None
-            routes = RouteTable(rules(settings), identities(settings.providers))
+            routes = RouteTable(rules(settings), identities(settings.providers), context_terms(settings.context))
             check_models(settings, routes)
             memory = await shared.recall(settings)
             # Last, since nothing of what fails may be in force.

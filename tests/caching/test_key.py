@@ -1,14 +1,17 @@
 import copy
 import json
+from base64 import b64encode
+from hashlib import sha256
 
 import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from penstock.caching.asking import asked
 from penstock.caching.key import cache_key
 from penstock.core.call import Call
 from penstock.core.request import CacheDirectives, Request
-from penstock.core.route import Route, Target
+from penstock.core.route import ContextTerms, Route, Target
 
 ROUTE = Route("m", (Target("p", "model-1"),), b"digest of the configuration")
 finite = st.floats(allow_nan=False, allow_infinity=False)  # JSON has no other
@@ -117,3 +120,33 @@ def test_the_key_is_computed_once_a_call():
     assert len(first) == 32
     assert cache_key(msgspec.structs.replace(request, target=ROUTE.targets[0])) is first
     assert request.call.key is first
+
+
+def test_without_cutting_the_key_is_what_it_always_was():
+    payload = {"messages": [{"role": "user", "content": "Hi"}], "seed": 1}
+    said = [1, "default", "", "chat", [b64encode(ROUTE.identity).decode(), [["p", "model-1"]]], payload]
+    assert key(payload) == sha256(json.dumps(said, separators=(",", ":"), sort_keys=True).encode()).digest()
+    assert key(payload, context="off", context_tokens=100) == key(payload)
+    configured = Route(*msgspec.structs.astuple(ROUTE)[:3], context=ContextTerms(summary_model="small"))
+    assert key(payload, route=configured) == key(payload)
+
+
+def test_the_terms_of_cutting_are_part_of_the_key_and_of_the_partition():
+    payload = {"messages": [{"role": "user", "content": "Hi"}]}
+    terms = [
+        ContextTerms("budget", 100), ContextTerms("budget", 200), ContextTerms("aggressive", 100),
+        ContextTerms("budget", 100, summary_model="small"), ContextTerms("budget", 100, summary_tokens=64),
+    ]  # fmt: skip
+    requests = [
+        Request("chat", "m", payload, Call("id"), route=Route("m", ROUTE.targets, ROUTE.identity, context=each))
+        for each in (ContextTerms(), *terms)
+    ]
+    assert len({cache_key(each) for each in requests}) == len(requests)
+    assert len({asked(each, 100).partition for each in requests}) == len(requests)
+    assert key(payload, context="budget", context_tokens=100) == cache_key(requests[1])
+    assert key(payload, context_tokens=200) == cache_key(requests[2])
+
+
+def test_only_conversations_are_cut():
+    asked_for = {"context": "budget", "context_tokens": 10}
+    assert key({"input": "Hi"}, operation="embeddings", **asked_for) == key({"input": "Hi"}, operation="embeddings")

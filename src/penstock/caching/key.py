@@ -44,8 +44,7 @@ def _asked(request: Request) -> bytes:
 
 
 def goal_of(request: Request) -> object:
-    """Return what the model name of `request` stands for."""
-    route = request.route
-    if route is None:
-        return request.model
-    return (route.identity, [(target.provider, target.model) for target in route.targets])
+    """Return what the model name of `request` stands for, and on what terms its conversation is cut if it is."""
+    route, terms = request.route, request.context_terms()
+    goal = request.model if route is None else (route.identity, [(each.provider, each.model) for each in route.targets])
+    return goal if terms is None else (goal, terms)

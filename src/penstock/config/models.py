@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from penstock.config.context import ModelContextSettings
 from penstock.config.section import Seconds, Section, Template, or_boolean, terms
 from penstock.core.route import SemanticMode
 
@@ -106,4 +107,7 @@ class ModelSettings(Section):
     semantic: SemanticMode | None = Field(
         None,
         description="Whether its questions are answered by meaning; by default as `cache.semantic.mode` says.",
+    )
+    context: ModelContextSettings | None = Field(
+        None, description="Whether its conversations are cut, and to how many tokens; by default as `context` says."
     )

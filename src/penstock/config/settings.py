@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from penstock.config.alerting import AlertSettings, SinkSettings
 from penstock.config.budgets import BudgetSettings, each_once
 from penstock.config.caches import CacheSettings
+from penstock.config.context import ContextSettings
 from penstock.config.models import CommonFallbackSettings, ModelSettings
 from penstock.config.providers import ProviderSettings
 from penstock.config.reports import ReportSettings
@@ -189,6 +190,7 @@ class Settings(Section):
     providers: list[ProviderSettings] = Field([], description="By default what the environment offers.")
     models: list[ModelSettings] = Field([], description="By default what the providers are known for.")
     cache: CacheSettings = Field(CacheSettings(), description="Answers that need not be asked for again.")
+    context: ContextSettings = Field(ContextSettings(), description="Cutting conversations that are too long.")
     store: StoreSettings = Field(StoreSettings(), description="Where things are kept.")
     retry: RetrySettings = Field(RetrySettings(), description="Second tries on the same target.")
     breaker: BreakerSettings = Field(BreakerSettings(), description="Stepping over a target that fails.")

@@ -99,6 +99,7 @@ class Shaping(msgspec.Struct, frozen=True, gc=False):
         left_out: Messages that were left out.
         summarised: How many of these a summary stands for.
         how: ``extractive`` or ``model`` for the kind of the summary; empty without one.
+        kept: Messages that were sent as they came.
     """
 
     before: int
@@ -106,6 +107,7 @@ class Shaping(msgspec.Struct, frozen=True, gc=False):
     left_out: int = 0
     summarised: int = 0
     how: str = ""
+    kept: int = 0
 
 
 class Call(msgspec.Struct):
@@ -136,6 +138,7 @@ class Call(msgspec.Struct):
         allowance: What its budgets allowed it, if it has any.
         prompt: Name and version of the prompt it was made from, as ``NAME@VERSION``; empty without one.
         arms: The arm of each experiment it takes part in, by the experiment's name.
+        unit: Digest of who or what was assigned to these arms; empty without any.
         shaping: What became of its conversation, if that was cut.
         stage: Name of the stage of a cascade that gave the answer; empty without a cascade.
     """
@@ -163,6 +166,7 @@ class Call(msgspec.Struct):
     allowance: Allowance | None = None
     prompt: str = ""
     arms: dict[str, str] | None = None
+    unit: str = ""
     shaping: Shaping | None = None
     stage: str = ""
 

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.call import Call
 from penstock.core.clock import TIMER_SLACK_S
-from penstock.core.route import ContextMode, Route, SemanticMode, Target
+from penstock.core.route import UNCUT, ContextMode, ContextTerms, Route, SemanticMode, Target
 
 Operation = Literal["chat", "completions", "embeddings"]
 Priority = Literal["high", "normal", "low"]
@@ -114,6 +114,21 @@ class Request(msgspec.Struct, frozen=True):
     route: Route | None = None
     target: Target | None = None
     hedge: bool = False
+
+    def context_terms(self) -> ContextTerms | None:
+        """On what terms its conversation is cut: what it says itself, then what its route says; None when it is not.
+
+        A number of tokens alone asks for ``budget`` where nothing is cut otherwise.
+        """
+        terms = UNCUT if self.route is None else self.route.context
+        mode, tokens = self.context, self.context_tokens
+        if mode is None:
+            mode = "budget" if tokens is not None and terms.mode == "off" else terms.mode
+        if mode == "off" or self.operation != "chat":
+            return None
+        if mode == terms.mode and tokens is None:
+            return terms
+        return msgspec.structs.replace(terms, mode=mode, tokens=terms.tokens if tokens is None else tokens)
 
     def late(self, now: float) -> bool:
         """Whether an answer that has not begun at `now`, on `Clock.monotonic`, is too late."""

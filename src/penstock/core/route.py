@@ -13,6 +13,26 @@ ContextMode = Literal["off", "budget", "aggressive"]
 """Whether long conversations are cut: never, when they exceed their budget of tokens, or to what the question needs."""
 
 
+class ContextTerms(msgspec.Struct, frozen=True):
+    """On what terms conversations are cut; all of it decides what is sent, so it is part of every cache key.
+
+    Attributes:
+        mode: Whether they are.
+        tokens: Most tokens their messages may have, estimated; None derives it from the models' windows.
+        summary_model: The model that writes summaries of what is left out; None takes sentences from it.
+        summary_tokens: Most tokens of a summary.
+    """
+
+    mode: ContextMode = "off"
+    tokens: int | None = None
+    summary_model: str | None = None
+    summary_tokens: int = 512
+
+
+UNCUT = ContextTerms()
+"""Nothing is cut unless a request asks for it."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """One provider's model.
 
@@ -94,6 +114,7 @@ class Route(msgspec.Struct, frozen=True):
         fallbacks: What may be answered with when it fails; None takes the defaults.
         hedge: On what terms late requests are sent a second time; None for never.
         semantic: Whether questions are answered by meaning; None takes the cache's default.
+        context: On what terms conversations are cut.
     """
 
     model: str
@@ -105,3 +126,4 @@ class Route(msgspec.Struct, frozen=True):
     fallbacks: Fallbacks | None = None
     hedge: HedgeTerms | None = None
     semantic: SemanticMode | None = None
+    context: ContextTerms = UNCUT

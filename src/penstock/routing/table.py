@@ -10,7 +10,7 @@ from hashlib import sha256
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.route import Fallbacks, HedgeTerms, Route, SemanticMode, Strategy, Target
+from penstock.core.route import UNCUT, ContextTerms, Fallbacks, HedgeTerms, Route, SemanticMode, Strategy, Target
 
 _REMEMBERED = 1024
 """Resolved names kept; names come from clients, so the number must be bounded, and"""
@@ -30,6 +30,7 @@ class Rule(msgspec.Struct, frozen=True):
         fallbacks: What may be answered with when it fails; None for the defaults.
         hedge: On what terms late requests are sent a second time; None for never.
         semantic: Whether questions are answered by meaning; None for the cache's default.
+        context: On what terms conversations are cut; None for the table's.
     """
 
     name: str
@@ -40,13 +41,21 @@ class Rule(msgspec.Struct, frozen=True):
     fallbacks: Fallbacks | None = None
     hedge: HedgeTerms | None = None
     semantic: SemanticMode | None = None
+    context: ContextTerms | None = None
 
 
 class RouteTable:
     """Resolves names: a literal name first, then ``provider/model``, then the most specific pattern."""
 
-    def __init__(self, rules: Sequence[Rule], providers: Mapping[str, bytes]) -> None:
-        """`providers` maps each provider's name to a digest of what in its configuration changes answers."""
+    def __init__(self, rules: Sequence[Rule], providers: Mapping[str, bytes], context: ContextTerms = UNCUT) -> None:
+        """Take `rules`, and for what they leave open defaults.
+
+        Args:
+            rules: What the configuration says of model names.
+            providers: Each provider's name, with a digest of what in its configuration changes answers.
+            context: On what terms conversations are cut.
+        """
+        self._context = context
         self._providers = providers
         self._literal = {rule.name: rule for rule in rules if "*" not in rule.name}
         patterns = sorted((rule for rule in rules if "*" in rule.name), key=_specificity)
@@ -114,6 +123,7 @@ class RouteTable:
             fallbacks=rule.fallbacks,
             hedge=rule.hedge,
             semantic=rule.semantic,
+            context=rule.context or self._context,
         )
 
     def _unknown(self, model: str) -> InvalidRequest:

@@ -49,5 +49,5 @@ def other(
     """Make a request of another kind on behalf of `request`'s tenant; a repeated one is answered from the cache."""
     return background(
         request, purpose, clock, operation=operation, model=model, payload=payload, route=None, cache=CacheDirectives(),
-        dialect="openai_chat",
+        dialect="openai_chat", context="off", context_tokens=None, prompt=None, unit="",
     )  # fmt: skip

@@ -88,7 +88,8 @@ class ModelRoute:
             request = pipeline.prepare(request)
         except PenstockError:
             return None, None
-        source = (request.tenant, request.route.identity if request.route is not None else b"")
+        identity = request.route.identity if request.route is not None else b""
+        source = (request.tenant, identity, request.context_terms())
         made = request.call.prompt or request.call.arms
         # What a prompt says and what an experiment does can change while the body stays the same.
         if seen is not None and seen.source == source and not made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from penstock.core.route import ContextTerms
 from penstock.wire.openai_chat import Inbound
 
 _MOST_BYTES = 2 * 1024 * 1024
@@ -15,12 +16,12 @@ class Seen(NamedTuple):
 
     Attributes:
         inbound: What it says; shared by all requests with this body, so never changed.
-        source: The tenant and the identity of the route `key` was computed for.
+        source: The tenant, the identity of the route and the terms of cutting `key` was computed for.
         key: The cache key.
     """
 
     inbound: Inbound
-    source: tuple[str, bytes]
+    source: tuple[str, bytes, ContextTerms | None]
     key: bytes
 
 
