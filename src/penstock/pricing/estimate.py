@@ -50,7 +50,7 @@ def estimate_request_tokens(payload: dict[str, Any]) -> int:
     if isinstance(messages, list):
         total = REPLY_TOKENS
         for message in messages:
-            total += _message(message)
+            total += estimate_message(message)
     for name in ("tools", "functions", "response_format"):
         value = payload.get(name)
         if value:
@@ -75,7 +75,8 @@ def _json(value: object) -> int:
     return estimate_tokens(_encode(value).decode())
 
 
-def _message(message: object) -> int:
+def estimate_message(message: object) -> int:
+    """Estimate the tokens a message adds to a request; one that is no object counts as the JSON it is."""
     if not isinstance(message, dict):
         return _json(message)
     content = message.get("content")

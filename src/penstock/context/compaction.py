@@ -1,0 +1,137 @@
+"""When a conversation is cut, and where: rarely, deeply, and found again from the conversation itself.
+
+Providers bill a prefix they have seen at a fraction, so a prefix is worth keeping as it is. What is cut is therefore
+replaced once by a summary that never changes, and what follows is only appended to, until the next cut. No state is
+kept: every request there was is recognised by the assistant's message that answered it, and the decisions are taken
+again, each from what the messages were then. Equal histories give equal cuts, whoever asks, after any restart.
+
+Whether a cut pays is a question of renting or buying. Each turn pays for the cached prefix what it would not pay for
+the shorter one; writing the shorter one costs once. Cutting as soon as what was paid in vain comes to the price of the
+cut costs at most twice what it would with knowledge of how long the conversation goes on (Karlin, Manasse, Rudolph &
+Sleator 1988), and in a conversation that grows evenly it is the interval of least cost, sqrt(2 * cost * growth / rate).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from penstock.context.terms import Shares, Terms
+from penstock.context.units import History
+
+SUMMARY_SHARE = 5
+"""A block's summary has a fifth of its tokens at most."""
+BLOCKS = 4
+"""So many blocks have summaries of their own before they are made into one."""
+LEAST_SUMMARY = 24
+"""Fewer tokens say nothing: such a block has no summary."""
+LEAST_CUT = 512
+"""Tokens a cut must take out, unless what is left would not fit otherwise."""
+
+
+class Block(NamedTuple):
+    """A run of messages that a summary stands for.
+
+    Attributes:
+        start: Its first message.
+        end: The one after its last.
+        tokens: Most tokens of its summary; 0 for none.
+        reason: ``budget`` or ``bill``, why it was cut.
+    """
+
+    start: int
+    end: int
+    tokens: int
+    reason: str
+
+
+def replay(history: History, terms: Terms, overhead: int) -> list[Block]:
+    """Return what is cut from the last of the conversation's requests.
+
+    Args:
+        history: The conversation.
+        terms: On what terms it is cut.
+        overhead: Tokens that every request has beside its messages.
+    """
+    ledger = _Replay(history, terms, overhead)
+    for point in history.points:
+        ledger.ask(point)
+    return ledger.blocks
+
+
+class _Replay:
+    def __init__(self, history: History, terms: Terms, overhead: int) -> None:
+        self.blocks: list[Block] = []
+        self._history, self._terms, self._overhead = history, terms, overhead
+        self._shares: Shares = terms.shares()
+        self._rent = 0.0
+
+    def ask(self, point: int) -> None:
+        """Decide on the request that had the first `point` messages."""
+        reason = ""
+        if self._exceeds(point):
+            reason = "budget"
+        if not reason and self._terms.mode == "aggressive" and self._pays(point):
+            reason = "bill"
+        after = self._cut(point, reason) if reason else self.blocks
+        if after is not self.blocks:
+            self.blocks, self._rent = after, 0.0
+
+    def _exceeds(self, point: int) -> bool:
+        most = self._terms.tokens
+        if most is None:
+            return False
+        if self.blocks:
+            most -= self._shares.excerpts
+        return self._size(self.blocks, point) > most
+
+    def _pays(self, point: int) -> bool:
+        after = self._cut(point, "bill")
+        if after is self.blocks:
+            return False
+        billing = self._terms.billing
+        turn = self._history.turn_before(point)
+        now, then = self._size(self.blocks, turn), self._size(after, turn)
+        if now - then < LEAST_CUT:
+            return False
+        saved = billing.kept(now) - billing.kept(then) - (0 if self.blocks else self._shares.excerpts)
+        if saved <= 0:
+            return False
+        self._rent += saved
+        return self._rent >= billing.rewriting(then, self._overhead + self._history.fixed[after[0].end])
+
+    def _size(self, blocks: list[Block], end: int) -> int:
+        """Tokens of what is sent of the first `end` messages, without excerpts."""
+        history, cut = self._history, blocks[-1].end if blocks else 0
+        summaries = sum(block.tokens for block in blocks)
+        return self._overhead + history.fixed[cut] + summaries + history.upto[end] - history.upto[cut]
+
+    def _cut(self, point: int, reason: str) -> list[Block]:
+        """The blocks after a cut now; the same as now where there is nothing to cut."""
+        history, shares = self._history, self._shares
+        turn = history.turn_before(point)
+        start = self.blocks[-1].end if self.blocks else 0
+        recent = shares.recent
+        if self._terms.tokens is not None:
+            last = history.upto[point] - history.upto[turn]
+            room = self._terms.tokens - self._overhead - history.fixed[turn] - last - shares.summary - shares.excerpts
+            recent = max(min(recent, room), 0)
+        end = history.cut_at(_reaching(history, turn, recent), turn)
+        if end is None or end <= start:
+            return self.blocks
+        tokens = min(history.between(start, end) // SUMMARY_SHARE, shares.summary // BLOCKS)
+        blocks = [*self.blocks, Block(start, end, tokens if tokens >= LEAST_SUMMARY else 0, reason)]
+        if sum(block.tokens for block in blocks) > shares.summary:
+            blocks = [Block(0, end, shares.summary // 2, reason)]
+        return blocks
+
+
+def _reaching(history: History, turn: int, recent: int) -> int:
+    """The first message from which it is at most `recent` tokens to the message `turn`."""
+    low, high = 0, turn
+    while low < high:
+        middle = (low + high) // 2
+        if history.between(middle, turn) <= recent:
+            high = middle
+        else:
+            low = middle + 1
+    return low
