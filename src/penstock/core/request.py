@@ -53,6 +53,18 @@ class PromptReference(msgspec.Struct, frozen=True):
     variables: dict[str, Any] = {}
 
 
+class Prefix(msgspec.Struct, frozen=True):
+    """What of a prompt will be sent again, for providers that cache beginnings of prompts and want to be told.
+
+    Attributes:
+        points: Numbers of messages after which such a beginning ends, ascending; instructions and tools are one always.
+        key: A digest that requests with the same beginning have in common.
+    """
+
+    points: tuple[int, ...]
+    key: str
+
+
 class Request(msgspec.Struct, frozen=True):
     """One operation to perform; layers pass on changed copies (`msgspec.structs.replace`), never change it.
 
@@ -80,6 +92,7 @@ class Request(msgspec.Struct, frozen=True):
         context: Whether its conversation is cut; from `x-penstock-context`, None as the route says.
         context_tokens: Most tokens its messages may have when they are sent, from `x-penstock-context-tokens`; None as
             the route says.
+        prefix: What of its prompt will be sent again; None when providers are not told.
         prompt: The prompt it names; the pipeline has put what it says into the payload before the first layer.
         unit: Who or what experiments assign to an arm, from `x-penstock-unit`; empty takes the body's ``user``.
         route: Where it may go; set by the pipeline before the first layer.
@@ -109,6 +122,7 @@ class Request(msgspec.Struct, frozen=True):
     semantic: SemanticMode | None = None
     context: ContextMode | None = None
     context_tokens: int | None = None
+    prefix: Prefix | None = None
     prompt: PromptReference | None = None
     unit: str = ""
     route: Route | None = None

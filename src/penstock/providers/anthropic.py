@@ -62,7 +62,8 @@ class AnthropicProvider:
         """
         if request.operation != "chat":
             raise unsupported("Anthropic", request.operation, self.name)
-        body = wire.encode_request(request.payload, model=target.model, stream=request.stream)
+        points = None if request.prefix is None else request.prefix.points
+        body = wire.encode_request(request.payload, model=target.model, stream=request.stream, points=points)
         reply = await self._endpoint.post(f"{self._root}/messages", body, request.deadline, self._parse_error)
         created = int(_wall())
         try:

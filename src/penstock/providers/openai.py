@@ -57,7 +57,14 @@ class OpenAIProvider:
             InvalidRequest: The payload, given as Python values, cannot be written as JSON.
         """
         profile = self._profile
-        body = encode_request(request, target.model, stream_options=profile.stream_options, omit=profile.omit)
+        body = encode_request(
+            request,
+            target.model,
+            stream_options=profile.stream_options,
+            omit=profile.omit,
+            marks=profile.marks,
+            prompt_cache_key=profile.prompt_cache_key,
+        )
         reply = await self._endpoint.post(_PATHS[request.operation], body, request.deadline, self._parse_error)
         try:
             if request.stream and media_type(reply) == _STREAM:

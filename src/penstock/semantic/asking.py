@@ -38,6 +38,7 @@ def background(request: Request, purpose: str, clock: Clock = _MACHINE, **change
             "priority": "low",
             "semantic": "off",
             "target": None,
+            "prefix": None,
             **changes,
         },
     )

@@ -13,13 +13,13 @@ import msgspec
 
 from penstock.core.errors import InvalidRequest
 from penstock.core.events import Batch
+from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Operation, PromptReference, Request
 from penstock.wire.json_body import decode_object, type_name
+from penstock.wire.prompt_caching import has_marks, marked_messages
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream."""
-PROMPT_MODEL = "prompt/"
-"""Before the name of a prompt that is asked for as a model."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -94,7 +94,15 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
     )
 
 
-def encode_request(request: Request, model: str, *, stream_options: bool = True, omit: Iterable[str] = ()) -> bytes:
+def encode_request(
+    request: Request,
+    model: str,
+    *,
+    stream_options: bool = True,
+    omit: Iterable[str] = (),
+    marks: bool = False,
+    prompt_cache_key: bool = False,
+) -> bytes:
     """Write the body for a provider.
 
     Streams ask for usage always, because the ledger needs it; `frame` leaves it out again for clients who did not ask.
@@ -104,6 +112,8 @@ def encode_request(request: Request, model: str, *, stream_options: bool = True,
         model: The provider's model.
         stream_options: The provider knows the field; without it neither Penstock's nor the client's options are sent.
         omit: Fields of the payload the provider must not get.
+        marks: The provider takes marks of what to cache on parts of messages.
+        prompt_cache_key: It takes a key for what to cache; a client's own stays.
 
     Raises:
         InvalidRequest: The payload, given as Python values, cannot be written as JSON.
@@ -111,6 +121,12 @@ def encode_request(request: Request, model: str, *, stream_options: bool = True,
     body = {"model": model, **request.payload}
     for name in omit:
         body.pop(name, None)
+    prefix = request.prefix
+    if prefix is not None:
+        if prompt_cache_key:
+            body.setdefault("prompt_cache_key", prefix.key)
+        if marks and not has_marks(body):
+            body["messages"] = marked_messages(body, prefix.points)
     if request.stream:
         body["stream"] = True
         if stream_options:

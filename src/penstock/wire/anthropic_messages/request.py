@@ -7,6 +7,7 @@ OpenAI-compatible endpoint does. All other fields are passed on as they are, so 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,8 +23,12 @@ from penstock.wire.chat_messages import (
     read_messages,
     refuse_unsupported,
 )
+from penstock.wire.prompt_caching import MARK, MOST, has_marks, last_points
 
 _encode = msgspec.json.Encoder().encode
+
+_End = tuple[list[dict[str, Any]], int] | None
+"""A list of blocks and the place in it of a message's last block; None for a message without any."""
 
 DEFAULT_MAX_TOKENS = 4096
 """Anthropic requires a limit, OpenAI does not."""
@@ -49,20 +54,23 @@ _TOOL_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 _TIERS = {"auto": "auto", "priority": "auto", "default": "standard_only", "standard_only": "standard_only"}
 
 
-def encode_request(payload: dict[str, Any], *, model: str, stream: bool) -> bytes:
+def encode_request(payload: dict[str, Any], *, model: str, stream: bool, points: Sequence[int] | None = None) -> bytes:
     """Write a canonical chat request as the body of ``POST /v1/messages``.
 
     Args:
         payload: The request in canonical form.
         model: Anthropic's name of the model.
         stream: Ask for a stream.
+        points: Numbers of messages after which a beginning of the prompt ends that will be sent again. They are
+            marked to be cached, and so are instructions with tools, unless the client has marks of its own; None marks
+            nothing.
 
     Raises:
         InvalidRequest: It is malformed, or asks for what Anthropic does not have.
     """
     refuse_unsupported(payload, _VENDOR, _REFUSED)
     messages = read_messages(payload)
-    system, turns = _turns(messages)
+    system, turns, ends = _turns(messages)
     asked_limit = first_present(payload, "max_completion_tokens", "max_tokens")
     body = {key: value for key, value in payload.items() if key not in _NOT_COPIED and value is not None}
     body["model"] = model
@@ -74,19 +82,27 @@ def encode_request(payload: dict[str, Any], *, model: str, stream: bool) -> byte
         body["stream"] = True
     _add_settings(body, payload)
     _add_tools(body, payload)
+    if points is not None and not has_marks(payload):
+        _mark(system or body.get("tools"), [ends[: point + 1] for point in last_points(points, MOST - 1)])
     _add_format(body, payload)
     add_thinking(body, payload, messages, limited=asked_limit is not None)
     return _encode(body)
 
 
-def _turns(messages: list[Message]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Split off the system prompt and join neighbours of one role, so the results of a turn's calls stand together."""
+def _turns(messages: list[Message]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[_End]]:
+    """Split off the system prompt and join neighbours of one role, so the results of a turn's calls stand together.
+
+    Returns:
+        The system prompt, the turns, and where among the blocks of the turns each message ends.
+    """
     system: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
+    ends: list[_End] = []
     for message in messages:
         match message.role:
             case "system" | "developer":
                 system += [read_block_text(part) for part in message.parts()]
+                ends.append(None)
                 continue
             case "user":
                 role, blocks = "user", content_blocks(message)
@@ -100,9 +116,22 @@ def _turns(messages: list[Message]) -> tuple[list[dict[str, Any]], list[dict[str
             turns[-1]["content"] += blocks
         elif blocks:
             turns.append({"role": role, "content": blocks})
+        ends.append((turns[-1]["content"], len(turns[-1]["content"]) - 1) if blocks else None)
     if not turns:
         raise InvalidRequest("Anthropic needs at least one user message that is not empty", param="messages")
-    return system, turns
+    return system, turns, ends
+
+
+def _mark(instructions: list[dict[str, Any]] | None, beginnings: Sequence[Sequence[_End]]) -> None:
+    """Mark the end of the instructions, and of each of `beginnings` the last block that can have a mark."""
+    if instructions:
+        instructions[-1] = {**instructions[-1], "cache_control": MARK}
+    for beginning in beginnings:
+        for end in reversed(beginning):
+            if end is not None and "thinking" not in end[0][end[1]]["type"]:
+                blocks, at = end
+                blocks[at] = {**blocks[at], "cache_control": MARK}
+                break
 
 
 def _assistant_blocks(message: Message) -> list[dict[str, Any]]:
