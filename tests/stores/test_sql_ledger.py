@@ -53,6 +53,7 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         arms={"tone": "kind"},
         shaping=Shaping(9000, 800, 12, 10, "extractive"),
         stage="small",
+        unit="1f",
     )
     (call,) = await rows()
     ident = call.pop("id")
@@ -66,6 +67,7 @@ async def test_a_call_and_its_attempts_become_rows(stores, record, attempt, rows
         "cache_key": bytes(range(16)), "answer_bytes": 512,
         "semantic": "shadow", "semantic_key": bytes(range(32, 48)), "semantic_audit": 0.05,
         "prompt": "greet@3", "arms": '{"tone":"kind"}', "context_before": 9000, "context_after": 800, "stage": "small",
+        "unit": "1f",
     }  # fmt: skip
     first, second = await rows("attempts")
     assert (first["call_id"], first["position"], first["outcome"], first["cost_pusd"]) == (

@@ -33,7 +33,7 @@ ROW = CallRow(
     semantic_audit=None,
 )  # fmt: skip
 _NEWER = ("key_id", "cache_key", "answer_bytes", "semantic", "semantic_key", "semantic_audit",
-          "prompt", "arms", "context_before", "context_after", "stage")  # fmt: skip
+          "prompt", "arms", "context_before", "context_after", "stage", "unit")  # fmt: skip
 CALLS = st.lists(
     st.builds(
         ROW._replace,

@@ -81,6 +81,7 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_before: Count | None = None
     context_after: Count | None = None
     stage: str | None = None
+    unit: str | None = None
     tries: list[TryRecord] = []
 
 

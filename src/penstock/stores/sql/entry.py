@@ -48,6 +48,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
         context_before: As `Shaping.before`, when the conversation was cut.
         context_after: As `Shaping.after`.
         stage: As `Call.stage`.
+        unit: As `Call.unit`.
     """
 
     id: int
@@ -80,6 +81,7 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     context_before: int | None = None
     context_after: int | None = None
     stage: str = ""
+    unit: str = ""
 
 
 def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Entry:
@@ -100,7 +102,7 @@ def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: 
         call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
         call.semantic, None if other is None else other[:_KEY_BYTES], call.semantic_audit,
         call.prompt, call.arms, None if shaping is None else shaping.before,
-        None if shaping is None else shaping.after, call.stage,
+        None if shaping is None else shaping.after, call.stage, call.unit,
     )  # fmt: skip
 
 

@@ -234,7 +234,7 @@ def _add(entry: Entry, answered: list[CallRow], tried: list[_Row]) -> None:
         _encode(tags).decode() if tags else None, _encode(metadata).decode() if metadata else None,
         entry.key_id or None, entry.cache_key, entry.answer_bytes, entry.semantic or None, entry.semantic_key,
         entry.semantic_audit, entry.prompt or None, _encode(entry.arms).decode() if entry.arms else None,
-        entry.context_before, entry.context_after, entry.stage or None,
+        entry.context_before, entry.context_after, entry.stage or None, entry.unit or None,
     ))  # fmt: skip
 
 

@@ -82,6 +82,7 @@ calls = Table(
     Column("context_before", BigInteger),
     Column("context_after", BigInteger),
     Column("stage", Text),
+    Column("unit", String(16)),
     Index("calls_tenant", "tenant", "id"),
     Index("calls_arms", "id", sqlite_where=text("arms IS NOT NULL"), postgresql_where=text("arms IS NOT NULL")),
 )
@@ -91,7 +92,7 @@ calls = Table(
 is that of the answer to a question of the same meaning, ``semantic`` whether it was given, and ``semantic_audit`` the
 probability that it is checked. ``prompt`` is the name and version of the prompt it was made from, ``arms`` an object
 with the arm of each experiment, ``context_before`` and ``context_after`` the tokens of a conversation that was cut,
-``stage`` the stage of a cascade that gave the answer.
+``stage`` the stage of a cascade that gave the answer, ``unit`` a digest of who or what was assigned to the arms.
 """
 
 attempts = Table(
@@ -240,6 +241,7 @@ scores = Table(
     Column("name", Text, primary_key=True),
     Column("value", Float(53), nullable=False),
     Column("at", BigInteger, nullable=False),
+    Index("scores_at", "at"),
     sqlite_with_rowid=False,
 )
 """How good answers were, as applications say; ``request_id`` is that of `calls`."""

@@ -48,6 +48,7 @@ class CallRow(NamedTuple):
     context_before: int | None = None
     context_after: int | None = None
     stage: str | None = None
+    unit: str | None = None
 
 
 class Tally(Protocol):

@@ -16,11 +16,12 @@ def upgrade() -> None:
     for column in (sa.Column("semantic", sa.String(16)), sa.Column("semantic_key", sa.LargeBinary(16)),
                    sa.Column("semantic_audit", sa.Float(53))):  # fmt: skip
         op.add_column("calls", column)
-    for name in ("prompt", "stage"):
-        op.add_column("calls", sa.Column(name, sa.Text))
+    op.add_column("calls", sa.Column("prompt", sa.Text))
     op.add_column("calls", sa.Column("arms", sa.JSON))
     for name in ("context_before", "context_after"):
         op.add_column("calls", sa.Column(name, sa.BigInteger))
+    op.add_column("calls", sa.Column("stage", sa.Text))
+    op.add_column("calls", sa.Column("unit", sa.String(16)))
     arms = sa.text("arms IS NOT NULL")
     op.create_index("calls_arms", "calls", ["id"], sqlite_where=arms, postgresql_where=arms)
     op.create_table(
@@ -38,6 +39,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_index("scores_at", "scores", ["at"])
     op.add_column("api_keys", sa.Column("seal", sa.LargeBinary(32)))
     with op.batch_alter_table("answers", recreate="always") as table:
         table.add_column(sa.Column("tags", sa.Text), insert_before="data")
@@ -74,6 +76,6 @@ def downgrade() -> None:
     op.drop_table("questions")
     op.drop_column("answers", "tags")
     op.drop_column("api_keys", "seal")
-    for column in ("context_after", "context_before", "arms", "stage", "prompt", "semantic_audit", "semantic_key",
-                   "semantic"):  # fmt: skip
+    for column in ("unit", "stage", "context_after", "context_before", "arms", "prompt", "semantic_audit",
+                   "semantic_key", "semantic"):  # fmt: skip
         op.drop_column("calls", column)
