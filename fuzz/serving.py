@@ -11,7 +11,7 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from penstock.server.early import early_protocol
+from penstock.server.early import Again, early_protocol
 from penstock.server.guard import BODY, ENDED, HEAD
 
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -34,6 +34,9 @@ SERVING_SEEDS = (
 
 class _Known:
     """Answers one body on the spot."""
+
+    def __init__(self) -> None:
+        self.again: Again | None = lambda _: _OK
 
     def known(self, _: Any, body: bytes, __: Any) -> tuple[bytes | None, object]:
         return (_OK if body == b"hit" else None), None

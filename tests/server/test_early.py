@@ -1,7 +1,9 @@
 """Known answers leave early, and nobody can tell but by the clock."""
 
 import json
+import signal
 import socket
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -180,3 +182,78 @@ def test_hits_are_counted(gateway):
         page = wire.response()[2].decode()
     hits = next(line for line in page.splitlines() if line.startswith("penstock_requests_total") and '"hit"' in line)
     assert float(hits.split()[-1]) >= 2
+
+
+def repeat(wire: Wire, data: bytes, times: int = 3) -> list[tuple[int, dict[str, str], bytes]]:
+    """Send the same bytes again and again, each time after the answer to the one before."""
+    answers = []
+    for _ in range(times):
+        wire.send(data)
+        answers.append(wire.response())
+    return answers
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_same_bytes_are_a_new_request_each_time(gateway, stream):
+    asked = request(f"the same bytes {stream}", stream=stream)
+    with Wire(gateway.url) as wire:
+        first, second, *others = repeat(wire, asked, 5)
+    with Wire(gateway.url) as wire:
+        others += repeat(wire, asked, 2)
+    answers = [second, *others]
+    assert {answer[2] for answer in answers} == {second[2]}
+    assert len({answer[1]["x-request-id"] for answer in [first, *answers]}) == 7
+    assert {frozenset(answer[1]) for answer in answers} == {frozenset(second[1])}
+    assert all(answer[1]["cache-status"].startswith("Penstock-Exact; hit") for answer in answers)
+
+
+def test_bytes_that_were_a_request_are_a_body_when_they_are_sent_as_one(gateway):
+    known = request("a request or a body")
+    with Wire(gateway.url) as wire:
+        repeat(wire, known)
+        head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-a\r\ncontent-length: {len(known)}\r\n\r\n"
+        wire.send(head.encode())
+        wire.send(known)
+        status, _, body = wire.response()
+        assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_json")
+        assert repeat(wire, known, 1)[0][0] == 200
+
+
+def test_two_requests_in_one_piece_are_not_taken_for_one(gateway):
+    known = request("one of two")
+    with Wire(gateway.url) as wire:
+        repeat(wire, known)
+        for _ in range(3):
+            wire.send(known + known)
+            for _ in range(2):
+                assert "hit" in wire.response()[1]["cache-status"]
+
+
+def test_what_was_cleared_is_not_repeated(gateway):
+    known = request("cleared in between")
+    clear = b"POST /admin/cache/clear HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-the-administrator\r\n"
+    with Wire(gateway.url) as wire:
+        repeat(wire, known)
+        wire.send(clear + b"content-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        assert wire.response()[0] == 200
+        missed, hit = repeat(wire, known, 2)
+    assert "fwd=miss" in missed[1]["cache-status"]
+    assert "hit" in hit[1]["cache-status"]
+
+
+def test_a_key_that_was_removed_repeats_nothing(start_gateway, tmp_path):
+    config = CONFIG.format()
+    gateway = start_gateway(tmp_path, CONFIG)
+    try:
+        known = request("not for ever", key="sk-b")
+        with Wire(gateway.url) as wire:
+            assert "hit" in repeat(wire, known)[2][1]["cache-status"]
+            (tmp_path / "penstock.yaml").write_text(config.replace(", {key: sk-b, tenant: b}", ""))
+            gateway.process.send_signal(signal.SIGHUP)
+            assert _becomes(lambda: repeat(wire, known, 1)[0][0], 401)
+    finally:
+        gateway.stop()
+
+
+def _becomes(look, expected) -> bool:
+    return any(look() == expected or time.sleep(0.05) for _ in range(200))

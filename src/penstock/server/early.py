@@ -2,7 +2,8 @@
 
 A hot request's body is gathered here. If its answer is in memory, the same pipeline runs through at once, without a
 wait, and the response is one write. Everything else, and whatever is unusual about a request, takes uvicorn's normal
-way into the application, with what was decoded here handed on.
+way into the application, with what was decoded here handed on. Bytes that were such a request before are not parsed
+again.
 """
 
 from __future__ import annotations
@@ -13,17 +14,29 @@ from typing import Any, Protocol
 
 from penstock.config.settings import ServerSettings
 from penstock.server.cycle import LeanCycle
-from penstock.server.guard import ANSWER, GuardedProtocol
+from penstock.server.guard import ANSWER, IDLE, OPENED, GuardedProtocol
 from penstock.server.watchman import Watchman
 
 _MOST_BYTES = 256 * 1024
 """Larger bodies are not gathered; uvicorn's flow control is for them."""
 
+_LONGEST_REPEATED = 32 * 1024
+_MOST_REPEATED = 4 * 1024 * 1024
+"""Bytes of one request, and of all, that are kept to be recognised."""
+
 Fields = list[tuple[bytes, bytes]]
+Again = Callable[[Fields], bytes | None]
+"""Answers a request that was answered on the spot before, as a new one, or returns None when it must take another way.
+
+Its argument is `default` of `KnownAnswers.known`.
+"""
 
 
 class KnownAnswers(Protocol):
     """A route that can answer some requests on the spot."""
+
+    again: Again | None
+    """How the request that `known` answered last can be answered when it comes again; None when it cannot."""
 
     def known(self, fields: Fields, body: bytes, default: Fields) -> tuple[bytes | None, object]:
         """Return the response to a POST of `body`, or None and what to hand on in the scope as ``penstock``.
@@ -35,16 +48,72 @@ class KnownAnswers(Protocol):
         """
 
 
+class Repeats:
+    """A bounded memory of whole requests, head and body, that were answered on the spot."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Again] = {}
+        self._size = 0
+        self.get = self._known.get
+
+    def remember(self, data: bytes, again: Again) -> None:
+        """Keep `again` for `data`; when the memory is full all is forgotten, which costs each request one parsing."""
+        if len(data) > _LONGEST_REPEATED:
+            return
+        if self._size + len(data) > _MOST_REPEATED:
+            self._known.clear()
+            self._size = 0
+        if data not in self._known:
+            self._size += len(data)
+        self._known[data] = again
+
+
 class EarlyProtocol(GuardedProtocol):
     """uvicorn's protocol with a short way out."""
 
     routes: Mapping[bytes, KnownAnswers]
+    repeats: Repeats
 
     draining = False
     """Connections are closed after the answer that comes next."""
     _route: KnownAnswers | None = None
+    _again: Again | None = None
+    _begun = 0
     _gathered: list[bytes]
     _size: int
+
+    def data_received(self, data: bytes) -> None:
+        """Answer bytes that were a whole request before and were answered on the spot, without parsing them again.
+
+        Between two requests the parser remembers nothing, so the same bytes are the same request.
+        """
+        if self.state != IDLE and self.state != OPENED:
+            super().data_received(data)
+            return
+        again = self.repeats.get(data)
+        if again is not None and not self.flow.write_paused and not self.draining:
+            response = again(self.server_state.default_headers)
+            if response is not None:
+                self.state = IDLE
+                self.since = self.watchman.now
+                self.server_state.total_requests += 1
+                self.transport.write(response)
+                return
+        self._begun = 0
+        self._again = None
+        super().data_received(data)
+        if self._begun == 1 and self.state == IDLE:
+            self._remember(data)
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the request that was read at once, if it was answered so."""
+        if self._again is not None:
+            self.repeats.remember(data, self._again)
+
+    def on_message_begin(self) -> None:
+        """Count the requests in what was read."""
+        self._begun += 1
+        super().on_message_begin()
 
     def accept(self) -> None:
         """Decide which way the request takes."""
@@ -106,6 +175,7 @@ class EarlyProtocol(GuardedProtocol):
             self._hand_on(body, hand_on)
             return
         self._route = None
+        self._again = route.again
         self.transport.write(response)
         self.on_response_complete()
         if self.draining:
@@ -151,4 +221,5 @@ def early_protocol(
         routes: What can answer on the spot.
         limits: Returns the settings in force.
     """
-    return type("EarlyProtocol", (EarlyProtocol,), {"routes": routes, "watchman": Watchman(limits)})
+    parts = {"routes": routes, "repeats": Repeats(), "watchman": Watchman(limits)}
+    return type("EarlyProtocol", (EarlyProtocol,), parts)

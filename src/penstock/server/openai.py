@@ -7,9 +7,12 @@ import logging
 import time
 from collections.abc import Coroutine
 from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from penstock.access.principal import Principal
 from penstock.caching.directives import read_directives
@@ -19,8 +22,10 @@ from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.money import to_usd
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
+from penstock.pipeline import Pipeline
 from penstock.server import controls
 from penstock.server.auth import Admit, check_model
+from penstock.server.early import Again
 from penstock.server.errors import INTERNAL, body_of, quota_fields, render, status_of
 from penstock.server.http import (
     ClientGone,
@@ -41,6 +46,7 @@ from penstock.wire.json_body import LARGE_BYTES
 from penstock.wire.openai_chat import DONE, Inbound, decode_request, error_frame, frame
 
 _log = logging.getLogger("penstock.server")
+_replace = msgspec.structs.replace
 _JSON = (b"content-type", b"application/json")
 _SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -69,6 +75,7 @@ class ModelRoute:
         self._lifecycle = lifecycle
         self._watchers = Watchers()
         self._seen = SeenBodies()
+        self.again: Again | None = None
 
     def known(self, fields: Headers, body: bytes, default: Headers) -> tuple[bytes | None, object]:
         """Answer from memory, on the spot, if that is possible; see `penstock.server.early`.
@@ -84,7 +91,8 @@ class ModelRoute:
         try:
             pipeline = self._client.pipeline
             inbound = seen.inbound if seen is not None else decode_request(self._operation, body)
-            request, keep = self._read(headers, inbound, controls.request_id(headers), self._admit(headers))
+            principal = self._admit(headers)
+            request, keep = self._read(headers, inbound, controls.request_id(headers), principal)
             request = pipeline.prepare(request)
         except PenstockError:
             return None, None
@@ -96,15 +104,30 @@ class ModelRoute:
             request.call.key = seen.key
         if keep or not pipeline.at_hand(request):
             return None, Decoded(request, keep)
-        if seen is None and request.call.key is not None and not made:
-            self._seen.remember(body, Seen(inbound, source, request.call.key))
+        self.again = None
+        if request.call.key is not None and not made:
+            if seen is None:
+                self._seen.remember(body, Seen(inbound, source, request.call.key))
+            self.again = partial(self._again, headers, principal, pipeline, request)
+        return _at_once(request, pipeline, default), None
+
+    def _again(
+        self, headers: dict[bytes, bytes], principal: Principal, pipeline: Pipeline, before: Request, default: Headers
+    ) -> bytes | None:
+        """Answer a request that came before in the same bytes; all but reading it is done anew.
+
+        Returns:
+            None when its key, the configuration or the answer has changed since.
+        """
         try:
-            return _response(request, _run(pipeline(request)), default), None
-        except PenstockError as error:
-            return _refusal(request, error, default), None
-        except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
-            _log.exception("request %s could not be answered early", request.call.id)
-            return None, None
+            if self._client.pipeline is not pipeline or self._admit(headers) != principal:
+                return None
+        except PenstockError:
+            return None
+        known = before.call
+        call = Call(controls.request_id(headers), key=known.key, asked_bytes=known.asked_bytes)
+        request = _replace(before, call=call)
+        return _at_once(request, pipeline, default) if pipeline.at_hand(request) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
@@ -205,6 +228,17 @@ class ModelRoute:
         finally:
             await response.aclose()
         await send({"type": "http.response.body", "body": last})
+
+
+def _at_once(request: Request, pipeline: Pipeline, default: Headers) -> bytes | None:
+    """Answer a request whose answer is at hand, with a whole HTTP/1.1 response; None when that fails."""
+    try:
+        return _response(request, _run(pipeline(request)), default)
+    except PenstockError as error:
+        return _refusal(request, error, default)
+    except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
+        _log.exception("request %s could not be answered early", request.call.id)
+        return None
 
 
 def _run(answering: Coroutine[Any, Any, Response]) -> Response:
