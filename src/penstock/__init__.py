@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     )
     from penstock.core.request import CacheDirectives
     from penstock.core.usage import Usage
+    from penstock.gathering import Gathered, gather
     from penstock.sync import Client
+    from penstock.wire.partial_json import PartialJson
 
 __version__ = "0.1.0"
 
@@ -44,14 +46,17 @@ _HOMES = {
     "ConfigError": "core.errors",
     "DeadlineExceeded": "core.errors",
     "Embeddings": "answers",
+    "Gathered": "gathering",
     "InvalidRequest": "core.errors",
     "NotCached": "core.errors",
+    "PartialJson": "wire.partial_json",
     "PenstockError": "core.errors",
     "ProviderError": "core.errors",
     "RateLimited": "core.errors",
     "Refused": "core.errors",
     "StoreError": "core.errors",
     "Usage": "core.usage",
+    "gather": "gathering",
 }
 
 __all__ = [
@@ -64,14 +69,17 @@ __all__ = [
     "ConfigError",
     "DeadlineExceeded",
     "Embeddings",
+    "Gathered",
     "InvalidRequest",
     "NotCached",
+    "PartialJson",
     "PenstockError",
     "ProviderError",
     "RateLimited",
     "Refused",
     "StoreError",
     "Usage",
+    "gather",
 ]
 
 

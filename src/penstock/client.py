@@ -23,8 +23,10 @@ from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
 from penstock.core.route import ContextMode, SemanticMode
+from penstock.core.spending import IN_FORCE
 from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
+from penstock.paying import Paying
 from penstock.pipeline import Pipeline
 from penstock.polling.backoff import Backoff, poll
 from penstock.polling.counts import PollCounts
@@ -86,6 +88,7 @@ class AsyncClient:
         self._monitor: Monitor | None = None
         self._reports: ReportSchedule | None = None
         self._polls = PollCounts(self.clock)
+        self._paying = Paying()
         self._pipeline: Pipeline | None = None
 
     @property
@@ -235,10 +238,14 @@ class AsyncClient:
     async def handle(self, request: Request) -> Response:
         """Answer a request in Penstock's own terms; for servers and other surfaces.
 
+        Inside `penstock.gather` it counts towards the deadline and the budget given there.
+
         Raises:
             PenstockError: As `penstock.core.errors` says.
         """
-        return await (self._pipeline or (await self.open()).pipeline)(request)
+        pipeline = self._pipeline or (await self.open()).pipeline
+        spending = IN_FORCE.get()
+        return await (pipeline(request) if spending is None else self._paying.ask(spending, pipeline, request))
 
     @overload
     async def chat(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
@@ -12,6 +13,7 @@ from penstock.abc import ModelInfo, Provider
 from penstock.answers import Answer, Chunk, Embeddings
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
+from penstock.gathering import Gathered, gather
 from penstock.reporting.statistics import Statistics
 from penstock.semantic.reports import (
     AnswerReport,
@@ -96,6 +98,25 @@ class Client:
             return await asyncio.to_thread(fetch)
 
         return self._run(self._client.poll(fetch_aside, done, timeout_s=timeout_s))
+
+    def gather(
+        self,
+        *,
+        required: Collection[str] = (),
+        timeout_s: float | None = None,
+        budget_usd: Decimal | int | str | None = None,
+        **operations: Callable[[], Any],
+    ) -> Gathered:
+        """As `penstock.gather` with blocking operations, each in a thread of its own.
+
+        A thread cannot be cancelled: an operation that is late goes on, and its result is dropped.
+        """
+
+        async def gathered() -> Gathered:
+            aside = {name: asyncio.to_thread(operation) for name, operation in operations.items()}
+            return await gather(self._client, required=required, timeout_s=timeout_s, budget_usd=budget_usd, **aside)
+
+        return self._run(gathered())
 
     def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
         """As `AsyncClient.statistics`."""
