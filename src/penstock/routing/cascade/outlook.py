@@ -1,0 +1,52 @@
+"""Which quality to expect of a cheap answer that nobody has asked for yet."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterable
+
+import msgspec
+
+_GROUPS, _LEAST = 5, 10
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """Qualities that were seen, in groups by the prospect of the prompt.
+
+    Attributes:
+        bounds: Prospects between one group and the next, rising.
+        qualities: Those of each group, one more group than bounds.
+    """
+
+    bounds: tuple[float, ...]
+    qualities: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, seen: Iterable[tuple[float, float]]) -> Outlook | None:
+        """Group pairs of prospect and quality; None if there are too few.
+
+        Args:
+            seen: Of requests drawn at random.
+        """
+        rising = sorted(seen)
+        groups = min(_GROUPS, len(rising) // _LEAST)
+        if not groups:
+            return None
+        cuts = [len(rising) * number // groups for number in range(groups + 1)]
+        bounds = tuple(rising[cut][0] for cut in cuts[1:-1])
+        parts = itertools.pairwise(cuts)
+        return cls(bounds, tuple(tuple(round(quality, 3) for _, quality in rising[a:b]) for a, b in parts))
+
+    def saving(self, prospect: float, threshold: float, large_usd: float, loss_usd: float) -> float:
+        """Return the dollars that asking the cheap model first can be expected to save, its own cost not counted.
+
+        Args:
+            prospect: Of the prompt.
+            threshold: From which quality on its answer is served.
+            large_usd: What the large model costs.
+            loss_usd: What a lost request costs.
+        """
+        qualities = self.qualities[bisect_right(self.bounds, prospect)]
+        served = [large_usd - loss_usd * (1.0 - quality) for quality in qualities if quality >= threshold]
+        return sum(served) / len(qualities)
