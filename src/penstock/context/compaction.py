@@ -24,7 +24,7 @@ BLOCKS = 4
 """So many blocks have summaries of their own before they are made into one."""
 LEAST_SUMMARY = 24
 """Fewer tokens say nothing: such a block has no summary."""
-LEAST_CUT = 512
+LEAST_CUT = 1024
 """Tokens a cut must take out, unless what is left would not fit otherwise."""
 
 
@@ -44,24 +44,38 @@ class Block(NamedTuple):
     reason: str
 
 
-def replay(history: History, terms: Terms, overhead: int) -> list[Block]:
+class Cuts(NamedTuple):
+    """What is cut from a request.
+
+    Attributes:
+        blocks: What summaries stand for; together they are all messages before the end of the last one.
+        ends: Where every cut there was ended, ascending; more than blocks, once these were made into one.
+    """
+
+    blocks: list[Block]
+    ends: list[int]
+
+
+def replay(history: History, terms: Terms, overhead: int, note: int = 0) -> Cuts:
     """Return what is cut from the last of the conversation's requests.
 
     Args:
         history: The conversation.
         terms: On what terms it is cut.
         overhead: Tokens that every request has beside its messages.
+        note: Tokens of the words around a summary.
     """
-    ledger = _Replay(history, terms, overhead)
+    ledger = _Replay(history, terms, overhead, note)
     for point in history.points:
         ledger.ask(point)
-    return ledger.blocks
+    return Cuts(ledger.blocks, ledger.ends)
 
 
 class _Replay:
-    def __init__(self, history: History, terms: Terms, overhead: int) -> None:
+    def __init__(self, history: History, terms: Terms, overhead: int, note: int) -> None:
         self.blocks: list[Block] = []
-        self._history, self._terms, self._overhead = history, terms, overhead
+        self.ends: list[int] = []
+        self._history, self._terms, self._overhead, self._note = history, terms, overhead, note
         self._shares: Shares = terms.shares()
         self._rent = 0.0
 
@@ -75,6 +89,7 @@ class _Replay:
         after = self._cut(point, reason) if reason else self.blocks
         if after is not self.blocks:
             self.blocks, self._rent = after, 0.0
+            self.ends.append(after[-1].end)
 
     def _exceeds(self, point: int) -> bool:
         most = self._terms.tokens
@@ -101,9 +116,7 @@ class _Replay:
 
     def _size(self, blocks: list[Block], end: int) -> int:
         """Tokens of what is sent of the first `end` messages, without excerpts."""
-        history, cut = self._history, blocks[-1].end if blocks else 0
-        summaries = sum(block.tokens for block in blocks)
-        return self._overhead + history.fixed[cut] + summaries + history.upto[end] - history.upto[cut]
+        return self._overhead + sent(self._history, blocks, end) + (self._note if blocks else 0)
 
     def _cut(self, point: int, reason: str) -> list[Block]:
         """The blocks after a cut now; the same as now where there is nothing to cut."""
@@ -113,7 +126,8 @@ class _Replay:
         recent = shares.recent
         if self._terms.tokens is not None:
             last = history.upto[point] - history.upto[turn]
-            room = self._terms.tokens - self._overhead - history.fixed[turn] - last - shares.summary - shares.excerpts
+            used = self._overhead + history.fixed[turn] + last + shares.summary + self._note + shares.excerpts
+            room = self._terms.tokens - used
             recent = max(min(recent, room), 0)
         end = history.cut_at(_reaching(history, turn, recent), turn)
         if end is None or end <= start:
@@ -123,6 +137,12 @@ class _Replay:
         if sum(block.tokens for block in blocks) > shares.summary:
             blocks = [Block(0, end, shares.summary // 2, reason)]
         return blocks
+
+
+def sent(history: History, blocks: list[Block], end: int) -> int:
+    """Tokens of what is left of the first `end` messages, with the summaries of what is not."""
+    cut = blocks[-1].end if blocks else 0
+    return history.fixed[cut] + sum(block.tokens for block in blocks) + history.upto[end] - history.upto[cut]
 
 
 def _reaching(history: History, turn: int, recent: int) -> int:

@@ -2,24 +2,131 @@
 
 from __future__ import annotations
 
-from penstock.context.selection import Turn, select
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from penstock.context.selection import Index, Turn
 from penstock.context.summary import Measure
 from penstock.context.units import History, speaker_of, text_of
+from penstock.context.words import words
+
+PASSAGE = 64
+"""Tokens of a passage, about: long messages are looked up and repeated in parts."""
+LONGEST_QUESTION = 2000
+"""Characters that are looked up, half of them from its beginning; what was pasted into a question is no question."""
+LEAST_ASKED = 3
+"""Words with content; a question with fewer, as "And the second one?", is looked up with the one before."""
+
+_ENDS = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 
 
-class Memory:
-    """What was worked out for earlier requests."""
+class Passage(NamedTuple):
+    """A part of a message.
+
+    Attributes:
+        message: The message's place.
+        part: Which part of it.
+        turn: What selection sees of it.
+    """
+
+    message: int
+    part: int
+    turn: Turn
 
 
-def covered_turns(history: History, end: int, measure: Measure) -> list[Turn]:
-    """The messages before `end` that are left out, as what selection looks through."""
-    found = []
-    for at, message in enumerate(history.messages[:end]):
-        if not history.stays(at) and (text := text_of(message)):
-            found.append(Turn(speaker_of(message), text, measure(f"{speaker_of(message)}: {text}\n")))
-    return found
+class Library:
+    """The passages of the messages that were cut, to be looked through for any number of questions."""
+
+    def __init__(self) -> None:
+        self.passages: list[Passage] = []
+        self.tokens = 0
+        self._index = Index()
+
+    def add(self, history: History, places: Iterable[int], measure: Measure) -> None:
+        """Append messages."""
+        fresh = [passage for at in places for passage in _passages(history, at, measure)]
+        self.passages += fresh
+        self.tokens += sum(passage.turn.tokens for passage in fresh)
+        self._index.extend(passage.turn for passage in fresh)
+
+    def find(self, question: str, tokens: int) -> list[Passage]:
+        """Return the passages that bear on a question, in order, `tokens` at most."""
+        return [self.passages[place] for place in self._index.select(question, tokens)]
 
 
-def excerpts(turns: list[Turn], question: str, tokens: int) -> str:
-    """Return those that answer the question, in order, `tokens` at most; empty when none fits."""
-    return "\n".join(f"{turns[place].speaker}: {turns[place].text}" for place in select(turns, question, tokens))
+def question_of(history: History) -> str:
+    """What the last user turn asks."""
+    asked = _turn_text(history, history.last_turn)
+    before = history.turn_before(history.last_turn)
+    if before < history.last_turn and sum(1 for _ in words(asked)) < LEAST_ASKED:
+        asked = f"{_turn_text(history, before)}\n{asked}"
+    half = LONGEST_QUESTION // 2
+    return asked if len(asked) <= LONGEST_QUESTION else f"{asked[:half]}\n{asked[-half:]}"
+
+
+def quoted(passages: Sequence[Passage]) -> str:
+    """Write passages as a dialogue, with a mark wherever something between them is left out."""
+    if not passages:
+        return ""
+    lines = [f"{passages[0].turn.speaker}: {passages[0].turn.text}"]
+    for before, passage in pairwise(passages):
+        follows = (before.message, before.part + 1) == (passage.message, passage.part)
+        if follows:
+            lines[-1] += f" {passage.turn.text}"
+        elif passage.message == before.message:
+            lines[-1] += f" … {passage.turn.text}"
+        else:
+            lines += ["…"] * (passage.message > before.message + 1)
+            lines.append(f"{passage.turn.speaker}: {passage.turn.text}")
+    return "\n".join(lines)
+
+
+def _turn_text(history: History, start: int) -> str:
+    """What a user turn says: its message and those in a row with it."""
+    texts = []
+    for message in history.messages[start:]:
+        if message["role"] != "user":
+            break
+        texts.append(text_of(message))
+    return "\n".join(texts)
+
+
+def _passages(history: History, at: int, measure: Measure) -> Iterator[Passage]:
+    message = history.messages[at]
+    speaker = speaker_of(message)
+    label = measure(f"{speaker}: … \n…\n")
+    for part, text in enumerate(_parted(text_of(message), measure)):
+        yield Passage(at, part, Turn(speaker, text, measure(text) + label))
+
+
+def _parted(text: str, measure: Measure) -> Iterator[str]:
+    """Yield `text` in parts of whole sentences."""
+    if not text.strip():
+        return
+    if measure(text) <= PASSAGE:
+        yield text.strip()
+        return
+    part, size = list[str](), 0
+    for sentence in _sized(text, measure):
+        cost = measure(sentence)
+        if part and size + cost > PASSAGE:
+            yield " ".join(part)
+            part, size = [], 0
+        part.append(sentence)
+        size += cost
+    if part:
+        yield " ".join(part)
+
+
+def _sized(text: str, measure: Measure) -> Iterator[str]:
+    """Yield sentences; one that is no sentence, as a line of data, in pieces."""
+    for found in _ENDS.split(text):
+        sentence = found.strip()
+        if not sentence:
+            continue
+        pieces = -(-measure(sentence) // (2 * PASSAGE))
+        step = -(-len(sentence) // pieces) if pieces else len(sentence)
+        for start in range(0, len(sentence), step):
+            yield sentence[start : start + step]

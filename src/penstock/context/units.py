@@ -95,6 +95,8 @@ def readable(messages: object) -> bool:
 def text_of(message: Message) -> str:
     """What a message says: its text parts, and the calls it makes."""
     content = message.get("content")
+    if isinstance(content, str) and "tool_calls" not in message:
+        return content
     texts = [content] if isinstance(content, str) else []
     if isinstance(content, list):
         texts += [_text_of_part(part) for part in content]

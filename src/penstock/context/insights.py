@@ -1,0 +1,103 @@
+"""Key points of a conversation, found by rule: decisions, preferences, facts its user stated, questions left open.
+
+A summary in a model's words, or in few sentences, loses exactly these; they are kept as they were said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from penstock.context.summary import Measure, Said, Sentence, sentences
+
+Kind = Literal["decision", "preference", "fact", "open question"]
+
+_DECISION = re.compile(
+    r"\b(?:let'?s (?:go with|use|take|do|stick|keep|pick|choose)|(?:we|i)(?:'ve| have|'ll| will)? (?:decided?|agreed?|"
+    r"chose|choose|settled?|picked?|go with|going with)|agreed to|decided (?:to|on|that|against)|decision (?:is|was)|"
+    r"(?:we|i) (?:went|are going|'re going|am going|'m going) with|it is settled|the plan is|final(?:ly)? choice)\b",
+    re.IGNORECASE,
+)
+_PREFERENCE = re.compile(
+    r"\b(?:i(?:'d| would)? (?:rather|prefer|like|love|hate|dislike|want|need)|i (?:do not|don'?t|never|always|can'?t|"
+    r"cannot) \w+|i(?:'m| am) (?:allergic|vegan|vegetarian|intolerant|not (?:a fan|comfortable))|"
+    r"(?:please )?(?:always|never|avoid|make sure|remember|do not|don'?t)|my (?:favou?rite|preference|budget|goal)|"
+    r"prefers?|must (?:not )?be|should (?:not |never |always ))\b",
+    re.IGNORECASE,
+)
+_FACT = re.compile(
+    r"\d|\b(?:my|our) (?:name|wife|husband|partner|son|daughter|boss|team|company|address|birthday|email|phone|job)\b|"
+    r"\bi(?:'m| am) (?:an? |from |in |based )|\b(?:i|we) (?:live|work|moved|study|own|have)\b|(?<=[a-z,;] )[A-Z][a-z]+",
+)
+_LATER = re.compile(
+    r"\b(?:to ?do|to be (?:decided|confirmed|done)|open question|still (?:need|have|open)|remind me|"
+    r"not yet (?:clear|known|decided)|follow up|come back to)\b",
+    re.IGNORECASE,
+)
+_WORTH: dict[Kind, float] = {"decision": 4.0, "preference": 3.0, "open question": 2.0, "fact": 1.0}
+_LONGEST = 240
+
+
+class Insight(NamedTuple):
+    """A key point.
+
+    Attributes:
+        kind: What it is.
+        place: Which sentence of the conversation.
+        text: As it was said.
+    """
+
+    kind: Kind
+    place: int
+    text: str
+
+
+def insights(said: Sequence[Said]) -> list[Insight]:
+    """Return the key points of what was said, in order.
+
+    Facts and preferences are those of people: what an assistant or a tool says is kept only where it is a decision. A
+    question is open when nobody said anything after it.
+    """
+    return list(_found(said))
+
+
+def key_points(said: Sequence[Said], tokens: int, measure: Measure) -> str:
+    """Return the key points as a list, `tokens` at most, the most important kinds first to be kept; empty for none."""
+    chosen, left, seen = [], tokens, set[str]()
+    for insight in sorted(insights(said), key=lambda each: (-_worth(each), -each.place)):
+        cost = measure(f"- {insight.kind}: {insight.text}\n")
+        plain = insight.text.casefold()
+        if cost <= left and plain not in seen:
+            seen.add(plain)
+            chosen.append(insight)
+            left -= cost
+    return "\n".join(f"- {each.kind}: {each.text}" for each in sorted(chosen, key=lambda each: each.place))
+
+
+def _worth(insight: Insight) -> float:
+    """Short points are worth more than long ones of their kind."""
+    return _WORTH[insight.kind] - len(insight.text) / _LONGEST
+
+
+def _found(said: Sequence[Said]) -> Iterator[Insight]:
+    everything = list(sentences(said))
+    for place, sentence in enumerate(everything):
+        kind = _kind(sentence, last=place == len(everything) - 1)
+        if kind is not None and len(sentence.text) <= _LONGEST:
+            yield Insight(kind, place, sentence.text)
+
+
+def _kind(sentence: Sentence, *, last: bool) -> Kind | None:
+    text, person = sentence.text, sentence.person
+    if text.endswith("?"):
+        return "open question" if last and person else None
+    if _DECISION.search(text):
+        return "decision"
+    if _LATER.search(text):
+        return "open question"
+    if not person:
+        return None
+    if _PREFERENCE.search(text):
+        return "preference"
+    return "fact" if _FACT.search(text) else None
