@@ -8,6 +8,7 @@ from functools import partial
 from hashlib import sha256
 
 from penstock.budgeting.tariff import Tariffs
+from penstock.config.cascades import cascade_terms
 from penstock.config.context import context_terms
 from penstock.config.providers import ProviderSettings
 from penstock.config.settings import Settings
@@ -67,6 +68,7 @@ def rules(settings: Settings) -> list[Rule]:
             fallbacks=None if model.fallbacks is None else fallbacks(model.fallbacks, settings.fallbacks),
             semantic=model.semantic,
             context=None if model.context is None else context_terms(settings.context, model.context),
+            cascade=None if model.cascade is None else cascade_terms(model.cascade),
         )
         for model in settings.models
     ]

@@ -1,5 +1,8 @@
+from decimal import Decimal
+
 import pytest
 
+from penstock.core.cascade import Cascade, Filter, FilterRule, Stage
 from penstock.core.errors import InvalidRequest
 from penstock.core.route import Target
 from penstock.routing.table import RouteTable, Rule
@@ -98,3 +101,39 @@ def test_more_names_than_are_remembered_all_resolve():
     for number in range(3000):
         assert routes.resolve(f"name-{number}").model == f"name-{number}"
     assert routes.resolve("name-0") == first
+
+
+def cascade_of(small="small", **terms):
+    greeting = Filter((FilterRule(("hello",)),), at_least=1.0, answer=terms.pop("answer", "Hello."))
+    terms.setdefault("max_error", 0.02)
+    return Cascade((Stage("greeting", greeting), Stage(small), Stage("large")), **terms)
+
+
+def with_cascade(cascade, providers=PROVIDERS, small="s"):
+    large = (Target("far", "l"), Target("near", "s"))
+    return RouteTable(
+        [Rule("small", (Target("near", small),)), Rule("large", large), Rule("smart", (), cascade=cascade)], providers
+    ).resolve("smart")
+
+
+def test_a_cascade_has_the_routes_of_its_models_and_all_their_targets():
+    route = with_cascade(cascade_of())
+    assert [leg.model for leg in route.legs] == ["small", "large"]
+    assert route.targets == (Target("near", "s"), Target("far", "l"))
+    assert route.cascade.stages[0].route is None
+
+
+def test_what_decides_a_cascades_answers_decides_its_identity():
+    own = with_cascade(cascade_of()).identity
+    assert own == with_cascade(cascade_of(audits=0.5)).identity, "how it learns changes no answer"
+    others = [
+        with_cascade(cascade_of("near/s")),
+        with_cascade(cascade_of(answer="Hi.")),
+        with_cascade(cascade_of(max_error=0.03)),
+        with_cascade(cascade_of(confidence=0.9)),
+        with_cascade(cascade_of(loss_usd=Decimal(1))),
+        with_cascade(cascade_of(), small="other"),
+        with_cascade(cascade_of(), providers={**PROVIDERS, "far": b"elsewhere"}),
+    ]
+    assert len({own, *(each.identity for each in others)}) == 8
+    assert own.hex().startswith("8f9d67d866193ed7"), "the same in every process"

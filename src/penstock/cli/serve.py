@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 
 import click
 
 from penstock.config.kinds import KINDS
 from penstock.config.loader import Loaded, load
+from penstock.config.models import ModelSettings
 from penstock.server.serving import serve as run
 from penstock.telemetry import logs
 
@@ -59,13 +61,16 @@ def _announce_json(loaded: Loaded, url: str) -> None:
 def answers(loaded: Loaded) -> dict[str, str]:
     """Return for each model name who answers it."""
     kinds = {provider.name: KINDS[provider.kind].dialect for provider in loaded.settings.providers}
-    return {
-        model.name: ", then ".join(
-            f"{target.provider}/{target.model}" + (" (simulated)" if kinds[target.provider] == "simulated" else "")
-            for target in model.targets
-        )
-        for model in loaded.settings.models
-    }
+    return {model.name: ", then ".join(_answering(model, kinds)) for model in loaded.settings.models}
+
+
+def _answering(model: ModelSettings, kinds: Mapping[str, str]) -> list[str]:
+    if model.cascade is not None:
+        return [stage.name for stage in model.cascade.stages]
+    return [
+        f"{target.provider}/{target.model}" + (" (simulated)" if kinds[target.provider] == "simulated" else "")
+        for target in model.targets
+    ]
 
 
 def example_model(loaded: Loaded) -> str:
@@ -74,7 +79,7 @@ def example_model(loaded: Loaded) -> str:
         if "*" not in model.name:
             return model.name
     for model in loaded.settings.models:
-        target = model.targets[0]
-        if target.model != "*":
-            return f"{target.provider}/{target.model}"
+        for target in model.targets[:1]:
+            if target.model != "*":
+                return f"{target.provider}/{target.model}"
     return "gpt-4o-mini"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
+from penstock.config.cascades import check_cascades, stage_models
 from penstock.config.environment import address_in, key_in
 from penstock.config.fallbacks import check_fallbacks
 from penstock.config.kinds import CREDENTIALS, KINDS, Kind
@@ -38,6 +39,7 @@ def complete(tree: Node, environ: Mapping[str, str], problems: Problems) -> list
     for index, entry in tree.entries("models"):
         _check_targets(entry, ("models", index), work, problems)
     check_fallbacks(tree, work.kinds, problems)
+    check_cascades(tree, work.kinds, problems)
     _check_prices(tree, work.kinds, problems)
     return work.warnings
 
@@ -136,6 +138,11 @@ def _imply_providers(tree: Node) -> None:
             if name in KINDS and name not in taken:
                 taken.add(name)
                 providers.append(wrap({"name": name, "kind": name}, target.value["provider"].origin))
+        for stage, node, _ in stage_models(model):
+            name = stage.partition("/")[0]
+            if "/" in stage and name in KINDS and name not in taken:
+                taken.add(name)
+                providers.append(wrap({"name": name, "kind": name}, node.origin))
 
 
 def _check_unique(tree: Node, key: str, problems: Problems) -> None:

@@ -32,7 +32,7 @@ def check_fallbacks(tree: Node, providers: Collection[str], problems: Problems) 
     known = [name for name in names if "*" not in name]
     for by_model in steps.values():
         for step in (step for own in by_model.values() for step in own):
-            if step.name not in known and not _addressed(step.name, providers):
+            if step.name not in known and not addressed(step.name, providers):
                 message = f"there is no model named {step.name!r}{suggestion(step.name, known)}"
                 problems.add(message, step.node.origin, step.path, "the name of a configured model, or provider/model")
         _refuse_circles(by_model, problems)
@@ -76,7 +76,8 @@ def _steps(tree: Node) -> dict[str, dict[str, list[_Step]]]:
     return steps
 
 
-def _addressed(name: str, providers: Collection[str]) -> bool:
+def addressed(name: str, providers: Collection[str]) -> bool:
+    """Whether `name` is provider/model."""
     provider, slash, model = name.partition("/")
     return bool(slash and model) and provider in providers
 

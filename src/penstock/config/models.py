@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from penstock.config.cascades import CascadeSettings
 from penstock.config.context import ModelContextSettings
 from penstock.config.section import Seconds, Section, Template, or_boolean, terms
 from penstock.core.route import SemanticMode
@@ -90,7 +91,10 @@ class ModelSettings(Section):
     """A model name clients use; `*` inside matches any text, the most specific name wins."""
 
     name: str = Field(min_length=1, description="What clients ask for.")
-    targets: list[TargetSettings] = Field(min_length=1, description="Where requests may go.")
+    targets: list[TargetSettings] = Field([], min_length=1, description="Where requests may go.")
+    cascade: CascadeSettings | None = Field(
+        None, description="Other models that are asked in place of targets, the cheapest first."
+    )
     strategy: Literal["ordered", "weighted", "balanced"] = Field(
         "ordered",
         description="`ordered` tries targets as listed (and by `order`); `weighted` spreads by `weight`; `balanced` "
@@ -111,3 +115,11 @@ class ModelSettings(Section):
     context: ModelContextSettings | None = Field(
         None, description="Whether its conversations are cut, and to how many tokens; by default as `context` says."
     )
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if bool(self.targets) == (self.cascade is not None):
+            raise ValueError("expected either targets or a cascade")
+        if self.cascade is not None and (self.hedge is not None or self.strategy != "ordered"):
+            raise ValueError("expected no hedge or strategy beside a cascade; those of its models count")
+        return self

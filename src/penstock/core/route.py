@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.cascade import Cascade
+
 Strategy = Literal["ordered", "weighted", "balanced"]
 SemanticMode = Literal["off", "shadow", "on"]
 """Whether questions are answered by meaning; ``shadow`` decides and learns, and serves nothing."""
@@ -115,6 +117,8 @@ class Route(msgspec.Struct, frozen=True):
         hedge: On what terms late requests are sent a second time; None for never.
         semantic: Whether questions are answered by meaning; None takes the cache's default.
         context: On what terms conversations are cut.
+        cascade: Models that are asked one after the other, until one's answer is good enough; None for one model. Their
+            routes are in it, and `targets` are those of all of them.
     """
 
     model: str
@@ -127,3 +131,11 @@ class Route(msgspec.Struct, frozen=True):
     hedge: HedgeTerms | None = None
     semantic: SemanticMode | None = None
     context: ContextTerms = UNCUT
+    cascade: Cascade | None = None
+
+    @property
+    def legs(self) -> tuple[Route, ...]:
+        """The routes one request may take, one after the other: those of a cascade's models, or this one."""
+        if self.cascade is None:
+            return (self,)
+        return tuple(stage.route for stage in self.cascade.stages if stage.route is not None)

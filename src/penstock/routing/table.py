@@ -9,6 +9,7 @@ from hashlib import sha256
 
 import msgspec
 
+from penstock.core.cascade import Cascade
 from penstock.core.errors import InvalidRequest
 from penstock.core.route import UNCUT, ContextTerms, Fallbacks, HedgeTerms, Route, SemanticMode, Strategy, Target
 
@@ -31,6 +32,7 @@ class Rule(msgspec.Struct, frozen=True):
         hedge: On what terms late requests are sent a second time; None for never.
         semantic: Whether questions are answered by meaning; None for the cache's default.
         context: On what terms conversations are cut; None for the table's.
+        cascade: Models to ask in place of targets, by the names of its stages; their routes are left open.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Rule(msgspec.Struct, frozen=True):
     hedge: HedgeTerms | None = None
     semantic: SemanticMode | None = None
     context: ContextTerms | None = None
+    cascade: Cascade | None = None
 
 
 class RouteTable:
@@ -106,17 +109,21 @@ class RouteTable:
         raise self._unknown(model)
 
     def _route(self, model: str, rule: Rule) -> Route:
-        targets = tuple(
-            msgspec.structs.replace(target, model=model) if target.model == "*" else target for target in rule.targets
-        )
-        digest = sha256()
-        for target in targets:
-            for part in (self._providers[target.provider], target.provider.encode(), target.model.encode()):
-                digest.update(len(part).to_bytes(4, "big") + part)
+        cascade = None if rule.cascade is None else self._resolved_stages(rule.cascade)
+        if cascade is None:
+            targets = tuple(
+                msgspec.structs.replace(target, model=model) if target.model == "*" else target
+                for target in rule.targets
+            )
+            identity = self._identity(targets)
+        else:
+            routes = [stage.route for stage in cascade.stages if stage.route is not None]
+            targets = tuple(dict.fromkeys(target for route in routes for target in route.targets))
+            identity = _identity_of(cascade)
         return Route(
             model=model,
             targets=targets,
-            identity=digest.digest(),
+            identity=identity,
             strategy=rule.strategy,
             cache_ttl_s=rule.cache_ttl_s,
             timeout_s=rule.timeout_s,
@@ -124,7 +131,22 @@ class RouteTable:
             hedge=rule.hedge,
             semantic=rule.semantic,
             context=rule.context or self._context,
+            cascade=cascade,
         )
+
+    def _identity(self, targets: Sequence[Target]) -> bytes:
+        digest = sha256()
+        for target in targets:
+            for part in (self._providers[target.provider], target.provider.encode(), target.model.encode()):
+                digest.update(len(part).to_bytes(4, "big") + part)
+        return digest.digest()
+
+    def _resolved_stages(self, cascade: Cascade) -> Cascade:
+        stages = tuple(
+            stage if stage.filter is not None else msgspec.structs.replace(stage, route=self.resolve(stage.name))
+            for stage in cascade.stages
+        )
+        return msgspec.structs.replace(cascade, stages=stages)
 
     def _unknown(self, model: str) -> InvalidRequest:
         known = self.names + self.patterns
@@ -139,6 +161,15 @@ class RouteTable:
             param="model",
             status_code=404,
         )
+
+
+def _identity_of(cascade: Cascade) -> bytes:
+    """Digest what decides the answers of `cascade`: its models, filters and terms; not what it has learnt, or how."""
+    stages = [
+        (stage.name, stage.filter, None if stage.route is None else stage.route.identity) for stage in cascade.stages
+    ]
+    terms = (cascade.max_error, cascade.confidence, str(cascade.loss_usd))
+    return sha256(msgspec.json.encode(("cascade", stages, terms))).digest()
 
 
 def _specificity(rule: Rule) -> tuple[int, str]:
