@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.answers import Answer, Chunk, Embeddings
+    from penstock.classifying.classifier import Classifier
+    from penstock.classifying.model_stage import ModelStage
+    from penstock.classifying.results import Classification, Gate, Opinion
+    from penstock.classifying.rules import Rules
     from penstock.client import AsyncClient
     from penstock.core.errors import (
         BudgetExceeded,
@@ -42,18 +46,24 @@ _HOMES = {
     "BudgetExceeded": "core.errors",
     "CacheDirectives": "core.request",
     "Chunk": "answers",
+    "Classification": "classifying.results",
+    "Classifier": "classifying.classifier",
     "Client": "sync",
     "ConfigError": "core.errors",
     "DeadlineExceeded": "core.errors",
     "Embeddings": "answers",
+    "Gate": "classifying.results",
     "Gathered": "gathering",
     "InvalidRequest": "core.errors",
+    "ModelStage": "classifying.model_stage",
     "NotCached": "core.errors",
+    "Opinion": "classifying.results",
     "PartialJson": "wire.partial_json",
     "PenstockError": "core.errors",
     "ProviderError": "core.errors",
     "RateLimited": "core.errors",
     "Refused": "core.errors",
+    "Rules": "classifying.rules",
     "StoreError": "core.errors",
     "Usage": "core.usage",
     "gather": "gathering",
@@ -65,18 +75,24 @@ __all__ = [
     "BudgetExceeded",
     "CacheDirectives",
     "Chunk",
+    "Classification",
+    "Classifier",
     "Client",
     "ConfigError",
     "DeadlineExceeded",
     "Embeddings",
+    "Gate",
     "Gathered",
     "InvalidRequest",
+    "ModelStage",
     "NotCached",
+    "Opinion",
     "PartialJson",
     "PenstockError",
     "ProviderError",
     "RateLimited",
     "Refused",
+    "Rules",
     "StoreError",
     "Usage",
     "gather",

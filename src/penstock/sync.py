@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol, Self, TypeVar, overload
 
 from penstock.abc import ModelInfo, Provider
 from penstock.answers import Answer, Chunk, Embeddings
+from penstock.classifying.classifier import Classifier, Stage
+from penstock.classifying.results import Classification, Partial, Progress
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
 from penstock.gathering import Gathered, gather
@@ -118,6 +120,12 @@ class Client:
 
         return self._run(gathered())
 
+    def classifier(self, *, stages: Sequence[Stage], labels: Sequence[str], **options: Any) -> BlockingClassifier:
+        """Make a `penstock.Classifier` with blocking methods; the arguments are its."""
+        return BlockingClassifier(
+            Classifier(self._client, stages=stages, labels=labels, **options), self._run, self._iterate
+        )
+
     def statistics(self, tenant: str | None = None, *, alone: bool = False) -> Statistics:
         """As `AsyncClient.statistics`."""
         return self._run(self._client.statistics(tenant, alone=alone))
@@ -170,6 +178,38 @@ class Client:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+class BlockingClassifier:
+    """`penstock.Classifier` for programs without an event loop."""
+
+    def __init__(self, classifier: Classifier, run: Run, iterate: Iterate) -> None:
+        self._classifier = classifier
+        self._run = run
+        self._iterate = iterate
+
+    def classify(self, text: str) -> Classification:
+        """As `Classifier.classify`."""
+        return self._run(self._classifier.classify(text))
+
+    def stream(self, text: str) -> Iterator[Partial | Classification]:
+        """As `Classifier.stream`."""
+        return self._iterate(self._classifier.stream(text))
+
+    def classify_many(
+        self,
+        texts: Sequence[str],
+        *,
+        concurrency: int = 8,
+        timeout_s: float | None = None,
+        budget_usd: Decimal | int | str | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> list[Classification]:
+        """As `Classifier.classify_many`; `on_progress` is called in the client's thread."""
+        work = self._classifier.classify_many(
+            texts, concurrency=concurrency, timeout_s=timeout_s, budget_usd=budget_usd, on_progress=on_progress
+        )
+        return self._run(work)
 
 
 class BlockingCache:
