@@ -2,7 +2,7 @@
 
 from penstock.abc.accounts import Directory, KeyRecord, KeyStore, TeamRecord
 from penstock.abc.caches import CacheStore, Embedder, Question, QuestionStore, StoredAnswer, Vector, VectorIndex
-from penstock.abc.ledgers import AlertStore, BudgetStore, CompletionStore, Ledger, StateStore
+from penstock.abc.ledgers import AlertStore, BudgetStore, CompletionStore, Ledger, ScoreStore, StateStore
 from penstock.abc.providers import Connected, HttpReply, HttpRequest, ModelInfo, Provider, Transport
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Provider",
     "Question",
     "QuestionStore",
+    "ScoreStore",
     "StateStore",
     "StoredAnswer",
     "TeamRecord",

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from penstock.core.alert import AlertEvent
 from penstock.core.budget import Ask, Budget, BudgetEvent, BudgetState, Granted, Move
 from penstock.core.call import Attempt, Call
+from penstock.core.experiment import Outcome, Score
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 
@@ -86,6 +87,30 @@ class StateStore(Protocol):
 
         Raises:
             StoreError: It could not be written.
+        """
+
+
+class ScoreStore(Protocol):
+    """What applications say of answers, and what came of calls that took part in experiments."""
+
+    async def put(self, score: Score) -> Score:
+        """Keep a score, unless its tenant posted one of that name for that request before; return what is kept.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+
+    async def outcomes(self, *, after: int, since: float, until: float, limit: int) -> Sequence[Outcome]:
+        """Return finished calls that took part in experiments, with their scores, in the order of their numbers.
+
+        Args:
+            after: Only those with greater numbers.
+            since: Only those that began at this time, seconds since the epoch, or later.
+            until: Only those that began before this time.
+            limit: So many at most.
+
+        Raises:
+            StoreError: They could not be read.
         """
 
 

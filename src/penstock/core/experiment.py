@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from penstock.core.call import CACHED, TEMPLATE
 from penstock.core.request import Request
 from penstock.core.route import ContextMode, SemanticMode
 
@@ -259,9 +260,9 @@ class Score(msgspec.Struct, frozen=True):
     at: float
 
 
-def values_of(  # noqa: PLR0913 the columns of a call
-    *, outcome: str, template: bool, cache: str, hit: bool, cost_usd: float | None, duration_s: float,
-    first_token_s: float | None, input_tokens: int | None, output_tokens: int | None,
+def values_of(
+    *, outcome: str, cache: str, cost_usd: float | None, duration_s: float, first_token_s: float | None,
+    input_tokens: int | None, output_tokens: int | None,
 ) -> dict[str, float]:  # fmt: skip
     """Return a call's metrics.
 
@@ -273,10 +274,10 @@ def values_of(  # noqa: PLR0913 the columns of a call
         ("duration_s", duration_s),
         ("first_token_s", first_token_s),
         ("error", float(outcome not in ("ok", "client_closed"))),
-        ("degraded", float(template or cache == "stale")),
+        ("degraded", float(outcome == TEMPLATE or cache == "stale")),
         ("input_tokens", input_tokens),
         ("output_tokens", output_tokens),
-        ("cache_hit", float(hit)),
+        ("cache_hit", float(cache in CACHED)),
     )
     return {name: float(value) for name, value in known if value is not None}
 

@@ -120,6 +120,11 @@ class MemoryLedger:
         self._books = books
         self._budgets = budgets
         self._idents = itertools.count(1)
+        self._recorded = 0
+
+    def finished(self) -> Iterable[tuple[int, Recorded]]:
+        """Return the calls, oldest first, each with its number."""
+        return enumerate(self.recent, self._recorded - len(self.recent) + 1)
 
     def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
         """Number the call; nothing survives the process."""
@@ -133,6 +138,7 @@ class MemoryLedger:
         """Keep one finished call, without its body."""
         labels = request.tags, request.metadata
         kind = request.tenant, request.operation, request.model, request.stream
+        self._recorded += 1
         self.recent.append(Recorded(call, *kind, *labels, duration_s, outcome))
         if self._books is not None:
             self._books.count(request, call, duration_s, outcome)

@@ -15,6 +15,7 @@ from penstock.abc import (
     KeyStore,
     Ledger,
     QuestionStore,
+    ScoreStore,
     StateStore,
 )
 from penstock.core.call import CostSource
@@ -33,6 +34,7 @@ from penstock.stores.memory import (
 )
 from penstock.stores.memory_books import MemoryBooks
 from penstock.stores.memory_budgets import MemoryBudgetStore
+from penstock.stores.memory_scores import MemoryScoreStore
 
 MEMORY = "memory:"
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
@@ -95,6 +97,7 @@ class Stores:
         budgets: What may be spent, and what is.
         questions: Questions whose answers are cached.
         states: What was decided while Penstock ran.
+        scores: How good answers were, and what came of experiments.
     """
 
     def __init__(  # noqa: PLR0913 one for each store
@@ -108,6 +111,7 @@ class Stores:
         budgets: BudgetStore,
         questions: QuestionStore,
         states: StateStore,
+        scores: ScoreStore,
         backend: _Backend | None = None,
         recovered: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
@@ -120,6 +124,7 @@ class Stores:
         self.budgets = budgets
         self.questions = questions
         self.states = states
+        self.scores = scores
         self._backend = backend
         self._recovered = recovered
 
@@ -222,8 +227,9 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     """
     if url == MEMORY:
         books, budgets = MemoryBooks(clock), MemoryBudgetStore(clock)
-        return Stores(MemoryCacheStore(), MemoryLedger(books, budgets), MemoryCompletionStore(), MemoryKeyStore(),
-                      MemoryAlertStore(), books, budgets, MemoryQuestionStore(), MemoryStateStore())  # fmt: skip
+        calls = MemoryLedger(books, budgets)
+        return Stores(MemoryCacheStore(), calls, MemoryCompletionStore(), MemoryKeyStore(), MemoryAlertStore(), books,
+                      budgets, MemoryQuestionStore(), MemoryStateStore(), MemoryScoreStore(calls.finished))  # fmt: skip
     # A library of 0.2 s that `memory:` does without.
     from penstock.stores.sql.alerts import SqlAlertStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.books import SqlBooks  # noqa: PLC0415 - see above
@@ -235,6 +241,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     from penstock.stores.sql.ledger import SqlLedger  # noqa: PLC0415 - see above
     from penstock.stores.sql.questions import SqlQuestionStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.rollups import Rollup  # noqa: PLC0415 - see above
+    from penstock.stores.sql.scores import SqlScoreStore  # noqa: PLC0415 - see above
     from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see above
 
     database = Database(url, clock)
@@ -243,5 +250,5 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     budgets_store = SqlBudgetStore(database, ledger, spending)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
                   SqlAlertStore(database), SqlBooks(database, clock), budgets_store, SqlQuestionStore(database),
-                  SqlStateStore(database, clock), database,
+                  SqlStateStore(database, clock), SqlScoreStore(database), database,
                   lambda: (ledger.recovered.settled, ledger.recovered.interrupted))  # fmt: skip

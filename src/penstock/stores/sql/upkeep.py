@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
 from penstock.reporting import histogram
-from penstock.stores.sql import sqlite
+from penstock.stores.sql import scores, sqlite
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.rollups import DAY_S, HOUR_S, Rollup
 from penstock.stores.sql.tables import calls, first_id, marks, usage, usage_histograms, usage_latencies
@@ -114,6 +114,9 @@ class Upkeep:
             while step := await self._database.execute(lambda connection: expire(connection, limit)):
                 done.removed += step
                 progress(done)
+                await self._clock.sleep(pause_s)
+            posted = now - self._days * DAY_S
+            while await self._database.execute(lambda connection: scores.expire(connection, posted)):
                 await self._clock.sleep(pause_s)
         return done
 
