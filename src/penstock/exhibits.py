@@ -96,6 +96,13 @@ def show(parts: Parts, providers: Mapping[str, Provider], flights: Callable[[], 
             lambda: [((name,), value) for name, value in msgspec.structs.asdict(counts).items()],
         )
 
+    cut = parts.shared.shaping.counts
+    gauge(
+        "penstock_context_total",
+        "Conversations that were looked at and left as they were or cut, their tokens before and after, and summaries.",
+        ("what",),
+        lambda: [((name,), value) for name, value in msgspec.structs.asdict(cut).items()] if cut.looked_at else [],
+    )
     parts.shared.doors.show(gauge)
     parts.shared.tenants.show(gauge)
     if any(model.strategy == "balanced" for model in parts.settings.models):

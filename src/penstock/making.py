@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 
+from penstock.abc import Provider
 from penstock.budgeting.tariff import Tariffs
 from penstock.config.cascades import cascade_terms
 from penstock.config.context import context_terms
 from penstock.config.providers import ProviderSettings
 from penstock.config.settings import Settings
+from penstock.context.billing import Billing, billing_of
+from penstock.context.window import Windows
 from penstock.core.call import Attempt
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.handler import Layer
 from penstock.core.request import Request
-from penstock.core.route import HedgeTerms, Target
+from penstock.core.route import ContextTerms, HedgeTerms, Route, Target
 from penstock.core.usage import Usage
 from penstock.layers.attempt import Attempts
-from penstock.layers.budget import BudgetLayer
+from penstock.layers.budget import REASONING_KINDS, BudgetLayer
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
 from penstock.layers.refresh import Refresh
 from penstock.layers.semantic_cache import SemanticCache
+from penstock.layers.shape_context import ShapeContext
 from penstock.pricing.calibration import Calibration
 from penstock.routing.table import RouteTable, Rule
 from penstock.semantic.learner import Learner
 from penstock.semantic.opening import make_chain
-from penstock.shared import Parts, make_pricer
+from penstock.shared import Parts, Shared, make_pricer
 
 
 def check_models(settings: Settings, routes: RouteTable) -> None:
@@ -72,6 +77,80 @@ def rules(settings: Settings) -> list[Rule]:
         )
         for model in settings.models
     ]
+
+
+async def check_context(
+    settings: Settings, shared: Shared, routes: RouteTable, providers: Mapping[str, Provider]
+) -> None:
+    """See that it is known to how many tokens conversations are to be cut.
+
+    Raises:
+        ConfigError: It is not, for one of the models.
+    """
+    asked = [
+        (number, model.name)
+        for number, model in enumerate(settings.models)
+        if "*" not in model.name and _open(routes.resolve(model.name).context)
+    ]
+    if not asked:
+        return
+    await asyncio.wait((shared.loading,))
+    windows = _windows(settings, shared, providers)
+    for number, name in asked:
+        if not windows.knowable(routes.resolve(name)):
+            raise ConfigError(
+                f"nobody says how long prompts for {name} may be, so what they are cut to must be set",
+                key=f"models[{number}].context.tokens",
+                expected="a number of tokens, there or as context.tokens",
+            )
+
+
+def _open(terms: ContextTerms) -> bool:
+    return terms.mode == "budget" and terms.tokens is None
+
+
+def shape_context(parts: Parts) -> Layer | None:
+    """Make what cuts conversations; None when the configuration has none cut."""
+    modes = [parts.settings.context.mode, *(model.context.mode for model in parts.settings.models if model.context)]
+    return shaper(parts) if any(mode not in (None, "off") for mode in modes) else None
+
+
+def shaper(parts: Parts) -> Layer:
+    """Make what cuts the conversations of requests that ask for it."""
+    settings, shared = parts.settings, parts.shared
+    windows = _windows(settings, shared, parts.providers)
+    pricer, kinds = make_pricer(settings, shared.prices, shared.clock), _kinds(settings)
+
+    def billing(route: Route) -> Billing:
+        target = route.targets[0]
+        tiers = pricer.price(target.provider, target.model).tiers
+        price, cached, written = tiers[-1].each[:3] if tiers else (None, None, None)
+        return billing_of(kinds.get(target.provider, ""), price=price, cached=cached, written=written)
+
+    return ShapeContext(
+        settings.context, shared.shaping, windows, billing, _summarist(parts), shared.ask, shared.clock, shared.loading
+    )
+
+
+def _summarist(parts: Parts) -> str:
+    """Return the field that limits the answers of the model for summaries."""
+    model, kinds = parts.settings.context.summary.model, _kinds(parts.settings)
+    targets = () if model is None else parts.routes.resolve(model).targets
+    only_new = any(kinds.get(each.provider) in REASONING_KINDS for each in targets)
+    return "max_completion_tokens" if only_new else "max_tokens"
+
+
+def _windows(settings: Settings, shared: Shared, providers: Mapping[str, Provider]) -> Windows:
+    pricer = make_pricer(settings, shared.prices, shared.clock)
+
+    def published(target: Target) -> int | None:
+        return pricer.window(target.provider, target.model)
+
+    return Windows(published, providers)
+
+
+def _kinds(settings: Settings) -> dict[str, str]:
+    return {provider.name: provider.kind for provider in settings.providers}
 
 
 def refresh(parts: Parts) -> Layer | None:

@@ -1,7 +1,7 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › limit › deadline › fallback › refresh › exact_cache › coalesce › semantic_cache › budget › failover › hedge
-    { per target: retry › breaker › load › concurrency › attempt › provider }
+    record › limit › deadline › fallback › refresh › exact_cache › coalesce › semantic_cache › shape_context › budget ›
+    failover › hedge { per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
 """
@@ -40,6 +40,7 @@ from penstock.making import (
     attempts,
     balanced,
     budget,
+    check_context,
     check_models,
     counter,
     fallback,
@@ -48,6 +49,8 @@ from penstock.making import (
     refresh,
     rules,
     semantic_cache,
+    shape_context,
+    shaper,
 )
 from penstock.providers import registry
 from penstock.routing.checks import HealthCheck
@@ -85,6 +88,8 @@ CALL: tuple[tuple[str, Build], ...] = (
     ),
     # Inside coalescing, so that duplicates are embedded once; the exact cache outside holds the answers.
     ("semantic_cache", semantic_cache),
+    # Inside the caches, so that each answer is worked for once; outside the budget, which holds what is really sent.
+    ("shape_context", shape_context),
     # Inside the caches: hits cost nothing; outside failover: one reservation pays for all attempts.
     ("budget", budget),
     # A handler over handlers: chooses the target for what is inside.
@@ -158,6 +163,7 @@ class Pipeline:
             health = old.health if old and old.settings.breaker == settings.breaker else None
             routes = RouteTable(rules(settings), identities(settings.providers), context_terms(settings.context))
             check_models(settings, routes)
+            await check_context(settings, shared, routes, built)
             memory = await shared.recall(settings)
             # Last, since nothing of what fails may be in force.
             exact = settings.cache.exact
@@ -167,9 +173,8 @@ class Pipeline:
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
-            pipeline = cls(
-                Parts(settings, shared, health or Health(settings.breaker, shared.clock), cache, routes, memory), built
-            )
+            health = health or Health(settings.breaker, shared.clock)
+            pipeline = cls(Parts(settings, shared, health, cache, routes, memory, built), built)
             pipeline._closing = opened.pop_all()
         shared.doors.configure(settings.providers, settings.limits)
         shared.tenants.configure(settings.limits)
@@ -196,6 +201,8 @@ class Pipeline:
             )
         if request.route is None:
             request = self.prepare(request)
+        if request.context is not None or request.context_tokens is not None:
+            self._shape(request)
         self._enter()
         try:
             response = await self._handler(request)
@@ -303,6 +310,12 @@ class Pipeline:
         for name in ("limit", "budget"):
             self._layers.pop(name, None)
         self._handler = self._stack(CALL, self._ask)
+
+    def _shape(self, request: Request) -> None:
+        """Put the layer that cuts conversations into the stack if `request` is the first to ask for it."""
+        if "shape_context" not in self._layers and request.context_terms() is not None:
+            self._layers["shape_context"] = shaper(self.parts)
+            self._handler = self._stack(CALL, self._ask)
 
     def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> Handler:
         built = [(name, self._layers[name] if name in self._layers else build(self.parts)) for name, build in order]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
+from penstock.abc import Provider
 from penstock.budgeting.purses import Purses
 from penstock.caching.recurrence import Recurrence
 from penstock.config.budgets import configured
@@ -23,6 +24,7 @@ from penstock.embedders.opening import open_embedder
 from penstock.layers.concurrency import ProviderDoors
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.limit import TenantAccounts
+from penstock.layers.shape_context import Shaping
 from penstock.pricing.calibration import Calibration
 from penstock.pricing.estimate import estimate_request_tokens
 from penstock.pricing.machine_time import MachineTime
@@ -60,6 +62,7 @@ class Shared:
         answer: The pipeline in force, for what Penstock asks on its own.
         memory: The questions that were asked, while they are matched by meaning.
         recurrence: What is asked for again and again, while that is renewed.
+        shaping: What is known of conversations that were cut.
     """
 
     loading: asyncio.Future[None]
@@ -80,6 +83,7 @@ class Shared:
         self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
         self.budgets = Purses(stores.budgets, clock, self.writes)
+        self.shaping = Shaping()
         self.memory: Memory | None = None
         self.recurrence: Recurrence[Request] | None = None
         self._renewed_by: RefreshSettings | None = None
@@ -186,6 +190,7 @@ class Parts(NamedTuple):
     cache: ExactCache | None
     routes: RouteTable
     memory: Memory | None
+    providers: Mapping[str, Provider]
 
 
 def make_pricer(

@@ -112,3 +112,15 @@ class Connected(Protocol):
     @property
     def connections(self) -> tuple[int, int]:
         """How many are in use, counting those being made, and how many idle."""
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """A provider that can say how long its models' prompts may be."""
+
+    async def context_window(self, model: str) -> int | None:
+        """Most tokens of a prompt and its answer together; None when it does not know the model.
+
+        Raises:
+            ProviderError: It cannot be asked.
+        """

@@ -142,5 +142,7 @@ class Seat:
         call.usage = notes.usage
         call.finish_reason = notes.finish_reason
         call.allowance = notes.allowance
+        call.shaping = notes.shaping
+        call.stage, call.verdict = notes.stage, notes.verdict
         for mine, theirs in ((call.degraded, notes.degraded), (call.cache_status, notes.cache_status)):
             mine += [note for note in theirs if note not in mine]

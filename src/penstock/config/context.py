@@ -17,7 +17,9 @@ class ContextSummarySettings(Section):
         description="A small model that writes summaries, as clients would call it; by default they are sentences "
         "taken from what was said.",
     )
-    tokens: int = Field(512, ge=16, description="Most tokens of a summary.")
+    tokens: int | None = Field(
+        None, ge=0, description="Most tokens of all summaries; by default an eighth of `context.tokens`, or 768."
+    )
     timeout_s: Seconds = Field(10.0, description="When the model has not answered by then, sentences are taken.")
 
 
@@ -32,6 +34,18 @@ class ContextSettings(Section):
         None,
         ge=1,
         description="Most tokens the messages may have; by default what the models' windows leave beside the answer.",
+    )
+    recent_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens of the newest exchanges that a cut leaves as they are; by default a quarter of `tokens`, "
+        "or 2,048.",
+    )
+    excerpt_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Most tokens of what was left out that are repeated word for word because the question needs "
+        "them; by default a quarter of `tokens`, 8,192 at most, or 2,048.",
     )
     summary: ContextSummarySettings = Field(ContextSummarySettings(), description="In place of what is left out.")
     prompt_caching: bool = Field(
@@ -56,4 +70,6 @@ def context_terms(common: ContextSettings, own: ModelContextSettings | None = No
         tokens=own.tokens or common.tokens,
         summary_model=common.summary.model,
         summary_tokens=common.summary.tokens,
+        recent_tokens=common.recent_tokens,
+        excerpt_tokens=common.excerpt_tokens,
     )

@@ -141,6 +141,7 @@ class Call(msgspec.Struct):
         unit: Digest of who or what was assigned to these arms; empty without any.
         shaping: What became of its conversation, if that was cut.
         stage: Name of the stage of a cascade that gave the answer; empty without a cascade.
+        verdict: Why it was that stage, for `x-penstock-cascade`.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Call(msgspec.Struct):
     unit: str = ""
     shaping: Shaping | None = None
     stage: str = ""
+    verdict: str = ""
 
     @property
     def running(self) -> Attempt | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -22,13 +23,19 @@ class ContextTerms(msgspec.Struct, frozen=True):
         mode: Whether they are.
         tokens: Most tokens their messages may have, estimated; None derives it from the models' windows.
         summary_model: The model that writes summaries of what is left out; None takes sentences from it.
-        summary_tokens: Most tokens of a summary.
+        summary_tokens: Most tokens of all summaries.
+        recent_tokens: Tokens of the newest exchanges that a cut leaves.
+        excerpt_tokens: Most tokens of earlier messages that are repeated because of the question.
+
+    None takes a share of `tokens`, as `penstock.context.terms.Terms` says.
     """
 
     mode: ContextMode = "off"
     tokens: int | None = None
     summary_model: str | None = None
-    summary_tokens: int = 512
+    summary_tokens: int | None = None
+    recent_tokens: int | None = None
+    excerpt_tokens: int | None = None
 
 
 UNCUT = ContextTerms()
@@ -139,3 +146,16 @@ class Route(msgspec.Struct, frozen=True):
         if self.cascade is None:
             return (self,)
         return tuple(stage.route for stage in self.cascade.stages if stage.route is not None)
+
+    def over(self, legs: Sequence[Route]) -> Route:
+        """Return this route with other `legs`, as many and in the same order."""
+        if self.cascade is None:
+            return legs[0]
+        rest = iter(legs)
+        stages = tuple(
+            stage if stage.route is None else msgspec.structs.replace(stage, route=next(rest))
+            for stage in self.cascade.stages
+        )
+        cascade = msgspec.structs.replace(self.cascade, stages=stages)
+        targets = tuple(dict.fromkeys(target for leg in legs for target in leg.targets))
+        return msgspec.structs.replace(self, cascade=cascade, targets=targets)

@@ -33,7 +33,7 @@ MAX_MODELS = 10
 _LEAST_S = 0.01
 """Less time than this is no time for another model."""
 _MAX_NAME = 200
-_NOTES = ("key", "cache", "cache_status", "age_s", "saved_usd", "usage", "finish_reason")
+_NOTES = ("key", "cache", "cache_status", "age_s", "saved_usd", "usage", "finish_reason", "shaping", "stage", "verdict")
 """What each pass through the layers inside notes anew."""
 
 _replace = msgspec.structs.replace
@@ -186,7 +186,8 @@ def _notes(call: Call) -> dict[str, Any]:
 def _forget(call: Call) -> None:
     """Begin the notes anew for another model; attempts stay, they were made and are paid for."""
     call.key, call.cache, call.cache_status = None, "", []
-    call.age_s = call.saved_usd = call.usage = call.finish_reason = None
+    call.age_s = call.saved_usd = call.usage = call.finish_reason = call.shaping = None
+    call.stage = call.verdict = ""
 
 
 def _mark(call: Call, reason: str) -> None:

@@ -163,6 +163,14 @@ class Pricer:
             self._known[provider, model, service_tier] = known
         return known
 
+    def window(self, provider: str, model: str) -> int | None:
+        """Return the most tokens of a prompt and its answer together; None when nobody publishes it."""
+        account = self._accounts.get(provider)
+        if account is None or account.kind not in SELLERS:
+            return None
+        found = self._list.find(SELLERS[account.kind], model, datetime.fromtimestamp(self._wall(), UTC))
+        return None if found is None else found.context_window
+
     def _resolve(self, provider: str, model: str, service_tier: str) -> Price:
         now = self._wall()
         when = datetime.fromtimestamp(now, UTC)

@@ -58,6 +58,7 @@ class Published(NamedTuple):
         dated: The price depends on the date or the time of day.
         links: Where the seller publishes prices.
         note: What the list says about how far the price can be trusted.
+        context_window: Most tokens of a prompt and its answer together; None when the list does not say.
     """
 
     tiers: tuple[Rates, ...]
@@ -66,6 +67,7 @@ class Published(NamedTuple):
     dated: bool
     links: tuple[str, ...] = ()
     note: str = ""
+    context_window: int | None = None
 
 
 class PriceList:
@@ -127,6 +129,7 @@ def _published(provider: Provider, info: ModelInfo, when: datetime, service_tier
         dated=isinstance(info.prices, list),
         links=tuple(provider.pricing_urls or ()),
         note=info.price_comments or provider.price_comments or "",
+        context_window=info.context_window,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
+import msgspec
+
 from penstock.abc import ModelInfo, Transport
 from penstock.config.kinds import Kind
 from penstock.config.providers import ProviderSettings
@@ -89,6 +91,22 @@ class OllamaProvider:
         """
         data = await self._endpoint.get("/api/tags", self._parser(""))
         return [ModelInfo(name, changed, "ollama") for name, changed in wire.decode_models(data, self.name)]
+
+    async def context_window(self, model: str) -> int:
+        """What the model is loaded with, else what its file asks for, else Ollama's least default.
+
+        Raises:
+            ProviderError: The server cannot be asked, or does not have the model.
+        """
+        loaded = wire.decode_loaded(await self._endpoint.get("/api/ps", self._parser(model)), model, self.name)
+        if loaded is not None:
+            return loaded
+        reply = await self._endpoint.post("/api/show", msgspec.json.encode({"model": model}), None, self._parser(model))
+        try:
+            asked, least = wire.decode_window(await self._endpoint.read_json(reply), self.name)
+        finally:
+            await reply.aclose()
+        return least if asked is None else asked
 
     async def aclose(self) -> None:
         """Close connections."""

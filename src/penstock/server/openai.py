@@ -296,8 +296,8 @@ def describe(call: Call, *, whole: bool) -> Headers:
         headers.append((b"cache-status", ", ".join(call.cache_status).encode()))
     if call.age_s is not None:
         headers.append((b"age", b"%d" % call.age_s))
-    if call.degraded:
-        headers.append((b"x-penstock-degraded", ", ".join(call.degraded).encode()))
+    if call.degraded or call.shaping is not None or call.stage:
+        headers += _noted(call)
     if call.quota is not None or call.allowance is not None:
         headers += _left(call)
     own_ms = (time.monotonic() - call.started - upstream_s) * 1000
@@ -306,6 +306,22 @@ def describe(call: Call, *, whole: bool) -> Headers:
         timing = b"penstock;dur=%.3f, upstream;dur=%.3f" % (max(own_ms, 0.0), upstream_s * 1000)
         headers.append((b"server-timing", timing))
     return headers
+
+
+def _noted(call: Call) -> Headers:
+    """Return the headers that say why an answer is not the best one, and what was sent to whom in place of what."""
+    fields: Headers = []
+    if call.stage:
+        fields.append((b"x-penstock-cascade", b'stage="%b", %b' % (_visible(call.stage), call.verdict.encode())))
+    if call.degraded:
+        fields.append((b"x-penstock-degraded", ", ".join(call.degraded).encode()))
+    shaping = call.shaping
+    if shaping is not None:  # a dictionary of RFC 9651
+        said = b"kept=%d, left-out=%d, summarised=%d, tokens-before=%d, tokens-after=%d" % (
+            shaping.kept, shaping.left_out, shaping.summarised, shaping.before, shaping.after,
+        )  # fmt: skip
+        fields.append((b"x-penstock-context", said + (b", summary=" + shaping.how.encode() if shaping.how else b"")))
+    return fields
 
 
 def _left(call: Call) -> Headers:
