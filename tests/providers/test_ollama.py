@@ -114,6 +114,46 @@ async def test_models():
     assert (server.requests[0].method, server.requests[0].path) == ("GET", "/api/tags")
 
 
+def window(loaded=None, parameters="", **info):
+    """A server that says how long prompts may be."""
+    models = [] if loaded is None else [{"name": "llama3.2:latest", "context_length": loaded}]
+    show = {"parameters": parameters, "model_info": info}
+    return lambda request: json_reply({"models": models} if request.path == "/api/ps" else show)
+
+
+@pytest.mark.parametrize(
+    ("script", "tokens"),
+    [
+        (window(loaded=32768), 32768),
+        (window(parameters='temperature 0.5\nnum_ctx                        16384\nstop "x"'), 16384),
+        (window(**{"llama.context_length": 131072}), 4096),
+        (window(**{"bert.context_length": 512}), 512),
+        (window(), 4096),
+    ],
+)
+async def test_the_window_that_can_be_counted_on(script, tokens):
+    async with UpstreamServer(script) as server:
+        near = provider(server)
+        assert await near.context_window("llama3.2") == tokens
+        await near.aclose()
+
+
+async def test_the_window_of_a_model_that_is_not_there():
+    missing = json_reply({"error": "model not found"}, status=404)
+    async with UpstreamServer(
+        lambda request: json_reply({"models": None}) if "ps" in request.path else missing
+    ) as server:
+        near = provider(server)
+        with pytest.raises(ProviderError, match="model"):
+            await near.context_window("llama3.2")
+        await near.aclose()
+    async with UpstreamServer(json_reply([])) as server:
+        near = provider(server)
+        with pytest.raises(ProviderError, match="cannot be read"):
+            await near.context_window("llama3.2")
+        await near.aclose()
+
+
 async def test_a_key_is_sent_when_there_is_one():
     reply = json_reply({"message": {"content": "x"}, "done": True})
     arrived, _, _ = await asked(reply, request(), key="k")

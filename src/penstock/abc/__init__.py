@@ -3,7 +3,7 @@
 from penstock.abc.accounts import Directory, KeyRecord, KeyStore, TeamRecord
 from penstock.abc.caches import CacheStore, Embedder, Question, QuestionStore, StoredAnswer, Vector, VectorIndex
 from penstock.abc.ledgers import AlertStore, BudgetStore, CompletionStore, Ledger, ScoreStore, StateStore
-from penstock.abc.providers import Connected, HttpReply, HttpRequest, ModelInfo, Provider, Transport
+from penstock.abc.providers import Connected, HttpReply, HttpRequest, ModelInfo, Provider, Transport, Windowed
 
 __all__ = [
     "AlertStore",
@@ -29,4 +29,5 @@ __all__ = [
     "Transport",
     "Vector",
     "VectorIndex",
+    "Windowed",
 ]

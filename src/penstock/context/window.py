@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from penstock.abc.providers import Windowed
+from penstock.abc import Windowed
 from penstock.core.errors import ProviderError
 from penstock.core.route import Route, Target
 
@@ -16,7 +16,6 @@ MARGIN = 0.75
 """Estimates of tokens are right to about 30 %, so this part of a window is filled."""
 
 _REMEMBERED = 1024
-_PATIENCE_S = 2.0
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 
@@ -26,9 +25,13 @@ class Windows:
     Args:
         published: The window of a target, None where nobody publishes it.
         providers: By name; those that are `Windowed` are asked, once for each model.
+        patience_s: How long they may take to answer.
     """
 
-    def __init__(self, published: Callable[[Target], int | None], providers: Mapping[str, object]) -> None:
+    def __init__(
+        self, published: Callable[[Target], int | None], providers: Mapping[str, object], patience_s: float = 2.0
+    ) -> None:
+        self._patience_s = patience_s
         self._published = published
         self._providers = {name: each for name, each in providers.items() if isinstance(each, Windowed)}
         self._known: dict[tuple[str, str], int | None] = {}
@@ -49,7 +52,7 @@ class Windows:
         key = (target.provider, target.model)
         if key not in self._known:
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(self._patience_s):
                     window = await provider.context_window(target.model)
             except (ProviderError, TimeoutError):
                 return None

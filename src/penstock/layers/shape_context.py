@@ -35,8 +35,8 @@ from penstock.matching.labels.text import answer_text
 from penstock.pricing.estimate import estimate_message, estimate_request_tokens
 from penstock.semantic.asking import other
 
-LARGE_TOKENS = 4000
-"""A conversation of more is worked on in a thread, so that others' requests get their turn."""
+LARGE_TOKENS = 1000
+"""A conversation of more is worked on in a thread, so that others get their turn: about 2 ms for each 1,000 tokens."""
 _CAP_FACTOR = 2
 """How many times the tokens of a summary its model may take: they are estimated, and what is too long is trimmed."""
 _TIME_SHARE = 0.5
