@@ -20,6 +20,7 @@ from penstock.config.settings import Settings
 from penstock.core.call import Call
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import ConfigError, InvalidRequest
+from penstock.core.experiment import Score
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
 from penstock.core.route import ContextMode, SemanticMode
@@ -35,6 +36,7 @@ from penstock.reporting.statistics import Polling, Statistics, polling
 from penstock.semantic.operations import CacheOperations
 from penstock.semantic.tools import Tools
 from penstock.shared import Shared
+from penstock.trials.scoring import post
 from penstock.warm_start import read_lists, warm_start
 from penstock.wire.openai_chat import decode_request
 
@@ -167,6 +169,7 @@ class AsyncClient:
                 reports.start()
                 shared.budgets.on_change(self._rebudget)
                 shared.budgets.on_event(lambda event: monitor.raise_event(event.alert()))
+                shared.trials.on_event(monitor.raise_event)
                 if self.loaded.settings.alerts.rules:
                     monitor.start()
                 if frequent:
@@ -350,6 +353,16 @@ class AsyncClient:
         if tenant is None:
             self._polls.reset()
         return msgspec.structs.replace(found, polling=counted)
+
+    async def score(self, request_id: str, name: str, value: float, *, tenant: str | None = None) -> Score:
+        """Say how good the answer of that `Answer.id` was, for the metric ``score.NAME`` of experiments.
+
+        Raises:
+            InvalidRequest: Something of it cannot be used, or another value was posted before (409, ``score_exists``).
+        """
+        shared = (await self.open()).shared
+        score = Score(tenant or self.tenant, request_id, name, float(value), shared.clock.wall())
+        return await post(shared.stores.scores, score)
 
     def _polling(self) -> Polling:
         return polling(self._polls.waits, self._polls.looks, self._polls.waited_s)

@@ -37,7 +37,7 @@ from penstock.shared import Parts, Shared, make_pricer
 
 
 def check_models(settings: Settings, routes: RouteTable) -> None:
-    """See that the models exist which matching by meaning asks, and which writes summaries.
+    """See that the models exist which matching by meaning asks, which writes summaries, and which arms ask.
 
     Raises:
         ConfigError: One does not.
@@ -47,6 +47,9 @@ def check_models(settings: Settings, routes: RouteTable) -> None:
         "cache.semantic.judge.model": semantic.judge.model if semantic.judge is not None else None,
         "context.summary.model": settings.context.summary.model,
     }
+    for at, experiment in enumerate(settings.experiments):
+        for number, arm in enumerate(experiment.arms):
+            asked[f"experiments[{at}].arms[{number}].set.model"] = arm.set.model
     if semantic.embedder.kind == "provider":
         asked["cache.semantic.embedder.model"] = semantic.embedder.model
     for key, model in asked.items():

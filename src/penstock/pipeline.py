@@ -17,6 +17,7 @@ import msgspec
 from penstock.abc import ModelInfo, Provider
 from penstock.config.budgets import configured
 from penstock.config.context import context_terms
+from penstock.config.experiments import compared
 from penstock.config.settings import Settings
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
@@ -179,6 +180,7 @@ class Pipeline:
         shared.doors.configure(settings.providers, settings.limits)
         shared.tenants.configure(settings.limits)
         shared.budgets.configure(configured(settings.budgets))
+        await shared.trials.configure(compared(settings.experiments), settings.timeout_s)
         pipeline.relimit()
         show(pipeline.parts, pipeline.providers, pipeline._flights)
         pipeline._check()
@@ -218,6 +220,9 @@ class Pipeline:
         Raises:
             InvalidRequest: The model or the prompt is unknown, or a variable of the prompt is wrong.
         """
+        # Before the prompt, which may be another one in an arm.
+        if (assigner := self.parts.shared.trials.assigner) is not None:
+            request = assigner.apply(request)
         if request.prompt is not None:
             raise InvalidRequest("There are no prompts here: name a folder in `prompts.directory`.", param="prompt",
                                  code="prompt_not_found", status_code=404)  # fmt: skip

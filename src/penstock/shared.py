@@ -38,6 +38,7 @@ from penstock.semantic.memory import Memory
 from penstock.semantic.opening import index_for
 from penstock.stores.opening import Stores, open_store
 from penstock.telemetry.metrics import Metrics
+from penstock.trials.running import Trials
 
 
 class Shared:
@@ -58,6 +59,7 @@ class Shared:
         doors: Providers' limits, and who waits for them.
         tenants: What tenants may use a minute.
         budgets: What this process may spend.
+        trials: The experiments.
         loading: Ends when the price list is in memory.
         answer: The pipeline in force, for what Penstock asks on its own.
         memory: The questions that were asked, while they are matched by meaning.
@@ -83,6 +85,7 @@ class Shared:
         self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
         self.budgets = Purses(stores.budgets, clock, self.writes)
+        self.trials = Trials(stores.states, stores.scores, stores.books.claim, clock, self.tasks)
         self.shaping = Shaping()
         self.memory: Memory | None = None
         self.recurrence: Recurrence[Request] | None = None

@@ -15,6 +15,7 @@ from penstock.classifying.classifier import Classifier, Stage
 from penstock.classifying.results import Classification, Partial, Progress
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
+from penstock.core.experiment import Score
 from penstock.gathering import Gathered, gather
 from penstock.reporting.statistics import Statistics
 from penstock.semantic.reports import (
@@ -133,6 +134,10 @@ class Client:
     def reset_statistics(self, tenant: str | None = None, *, by: str | None = None) -> Statistics:
         """As `AsyncClient.reset_statistics`."""
         return self._run(self._client.reset_statistics(tenant, by=by))
+
+    def score(self, request_id: str, name: str, value: float, *, tenant: str | None = None) -> Score:
+        """As `AsyncClient.score`."""
+        return self._run(self._client.score(request_id, name, value, tenant=tenant))
 
     @property
     def cache(self) -> BlockingCache:

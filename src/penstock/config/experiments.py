@@ -20,6 +20,7 @@ from penstock.core.experiment import (
     Experiment,
     Guard,
     Metric,
+    overlapping,
 )
 from penstock.core.route import ContextMode, SemanticMode
 
@@ -174,6 +175,25 @@ class ExperimentSettings(Section):
         if self.bandit is not None and self.bandit.floor * len(names) > 1:
             raise ValueError(f"expected bandit.floor at most 1/{len(names)}, for {len(names)} arms")
         return self
+
+
+def fit_together(settings: Sequence[ExperimentSettings]) -> None:
+    """Refuse experiments that cannot run beside each other.
+
+    Raises:
+        ValueError: Two have the same name, or set the same field for the same requests, or a layer is overfull.
+    """
+    names = [each.name for each in settings]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"expected each experiment's name once; {twice} is there twice")
+    for layer in {each.layer for each in settings if each.layer}:
+        taken = sum(each.share for each in settings if each.layer == layer)
+        if taken > 1 + 1e-9:
+            raise ValueError(f"expected shares of the layer {layer} of at most 1 together, not {taken:g}")
+    found = overlapping(compared(settings))
+    if found is not None:
+        raise ValueError(f"expected {found[0]} and {found[1]} in the same layer, since both set {found[2]}")
 
 
 def compared(settings: Sequence[ExperimentSettings]) -> tuple[Experiment, ...]:

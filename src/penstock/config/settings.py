@@ -11,6 +11,7 @@ from penstock.config.alerting import AlertSettings, SinkSettings
 from penstock.config.budgets import BudgetSettings, each_once
 from penstock.config.caches import CacheSettings
 from penstock.config.context import ContextSettings
+from penstock.config.experiments import ExperimentSettings, fit_together
 from penstock.config.models import CommonFallbackSettings, ModelSettings
 from penstock.config.providers import ProviderSettings
 from penstock.config.reports import ReportSettings
@@ -198,6 +199,7 @@ class Settings(Section):
     prices: list[PriceSettings] = Field([], description="What models cost you, where published prices do not say.")
     limits: LimitSettings = Field(LimitSettings(), description="Who waits, and how much each tenant may use.")
     budgets: list[BudgetSettings] = Field([], description="What may be spent; `penstock budgets` makes others.")
+    experiments: list[ExperimentSettings] = Field([], description="What is compared with what.")
     polling: PollingSettings = Field(PollingSettings(), description="Waiting for long-running work.")
     sinks: list[SinkSettings] = Field([], description="Where alerts and reports go.")
     alerts: AlertSettings = Field(AlertSettings(), description="What is watched, and who is told.")
@@ -207,6 +209,11 @@ class Settings(Section):
     @model_validator(mode="after")
     def _each_budget_once(self) -> Self:
         each_once(self.budgets)
+        return self
+
+    @model_validator(mode="after")
+    def _experiments_fit_together(self) -> Self:
+        fit_together(self.experiments)
         return self
 
     def document(self) -> dict[str, Any]:

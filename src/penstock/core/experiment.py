@@ -282,6 +282,18 @@ def values_of(
     return {name: float(value) for name, value in known if value is not None}
 
 
+def overlapping(experiments: Sequence[Experiment]) -> tuple[str, str, str] | None:
+    """Return two experiments that could set the same field of one request, and the field; None without such."""
+    for position, one in enumerate(experiments):
+        for other in experiments[:position]:
+            if (one.layer and one.layer == other.layer) or not one.audience.meets(other.audience):
+                continue
+            mine, theirs = (frozenset().union(*(arm.change.fields for arm in each.arms)) for each in (one, other))
+            if mine & theirs:
+                return other.name, one.name, sorted(mine & theirs)[0]
+    return None
+
+
 def _pattern(names: Sequence[str]) -> re.Pattern[str] | None:
     if not names:
         return None

@@ -37,7 +37,7 @@ class Analysis:
         self.decision: Decision | None = None
         harm = {guard.metric.name: guard.worse_by for guard in experiment.guards}
         self._comparisons = {
-            metric.name: Comparison(experiment, metric, harm.get(metric.name, 0.0)) for metric in experiment.measured
+            metric.name: Comparison(experiment, metric, harm.get(metric.name)) for metric in experiment.measured
         }
         self._guards = list(harm) if experiment.harm else []
         self._control = experiment.arms[0].name

@@ -19,10 +19,10 @@ class Comparison:
     Args:
         experiment: Says the arms and alpha.
         metric: What is compared.
-        worse_by: By how much an arm may be worse than the control, for `harm`.
+        worse_by: By how much an arm may be worse than the control, for `harms`; None if that is not watched.
     """
 
-    def __init__(self, experiment: Experiment, metric: Metric, worse_by: float = 0.0) -> None:
+    def __init__(self, experiment: Experiment, metric: Metric, worse_by: float | None = None) -> None:
         self.metric = metric
         self._control = experiment.arms[0].name
         self._arms = [arm.name for arm in experiment.arms[1:]]
@@ -101,11 +101,13 @@ class Comparison:
     def _look(self, arm: str) -> None:
         """Keep the most evidence there has ever been: what was refuted once stays so."""
         difference = self._differences[arm]
-        evidence = difference.log_evidence()
+        evidence = difference.log_evidence() if difference.peak > self._evidence[arm] else 0.0
         if evidence > self._evidence[arm]:
             if self._evidence[arm] < -math.log(self._alpha) <= evidence:
                 self._interval(arm)
             self._evidence[arm] = evidence
+        if self._worse_by is None:
+            return
         if self.metric.direction == "lower":
             harm = difference.log_evidence_above(self._worse_by)
         else:

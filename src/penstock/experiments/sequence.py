@@ -36,6 +36,7 @@ class Difference:
     Attributes:
         units: Values that were bet on.
         effect: The difference, estimated.
+        peak: Logarithm of what the best stake against 0 has gained; no evidence against 0 is more than that.
     """
 
     def __init__(self, *, bounds: tuple[float, float] | None, alpha: float, planned: float) -> None:
@@ -57,6 +58,7 @@ class Difference:
         self._higher = [[0.0, 0.0, 0.0] for _ in _TIMES]
         self._lower = [[0.0, 0.0, 0.0] for _ in _TIMES]
         self.units = 0
+        self.peak = 0.0
 
     @property
     def effect(self) -> float:
@@ -71,7 +73,7 @@ class Difference:
             treated: It is the arm's, not the control's.
             probability: With which such a unit, being of one of the two, was assigned to the arm.
         """
-        if self._bounds is not None or min(self._counts) >= _WARM:
+        if self._bounds is not None or (min(self._counts) >= _WARM and self._low < self._high):
             self._bet(value, treated, probability)
         else:
             self._low, self._high = min(self._low, value), max(self._high, value)
@@ -110,20 +112,24 @@ class Difference:
         seen = 1.0 if self._bounds is not None else _SEEN
         up = seen * max((arm - self._low) / probability, (self._high - control) / (1 - probability))
         down = seen * max((self._high - arm) / probability, (control - self._low) / (1 - probability))
-        up, down = max(up, 1e-300), max(down, 1e-300)
+        least = (self._high - self._low) / 100  # if neither arm ever varied, nothing would seem to be at stake
+        up, down = max(up, least), max(down, least)
         deviation = math.sqrt((up * down / 4 + self._variation) / (self.units + 1))
         square = surprise * surprise
         change = difference + surprise
+        self.peak = -math.inf
         for ambition, higher, lower in zip(self._ambition, self._higher, self._lower, strict=True):
             wanted = ambition / deviation
             stake = min(wanted, _MOST_STAKE / up)
             higher[0] += stake * change
             higher[1] += stake
             higher[2] += _cost(stake, up) * square
+            self.peak = max(self.peak, higher[0] - higher[2])
             stake = min(wanted, _MOST_STAKE / down)
             lower[0] += stake * change
             lower[1] += stake
             lower[2] += _cost(stake, down) * square
+            self.peak = max(self.peak, -lower[0] - lower[2])
         self._variation += square
         self._total += change
         self.units += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -94,15 +94,3 @@ def decode(name: str, data: bytes) -> State:
         return msgspec.json.decode(data, type=State)
     except msgspec.DecodeError as error:
         raise StoreError(f"the state {PREFIX}{name} in the store cannot be read: {error}") from error
-
-
-def overlapping(experiments: Sequence[Experiment]) -> tuple[str, str, str] | None:
-    """Return two experiments that could set the same field of one request, and the field; None without such."""
-    for position, one in enumerate(experiments):
-        for other in experiments[:position]:
-            if (one.layer and one.layer == other.layer) or not one.audience.meets(other.audience):
-                continue
-            mine, theirs = (frozenset().union(*(arm.change.fields for arm in each.arms)) for each in (one, other))
-            if mine & theirs:
-                return other.name, one.name, sorted(mine & theirs)[0]
-    return None

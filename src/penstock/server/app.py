@@ -19,6 +19,7 @@ from penstock.core.request import Operation
 from penstock.server import controls
 from penstock.server.admin.budgets import BudgetRoutes
 from penstock.server.admin.cache import CacheRoutes
+from penstock.server.admin.experiments import ExperimentRoutes
 from penstock.server.admin.keys import KeyRoutes
 from penstock.server.admin.teams import TeamRoutes
 from penstock.server.admin.usage import UsageRoutes
@@ -30,6 +31,7 @@ from penstock.server.lifecycle import Lifecycle, shutting_down
 from penstock.server.openai import ModelRoute
 from penstock.server.ops import Operations
 from penstock.server.permissions import admit, guarded
+from penstock.server.scores import ScoreRoutes
 from penstock.server.stored import Keeper, StoredCompletions
 
 HOT: dict[str, Operation] = {
@@ -67,6 +69,8 @@ class Gateway:
             *WatchRoutes(client).routes,
             *UsageRoutes(client).routes,
             *CacheRoutes(client).routes,
+            *ScoreRoutes(client).routes,
+            *ExperimentRoutes(client).routes,
         ]
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(

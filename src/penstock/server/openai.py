@@ -296,7 +296,7 @@ def describe(call: Call, *, whole: bool) -> Headers:
         headers.append((b"cache-status", ", ".join(call.cache_status).encode()))
     if call.age_s is not None:
         headers.append((b"age", b"%d" % call.age_s))
-    if call.degraded or call.shaping is not None or call.stage:
+    if call.degraded or call.shaping is not None or call.stage or call.arms:
         headers += _noted(call)
     if call.quota is not None or call.allowance is not None:
         headers += _left(call)
@@ -311,6 +311,8 @@ def describe(call: Call, *, whole: bool) -> Headers:
 def _noted(call: Call) -> Headers:
     """Return the headers that say why an answer is not the best one, and what was sent to whom in place of what."""
     fields: Headers = []
+    if call.arms:
+        fields.append((b"x-penstock-arms", ", ".join(f"{name}={arm}" for name, arm in call.arms.items()).encode()))
     if call.stage:
         fields.append((b"x-penstock-cascade", b'stage="%b", %b' % (_visible(call.stage), call.verdict.encode())))
     if call.degraded:

@@ -12,8 +12,10 @@ from penstock.accounts.budgets import BudgetTerms
 from penstock.accounts.keys import KeyTerms
 from penstock.accounts.teams import TeamTerms
 from penstock.server.admin.cache import NDJSON, Clearing, Labelling
+from penstock.server.admin.experiments import Stopping
 from penstock.server.admin.keys import KeyChanges, Rotation
 from penstock.server.admin.teams import TeamChanges
+from penstock.server.scores import Scoring
 
 
 class Described(NamedTuple):
@@ -48,6 +50,7 @@ OPERATIONS = (
               "Completion", stream=True),
     Described("post", "/v1/embeddings", "createEmbedding", "Turn texts into vectors", "EmbeddingRequest",
               "EmbeddingList"),
+    Described("post", "/v1/scores", "createScore", "Say how good an answer was", "Scoring", "Any"),
     Described("get", "/v1/models", "listModels", "List models", None, "List"),
     Described("get", "/v1/models/{model}", "retrieveModel", "Describe a model", None, "Model"),
     Described("get", "/admin/whoami", "whoami", "Say what the key that is used may do", None, "Any"),
@@ -91,6 +94,11 @@ OPERATIONS = (
     Described("post", "/admin/cache/import", "importCache", "Take in what was exported", NDJSON, "Any", ("tenant",)),
     Described("post", "/admin/cache/labels", "labelAnswer", "Say whether an answer by meaning was right", "Labelling",
               "Any"),
+    Described("get", "/admin/experiments", "listExperiments", "Where each experiment stands", None, "List"),
+    Described("get", "/admin/experiments/{name}", "getExperiment", "What is known of an experiment", None, "Any"),
+    Described("post", "/admin/experiments/{name}/stop", "stopExperiment", "End an experiment", "Stopping", "Any"),
+    Described("post", "/admin/experiments/{name}/start", "startExperiment", "Let an experiment run",
+              None, "Any"),
     Described("get", "/admin/health", "health", "How well the process does, 0 to 100, and what holds it back", None,
               "Any"),
     Described("get", "/admin/alerts", "listAlerts", "Where each rule stands", None, "List"),
@@ -158,7 +166,7 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Team": _object(("tenant",), object=_TEXT, tenant=_TEXT, name=_TEXT),
     **msgspec.json.schema_components(
-        [BudgetTerms, Clearing, KeyTerms, KeyChanges, Labelling, Rotation, TeamTerms, TeamChanges],
+        [BudgetTerms, Clearing, KeyTerms, KeyChanges, Labelling, Rotation, Scoring, Stopping, TeamTerms, TeamChanges],
         ref_template="#/components/schemas/{name}",
     )[1],
     "List": _object(("object", "data"), object=_TEXT, data=_OBJECTS, has_more=_FLAG),
