@@ -6,7 +6,9 @@ import sqlite3
 import openai
 import pytest
 
+from penstock.reporting.text import explained
 from penstock.testing import UpstreamServer, answer, chunks, json_reply, sse_reply
+from penstock.usage import usage_report
 
 CONFIG = """\
 providers:
@@ -179,3 +181,6 @@ async def test_the_record_has_what_was_cut_and_what_the_summary_took(client, gat
     summaries = [metadata for model, _, _, metadata in rows if model == "small"]
     assert summaries
     assert all("penstock-summary" in metadata for metadata in summaries)
+    total = usage_report(f"sqlite:///{gateway.folder}/penstock.db", days=1).total
+    assert total.cut_tokens == report["tokens-before"] - report["tokens-after"]
+    assert f"{total.cut_tokens} tokens of long conversations were not sent." in explained(total)

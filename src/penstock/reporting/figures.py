@@ -28,6 +28,8 @@ class UsageLine(msgspec.Struct, frozen=True):
         output_tokens: Generated tokens of the answers, hits included.
         cached_tokens: Prompt tokens that providers had in their own caches.
         saved_tokens: Prompt and generated tokens of the hits.
+        cut_tokens: Prompt tokens of conversations that were cut, estimated, in place of which fewer were sent: the
+            difference. At what price they would have been sent, a provider's cache included, is not known.
         cost_usd: What all tries cost, as far as the price is known; exact.
         estimated_usd: The part of it that is price × estimated usage.
         saved_usd: What the hits would have cost.
@@ -56,6 +58,7 @@ class UsageLine(msgspec.Struct, frozen=True):
     output_tokens: int
     cached_tokens: int
     saved_tokens: int
+    cut_tokens: int
     cost_usd: Decimal
     estimated_usd: Decimal
     saved_usd: Decimal

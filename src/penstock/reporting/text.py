@@ -56,13 +56,14 @@ def render(report: UsageReport) -> str:
 
 
 def explained(total: UsageLine) -> str:
-    """Say how the cost was obtained."""
+    """Say how the cost was obtained, and of how many tokens there was none."""
     parts = [f"{total.priced} calls priced by the provider's token counts"]
     if total.estimated:
         parts.append(f"{total.estimated} by estimated ones ({money(total.estimated_usd)} $)")
     if total.unpriced:
         parts.append(f"{total.unpriced} with price unknown, not in the sum")
-    return "Cost: " + ", ".join(parts) + "."
+    cut = f"{total.cut_tokens} tokens of long conversations were not sent. " if total.cut_tokens else ""
+    return cut + "Cost: " + ", ".join(parts) + "."
 
 
 def cells(line: UsageLine) -> list[object]:

@@ -30,7 +30,7 @@ Span = tuple[int, int]
 PATTERNS = 20
 """How many error patterns are told apart."""
 _SUMS = ("calls", "attempts", "input_tokens", "output_tokens", "cached_tokens", "cost_pusd", "estimated_pusd",
-         "saved_pusd", "priced", "estimated", "unpriced", "duration_us")  # fmt: skip
+         "saved_pusd", "priced", "estimated", "unpriced", "duration_us", "cut_tokens")  # fmt: skip
 _OVER_TIME = ("calls", "input_tokens", "output_tokens", "cost_pusd", "saved_pusd", "duration_us")
 _COLUMNS = {"model": "model", "tenant": "tenant", "key": "key_id", "provider": "provider", "operation": "operation",
             "name": "name", "cache": "cache", "outcome": "outcome"}  # fmt: skip
@@ -198,6 +198,7 @@ class _Sum:
             output_tokens=held["output_tokens"],
             cached_tokens=held["cached_tokens"],
             saved_tokens=self.saved_tokens,
+            cut_tokens=held["cut_tokens"],
             cost_usd=cost,
             estimated_usd=to_usd(held["estimated_pusd"]),
             saved_usd=to_usd(held["saved_pusd"]),

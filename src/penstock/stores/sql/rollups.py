@@ -67,7 +67,7 @@ class Rollup:
             slot = (row.started_at // _HOUR_US * HOUR_S, group)
             held = sums.get(slot)
             if held is None:
-                held = sums[slot] = ([0] * 12, {})
+                held = sums[slot] = ([0] * 13, {})
             totals, times = held
             cost, source = row.cost_pusd or 0, row.cost_source
             totals[0] += 1
@@ -86,6 +86,8 @@ class Rollup:
                 totals[10] += 1
             taken, first = row.duration_us, row.first_token_us
             totals[11] += taken
+            if row.context_before is not None:
+                totals[12] += row.context_before - (row.context_after or 0)
             time = int(log(taken) * _PER_LOG) * 2 if taken > 1 else 0
             times[time] = times.get(time, 0) + 1
             if first is not None:

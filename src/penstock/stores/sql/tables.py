@@ -183,12 +183,13 @@ usage = Table(
     Column("estimated", BigInteger, nullable=False),
     Column("unpriced", BigInteger, nullable=False),
     Column("duration_us", BigInteger, nullable=False),
+    Column("cut_tokens", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
 """Sums of calls by hour (``span_s`` 3600) and, when the hours are old, by day (86400); ``start`` in epoch seconds.
 
 ``priced``, ``estimated`` and ``unpriced`` count calls by how their cost was obtained; ``estimated_pusd`` is the part of
-the cost that was estimated.
+the cost that was estimated. ``cut_tokens`` are those that cut conversations had and were not sent.
 """
 
 usage_latencies = Table(

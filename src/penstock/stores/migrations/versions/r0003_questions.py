@@ -20,6 +20,7 @@ def upgrade() -> None:
     op.add_column("calls", sa.Column("arms", sa.JSON))
     for name in ("context_before", "context_after"):
         op.add_column("calls", sa.Column(name, sa.BigInteger))
+    op.add_column("usage", sa.Column("cut_tokens", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("calls", sa.Column("stage", sa.Text))
     op.add_column("calls", sa.Column("unit", sa.String(16)))
     arms = sa.text("arms IS NOT NULL")
@@ -69,6 +70,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove the tables and all they hold."""
+    op.drop_column("usage", "cut_tokens")
     op.drop_table("scores")
     op.drop_table("states")
     op.drop_index("calls_arms", "calls")
