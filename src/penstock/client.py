@@ -31,6 +31,8 @@ from penstock.paying import Paying
 from penstock.pipeline import Pipeline
 from penstock.polling.backoff import Backoff, poll
 from penstock.polling.counts import PollCounts
+from penstock.prompt_library import PromptLibrary
+from penstock.prompts.compiling import Rendered
 from penstock.report_schedule import ReportSchedule
 from penstock.reporting.statistics import Polling, Statistics, polling
 from penstock.semantic.operations import CacheOperations
@@ -146,6 +148,15 @@ class AsyncClient:
             )
         )  # fmt: skip
 
+    @property
+    def prompts(self) -> PromptLibrary:
+        """The prompts: list, render, read again and roll back.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        return self.pipeline.parts.prompts
+
     async def open(self) -> Self:
         """Open the store and the providers; harmless when they are open.
 
@@ -252,24 +263,30 @@ class AsyncClient:
 
     @overload
     async def chat(
-        self, messages: Messages, *, model: str, stream: Literal[False] = False, **options: Any
+        self,
+        messages: Messages | None = None,
+        *,
+        model: str | None = None,
+        stream: Literal[False] = False,
+        **options: Any,
     ) -> Answer: ...
 
     @overload
     async def chat(
-        self, messages: Messages, *, model: str, stream: Literal[True], **options: Any
+        self, messages: Messages | None = None, *, model: str | None = None, stream: Literal[True], **options: Any
     ) -> AsyncGenerator[Chunk, None]: ...
 
     async def chat(
-        self, messages: Messages, *, model: str, stream: bool = False, **options: Any
+        self, messages: Messages | None = None, *, model: str | None = None, stream: bool = False, **options: Any
     ) -> Answer | AsyncGenerator[Chunk, None]:
         """Ask a model.
 
         Args:
-            messages: A question, or messages as OpenAI's chat completions take them.
-            model: A configured name, or ``provider/model``.
+            messages: A question, or messages as OpenAI's chat completions take them; None with a prompt that says all.
+            model: A configured name, ``provider/model``, or ``prompt/NAME``; None takes that of the prompt.
             stream: Return an async generator of pieces instead of the whole answer; `aclose` it to break off.
-            options: Any other field of the request (``temperature``, ``tools``, …), and of Penstock's: ``cache``
+            options: Any other field of the request (``temperature``, ``tools``, …), ``prompt`` (its ``id``, and if need
+                be ``version`` and ``variables``), and of Penstock's: ``cache``
                 (`CacheDirectives`), ``fallback`` (False forbids other models and templates), ``priority`` (``high``,
                 ``normal`` or ``low``), ``semantic`` (``off``, ``shadow`` or ``on``), ``context`` (``off``, ``budget``
                 or ``aggressive``), ``context_tokens``, ``tags`` (a sequence of strings), ``tenant``, ``timeout_s``,
@@ -278,8 +295,10 @@ class AsyncClient:
         Raises:
             PenstockError: As `penstock.core.errors` says.
         """
-        asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
-        request = self.request("chat", model, {"messages": asked}, stream=stream, **options)
+        payload: dict[str, Any] = {}
+        if messages is not None:
+            payload["messages"] = [{"role": "user", "content": messages}] if isinstance(messages, str) else [*messages]
+        request = self.request("chat", model, payload, stream=stream, **options)
         response = await self.handle(request)
         if stream:
             return _pieces(response)
@@ -300,6 +319,21 @@ class AsyncClient:
         request = self.request("embeddings", model, {"input": inputs}, **options)
         response = await self.handle(request)
         return Embeddings(await response.read(), request.call)
+
+    async def render(
+        self, name: str, variables: Mapping[str, Any] | None = None, *, version: str | None = None
+    ) -> Rendered:
+        """Return what a prompt says, without asking a model.
+
+        Args:
+            name: Which prompt.
+            variables: Values of its variables.
+            version: A version or a label; by default ``production``, or else the newest version.
+
+        Raises:
+            InvalidRequest: There is none, a variable is wrong, or the template fails.
+        """
+        return (await self.open()).prompts.render(name, variables, version)
 
     async def models(self) -> list[ModelInfo]:
         """List the names that can be asked for."""
@@ -370,7 +404,7 @@ class AsyncClient:
     def request(  # noqa: PLR0913 all but three are keywords, one for each of Penstock's own options
         self,
         operation: Operation,
-        model: str,
+        model: str | None,
         payload: dict[str, Any],
         *,
         stream: bool = False,
@@ -394,7 +428,8 @@ class AsyncClient:
         if not isinstance(cache, CacheDirectives):
             raise InvalidRequest("`cache` must be CacheDirectives(...)", param="cache", code="invalid_type")
         try:
-            body = msgspec.json.encode({**options, **payload, "model": model, "stream": stream})
+            named = {} if model is None else {"model": model}
+            body = msgspec.json.encode({**options, **payload, **named, "stream": stream})
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest(
                 f"a field of the request cannot be written as JSON: {error}", code="invalid_type"

@@ -53,6 +53,8 @@ from penstock.making import (
     shape_context,
     shaper,
 )
+from penstock.prompt_library import PromptLibrary
+from penstock.prompts.filling import fill
 from penstock.providers import registry
 from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
@@ -166,6 +168,8 @@ class Pipeline:
             check_models(settings, routes)
             await check_context(settings, shared, routes, built)
             memory = await shared.recall(settings)
+            prompts = old.prompts if old and old.settings.prompts == settings.prompts else None
+            prompts = prompts or await PromptLibrary.open(settings.prompts, shared.stores.states, shared.clock)
             # Last, since nothing of what fails may be in force.
             exact = settings.cache.exact
             cache = old.cache if old and old.cache and exact.enabled and old.cache.adopt(exact) else None
@@ -175,7 +179,7 @@ class Pipeline:
                 )
                 await cache.start()
             health = health or Health(settings.breaker, shared.clock)
-            pipeline = cls(Parts(settings, shared, health, cache, routes, memory, built), built)
+            pipeline = cls(Parts(settings, shared, health, cache, routes, memory, prompts, built), built)
             pipeline._closing = opened.pop_all()
         shared.doors.configure(settings.providers, settings.limits)
         shared.tenants.configure(settings.limits)
@@ -224,8 +228,7 @@ class Pipeline:
         if (assigner := self.parts.shared.trials.assigner) is not None:
             request = assigner.apply(request)
         if request.prompt is not None:
-            raise InvalidRequest("There are no prompts here: name a folder in `prompts.directory`.", param="prompt",
-                                 code="prompt_not_found", status_code=404)  # fmt: skip
+            request = fill(request, self.parts.prompts.current)
         return self.route(request)
 
     def route(self, request: Request) -> Request:

@@ -30,6 +30,7 @@ from penstock.pricing.estimate import estimate_request_tokens
 from penstock.pricing.machine_time import MachineTime
 from penstock.pricing.prices import Account, OwnPrice, Pricer
 from penstock.pricing.published import PriceList
+from penstock.prompt_library import PromptLibrary
 from penstock.routing.balancing import Balancer
 from penstock.routing.health import Health
 from penstock.routing.hedging import Hedging
@@ -193,6 +194,7 @@ class Parts(NamedTuple):
     cache: ExactCache | None
     routes: RouteTable
     memory: Memory | None
+    prompts: PromptLibrary
     providers: Mapping[str, Provider]
 
 

@@ -16,7 +16,11 @@ from penstock.classifying.results import Classification, Partial, Progress
 from penstock.client import AsyncClient, Config, Messages
 from penstock.core.clock import Clock
 from penstock.core.experiment import Score
+from penstock.core.prompt import PRODUCTION
 from penstock.gathering import Gathered, gather
+from penstock.prompt_library import Reloaded
+from penstock.prompts.compiling import Rendered
+from penstock.prompts.labels import Move
 from penstock.reporting.statistics import Statistics
 from penstock.semantic.reports import (
     AnswerReport,
@@ -75,12 +79,23 @@ class Client:
             raise
 
     @overload
-    def chat(self, messages: Messages, *, model: str, stream: Literal[False] = False, **options: Any) -> Answer: ...
+    def chat(
+        self,
+        messages: Messages | None = None,
+        *,
+        model: str | None = None,
+        stream: Literal[False] = False,
+        **options: Any,
+    ) -> Answer: ...
 
     @overload
-    def chat(self, messages: Messages, *, model: str, stream: Literal[True], **options: Any) -> Iterator[Chunk]: ...
+    def chat(
+        self, messages: Messages | None = None, *, model: str | None = None, stream: Literal[True], **options: Any
+    ) -> Iterator[Chunk]: ...
 
-    def chat(self, messages: Messages, *, model: str, stream: bool = False, **options: Any) -> Answer | Iterator[Chunk]:
+    def chat(
+        self, messages: Messages | None = None, *, model: str | None = None, stream: bool = False, **options: Any
+    ) -> Answer | Iterator[Chunk]:
         """As `AsyncClient.chat`; a stream is a blocking iterator, closed by `close()` or when it is exhausted."""
         if stream:
             return self._iterate(self._run(self._client.chat(messages, model=model, stream=True, **options)))
@@ -93,6 +108,15 @@ class Client:
     def models(self) -> list[ModelInfo]:
         """As `AsyncClient.models`."""
         return self._run(self._client.models())
+
+    def render(self, name: str, variables: Mapping[str, Any] | None = None, *, version: str | None = None) -> Rendered:
+        """As `AsyncClient.render`."""
+        return self._run(self._client.render(name, variables, version=version))
+
+    @property
+    def prompts(self) -> BlockingPrompts:
+        """As `AsyncClient.prompts`."""
+        return BlockingPrompts(self._client, self._run)
 
     def poll(self, fetch: Callable[[], T], done: Callable[[T], bool], *, timeout_s: float | None = None) -> T:
         """As `AsyncClient.poll` with a blocking `fetch`, which runs in a thread of its own."""
@@ -215,6 +239,30 @@ class BlockingClassifier:
             texts, concurrency=concurrency, timeout_s=timeout_s, budget_usd=budget_usd, on_progress=on_progress
         )
         return self._run(work)
+
+
+class BlockingPrompts:
+    """`penstock.prompt_library.PromptLibrary` of a client, for programs without an event loop."""
+
+    def __init__(self, client: AsyncClient, run: Run) -> None:
+        self._client = client
+        self._run = run
+
+    def list(self) -> list[str]:
+        """As `PromptLibrary.list`."""
+        return self._client.prompts.list()
+
+    def render(self, name: str, variables: Mapping[str, Any] | None = None, version: str | None = None) -> Rendered:
+        """As `PromptLibrary.render`."""
+        return self._client.prompts.render(name, variables, version)
+
+    def reload(self) -> Reloaded:
+        """As `PromptLibrary.refresh`."""
+        return self._run(self._client.prompts.refresh())
+
+    def rollback(self, name: str, label: str = PRODUCTION, to: str | None = None, *, by: str = "") -> Move:
+        """As `PromptLibrary.rollback`."""
+        return self._run(self._client.prompts.rollback(name, label, to, by=by))
 
 
 class BlockingCache:

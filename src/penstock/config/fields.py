@@ -33,14 +33,19 @@ def section_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a t
     return next((found for part in get_args(annotation) if (found := section_in(part))), None)
 
 
-def section_at(path: Path) -> type[BaseModel] | None:
-    """The section at `path`, or None when there is something else."""
-    section: type[BaseModel] | None = Settings
+def section_at(path: Path, root: type[BaseModel] = Settings) -> type[BaseModel] | None:
+    """The section at `path` from `root`, or None when there is something else."""
+    section: type[BaseModel] | None = root
+    named = False
     for step in path:
         if section is None or isinstance(step, int):
             continue
+        if named:  # the name of one of several sections
+            named = False
+            continue
         field = section.model_fields.get(step)
         section = section_in(field.annotation) if field else None
+        named = field is not None and get_origin(field.annotation) is dict
     return section
 
 

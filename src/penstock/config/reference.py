@@ -19,7 +19,7 @@ from penstock.config.settings import Settings
 
 _LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
 _WORDS = {str: "text", int: "whole number", float: "number", Decimal: "number", bool: "true or false",
-          SecretStr: "secret text", date: "date"}  # fmt: skip
+          SecretStr: "secret text", date: "date", Any: "any"}  # fmt: skip
 
 _HEAD = """# Configuration reference
 
@@ -105,7 +105,7 @@ def _words(annotation: Any) -> str:  # noqa: ANN401 - a type form
         return _words(arguments[0])
     if origin is Literal:
         return " ".join(f"`{each}`" for each in arguments)
-    if origin is list:
+    if origin in (list, tuple):
         return "list" if section is None else "list of sections"
     if origin is dict:
         return "mapping"
@@ -120,7 +120,7 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is PydanticUndefined:
         return "required"
-    if value is None or isinstance(value, BaseModel):
+    if value is None or value == "" or isinstance(value, BaseModel):
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

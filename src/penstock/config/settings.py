@@ -13,6 +13,7 @@ from penstock.config.caches import CacheSettings
 from penstock.config.context import ContextSettings
 from penstock.config.experiments import ExperimentSettings, fit_together
 from penstock.config.models import CommonFallbackSettings, ModelSettings
+from penstock.config.prompts import PromptSettings
 from penstock.config.providers import ProviderSettings
 from penstock.config.reports import ReportSettings
 from penstock.config.section import (
@@ -192,6 +193,7 @@ class Settings(Section):
     models: list[ModelSettings] = Field([], description="By default what the providers are known for.")
     cache: CacheSettings = Field(CacheSettings(), description="Answers that need not be asked for again.")
     context: ContextSettings = Field(ContextSettings(), description="Cutting conversations that are too long.")
+    prompts: PromptSettings = Field(PromptSettings(), description="Prompts that requests name.")
     store: StoreSettings = Field(StoreSettings(), description="Where things are kept.")
     retry: RetrySettings = Field(RetrySettings(), description="Second tries on the same target.")
     breaker: BreakerSettings = Field(BreakerSettings(), description="Stepping over a target that fails.")

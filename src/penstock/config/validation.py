@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from penstock.config.fields import section_at
@@ -12,6 +13,7 @@ from penstock.config.problems import Problems, closest, suggestion
 from penstock.config.provenance import Missing, Node, Path
 from penstock.config.settings import Settings
 
+S = TypeVar("S", bound=BaseModel)
 _SHOULD = "Input should be "
 _LIMITS = (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than"))
 _EXPECTED = MappingProxyType({
@@ -41,15 +43,20 @@ _EXPECTED = MappingProxyType({
 
 def validate(tree: Node, problems: Problems) -> Settings | None:
     """Make settings of `tree`; None when `problems` says why not."""
+    return validate_as(Settings, tree, problems)
+
+
+def validate_as(section: type[S], tree: Node, problems: Problems) -> S | None:
+    """Make a section of `tree`; None when `problems` says why not."""
     try:
-        return Settings.model_validate(tree.plain())
+        return section.model_validate(tree.plain())
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            _report(details, tree, problems)
+            _report(details, section, tree, problems)
         return None
 
 
-def _report(details: ErrorDetails, tree: Node, problems: Problems) -> None:
+def _report(details: ErrorDetails, root: type[BaseModel], tree: Node, problems: Problems) -> None:
     path: Path = tuple(details["loc"])
     if path and path[-1] == "[key]":
         path = path[:-1]
@@ -58,7 +65,7 @@ def _report(details: ErrorDetails, tree: Node, problems: Problems) -> None:
         return
     kind, message = details["type"], details["msg"]
     if kind == "extra_forbidden":
-        section = section_at(path[:-1])
+        section = section_at(path[:-1], root)
         known = list(section.model_fields) if section else []
         problems.add(f"unknown key {path[-1]!r}{suggestion(str(path[-1]), known)}", node.origin, path[:-1])
     elif kind == "missing":

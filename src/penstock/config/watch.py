@@ -33,3 +33,13 @@ def changed(path: str, seen: FileStamp | None) -> FileStamp | None:
     """The file's new stamp if it differs from the one last `seen`; None when it does not, or there is no file."""
     now = FileStamp.of(path)
     return now if now != seen else None
+
+
+def stamps(directory: str) -> dict[str, FileStamp]:
+    """Stamp the files in `directory`, by name, but those that begin with a dot; nothing if there is none."""
+    try:
+        names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
+    except OSError:
+        return {}
+    found = ((name, FileStamp.of(os.path.join(directory, name))) for name in names)
+    return {name: stamp for name, stamp in found if stamp is not None}

@@ -67,9 +67,10 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
     payload = decode_object(body)
     prompt = _take_prompt(payload) if "prompt" in payload and operation != "embeddings" else None
     model = payload.pop("model", None)
-    if prompt is None and type(model) is str and model.startswith(PROMPT_MODEL):
-        prompt = PromptReference(model.removeprefix(PROMPT_MODEL))
     if prompt is not None and model is None:
+        model = PROMPT_MODEL + prompt.id
+    elif type(model) is str and model.startswith(PROMPT_MODEL) and operation != "embeddings":
+        prompt = _named_by_model(model, prompt)
         model = PROMPT_MODEL + prompt.id
     if type(model) is not str or not model:
         raise _no_model(model)
@@ -258,6 +259,17 @@ def _take_prompt(payload: dict[str, Any]) -> PromptReference | None:
             "invalid_value",
         )
     return PromptReference(name, version, variables or {})
+
+
+def _named_by_model(model: str, given: PromptReference | None) -> PromptReference:
+    """Return the prompt that ``prompt/NAME`` or ``prompt/NAME@VERSION`` asks for, with the variables that are given."""
+    name, _, version = model.removeprefix(PROMPT_MODEL).partition("@")
+    reference = PromptReference(name, version or None)
+    if given is None:
+        return reference
+    if given.id != name or (version and given.version not in (None, version)):
+        raise _fault("prompt.id", f"'model' asks for '{model[:200]}' and 'prompt' for another.", "invalid_value")
+    return given if given.version else msgspec.structs.replace(given, version=version or None)
 
 
 def _check_prompt(payload: dict[str, Any]) -> None:
