@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from hashlib import sha256
 
 from penstock.abc import Provider
 from penstock.budgeting.tariff import Tariffs
+from penstock.cascading.auditor import Auditor
 from penstock.config.cascades import cascade_terms
 from penstock.config.context import context_terms
 from penstock.config.providers import ProviderSettings
+from penstock.config.semantic import JudgeSettings
 from penstock.config.settings import Settings
 from penstock.context.billing import Billing, billing_of
 from penstock.context.window import Windows
@@ -22,17 +25,20 @@ from penstock.core.handler import Layer
 from penstock.core.request import Request
 from penstock.core.route import ContextTerms, HedgeTerms, Route, Target
 from penstock.core.usage import Usage
+from penstock.embedders.lexical import LexicalEmbedder
 from penstock.layers.attempt import Attempts
 from penstock.layers.budget import REASONING_KINDS, BudgetLayer
+from penstock.layers.cascade import CascadeLayer, Means
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
 from penstock.layers.refresh import Refresh
 from penstock.layers.semantic_cache import SemanticCache
 from penstock.layers.shape_context import ShapeContext
+from penstock.matching.labels.allowance import Allowance
 from penstock.pricing.calibration import Calibration
 from penstock.routing.table import RouteTable, Rule
 from penstock.semantic.learner import Learner
-from penstock.semantic.opening import make_chain
+from penstock.semantic.opening import chain_of, make_chain
 from penstock.shared import Parts, Shared, make_pricer
 
 
@@ -183,6 +189,35 @@ def budget(parts: Parts) -> Layer | None:
         return None
     pricer = make_pricer(parts.settings, shared.prices, shared.clock)
     return BudgetLayer(shared.budgets, Tariffs(pricer.price, shared.clock.monotonic), parts.settings)
+
+
+def cascade(parts: Parts) -> Layer | None:
+    """Make what asks the models of cascades; None when no model is one."""
+    settings = {model.name: model.cascade for model in parts.settings.models if model.cascade is not None}
+    if not settings:
+        return None
+    shared, pricer = parts.shared, make_pricer(parts.settings, parts.shared.prices, parts.shared.clock)
+    embedder = LexicalEmbedder() if parts.memory is None else parts.memory.embedder
+
+    def price(route: Route, usage: Usage) -> Decimal | None:
+        target = route.targets[0]
+        return pricer.cost(target.provider, target.model, usage)[0] if shared.loading.done() else None
+
+    def allowance(judge: JudgeSettings) -> Allowance:
+        return Allowance(judge.per_minute, judge.usd_per_day, shared.clock)
+
+    auditors = {
+        name: Auditor(
+            chain_of(each.labels, each.judge, embedder, allowance, shared.ask, shared.clock),
+            shared.ask,
+            shared.clock,
+            judged=each.judge is not None,
+        )
+        for name, each in settings.items()
+    }
+    return CascadeLayer(
+        Means(shared.cascades.known, auditors, price, counter(parts), shared.clock, shared.random, shared.tasks)
+    )
 
 
 def fallback(parts: Parts) -> Fallback | None:

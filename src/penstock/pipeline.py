@@ -1,7 +1,7 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
     record › limit › deadline › fallback › refresh › exact_cache › coalesce › semantic_cache › shape_context › budget ›
-    failover › hedge { per target: retry › breaker › load › concurrency › attempt › provider }
+    cascade › failover › hedge { per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
 """
@@ -41,6 +41,7 @@ from penstock.making import (
     attempts,
     balanced,
     budget,
+    cascade,
     check_context,
     check_models,
     counter,
@@ -95,6 +96,9 @@ CALL: tuple[tuple[str, Build], ...] = (
     ("shape_context", shape_context),
     # Inside the caches: hits cost nothing; outside failover: one reservation pays for all attempts.
     ("budget", budget),
+    # Inside the caches, which keep the answer that was good enough, and inside the budget: one reservation pays for all
+    # models. A handler over failover, since each of its models has targets of its own.
+    ("cascade", cascade),
     # A handler over handlers: chooses the target for what is inside.
     ("failover", lambda parts: Failover(parts.health, parts.shared.clock, parts.shared.random, parts.shared.balancer)),
     # Around the targets' stacks: the second request goes to another target, past that one's breaker and limits.
@@ -168,6 +172,8 @@ class Pipeline:
             check_models(settings, routes)
             await check_context(settings, shared, routes, built)
             memory = await shared.recall(settings)
+            resolved = [routes.resolve(model.name) for model in settings.models if model.cascade is not None]
+            await shared.cascades.configure({each.model: each.cascade for each in resolved if each.cascade is not None})
             prompts = old.prompts if old and old.settings.prompts == settings.prompts else None
             prompts = prompts or await PromptLibrary.open(settings.prompts, shared.stores.states, shared.clock)
             # Last, since nothing of what fails may be in force.

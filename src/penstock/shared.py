@@ -11,6 +11,7 @@ from typing import NamedTuple
 from penstock.abc import Provider
 from penstock.budgeting.purses import Purses
 from penstock.caching.recurrence import Recurrence
+from penstock.cascading.cascades import Cascades
 from penstock.config.budgets import configured
 from penstock.config.caches import RefreshSettings
 from penstock.config.settings import Settings
@@ -60,6 +61,7 @@ class Shared:
         doors: Providers' limits, and who waits for them.
         tenants: What tenants may use a minute.
         budgets: What this process may spend.
+        cascades: What models that are cascades have learnt.
         trials: The experiments.
         loading: Ends when the price list is in memory.
         answer: The pipeline in force, for what Penstock asks on its own.
@@ -86,6 +88,7 @@ class Shared:
         self.doors = ProviderDoors(clock)
         self.tenants = TenantAccounts()
         self.budgets = Purses(stores.budgets, clock, self.writes)
+        self.cascades = Cascades(stores.states, clock, self.tasks)
         self.trials = Trials(stores.states, stores.scores, stores.books.claim, clock, self.tasks)
         self.shaping = Shaping()
         self.memory: Memory | None = None
@@ -109,6 +112,7 @@ class Shared:
         await shared.stores.start()
         shared._closing.callback(shared.budgets.close)
         shared._closing.push_async_callback(shared._forget)
+        shared._closing.push_async_callback(shared.cascades.save)
         shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
         shared.tasks.spawn(shared.stores.books.keep(settings.store.retention_days), name="keep the ledger's books")

@@ -108,6 +108,13 @@ def bill(size: Size, rate: Rate) -> Bill:
     )
 
 
+def total(bills: Sequence[Bill]) -> Bill:
+    """Return the bill for sending one request to several models, with the same cap."""
+    if len(bills) == 1:
+        return bills[0]
+    return bills[0]._replace(base=sum(each.base for each in bills), each=sum(each.each for each in bills))
+
+
 def settle_on(bills: Sequence[Bill], mine: Sequence[int], rooms: Sequence[int]) -> int | None:
     """Return to how many tokens a request is to be capped so that all its budgets allow it; None if they do not.
 

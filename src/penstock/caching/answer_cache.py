@@ -221,7 +221,8 @@ class AnswerCache:
     def keep(self, keeper: Keeper, response: Response) -> bool:
         """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
         request = keeper.request
-        if request.call.cache == "semantic":  # a guess about these words, which nobody has verified
+        # A guess about these words, which nobody has verified; or not the best answer, which the next may get.
+        if request.call.cache == "semantic" or request.call.degraded:
             return False
         body, events = response.body, response.events or keeper.events
         ttl = lifetime_s(request.cache, request.route.cache_ttl_s if request.route is not None else None, self.ttl_s)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from penstock.budgeting.bill import BYTES_PER_ESTIMATE, LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on
+from penstock.budgeting.bill import BYTES_PER_ESTIMATE, LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on, total
 from penstock.budgeting.purses import Group, Purse, Purses
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
@@ -70,21 +70,23 @@ class BudgetLayer:
         purses = group.purses
         if not purses:
             return await inner(request)
-        route, charges = _route(request), None
+        route = _route(request)
+        legs, charges = route.legs, None
         if group.dollars:
-            charges = self._tariffs.of(route, unusual_tier(request.payload.get("service_tier")))
-            if charges.unpriced and group.strict is not None:
+            tier = unusual_tier(request.payload.get("service_tier"))
+            charges = [self._tariffs.of(leg, tier) for leg in legs]
+            if group.strict is not None and any(each.unpriced for each in charges):
                 request = _priced(request, route, charges, group.strict)
-        size = self._size(request, route)
-        bills = _bills(size, group, charges)
+        sizes = [self._size(request, leg) for leg in legs]
+        bills = _bills(sizes, group, charges)
         cap = _at_hand(purses, bills)
         if cap is None:
-            likely = self._likely(request, size)
+            likely = self._likely(request, sizes[0])
             bills = [each._replace(likely=each.each * likely) for each in bills]
             async with group.lock:
                 cap = _at_hand(purses, bills)
                 if cap is None:
-                    cap = await self._claimed(purses, bills, capped=size.cap is not None)
+                    cap = await self._claimed(purses, bills, capped=sizes[0].cap is not None)
         if cap < bills[0].wanted:
             request = self._capped(request, cap)
         held = [each.base + each.each * cap for each in bills]
@@ -183,7 +185,7 @@ class BudgetLayer:
         return int(tokens.output + _QUANTILE * tokens.spread) + 1
 
     def _capped(self, request: Request, cap: int) -> Request:
-        """Return `request` with a lower cap, and without a second request beside it."""
+        """Return `request` with a lower cap, and without second requests beside it."""
         payload, route = dict(request.payload), _route(request)
         names = [name for name in _CAPS if type(payload.get(name)) is int]
         if not names:
@@ -191,7 +193,7 @@ class BudgetLayer:
             only_new = request.operation == "chat" and kinds & REASONING_KINDS
             names = ["max_completion_tokens" if only_new else "max_tokens"]
         payload.update(dict.fromkeys(names, cap))
-        return _replace(request, payload=payload, route=_replace(route, hedge=None))
+        return _replace(request, payload=payload, route=route.over([_replace(leg, hedge=None) for leg in route.legs]))
 
     def _forecast(self, request: Request) -> Forecast:
         name = request.model if request.route is None else request.route.model
@@ -243,19 +245,27 @@ def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
     return bills[0].wanted
 
 
-def _bills(size: Size, group: Group, charges: Charges | None) -> list[Bill]:
-    counted = bill(size, PER_TOKEN) if group.tokens or charges is None else None
-    dollars = counted if charges is None else bill(size, charges.rate(size.estimate * BYTES_PER_ESTIMATE))
+def _bills(sizes: Sequence[Size], group: Group, charges: Sequence[Charges] | None) -> list[Bill]:
+    """Return what a request costs in each budget, if it takes all legs of its route."""
+    counted = total([bill(size, PER_TOKEN) for size in sizes]) if group.tokens or charges is None else None
+    dollars = counted
+    if charges is not None:
+        rates = [each.rate(size.estimate * BYTES_PER_ESTIMATE) for size, each in zip(sizes, charges, strict=True)]
+        dollars = total([bill(size, rate) for size, rate in zip(sizes, rates, strict=True)])
     bills = [dollars if purse.budget.unit == "usd" else counted for purse in group.purses]
     return [each for each in bills if each is not None]
 
 
-def _priced(request: Request, route: Route, charges: Charges, budget: Budget) -> Request:
+def _priced(request: Request, route: Route, charges: Sequence[Charges], budget: Budget) -> Request:
     """Return `request` without the targets whose price is unknown, since `budget` needs one."""
-    targets = tuple(target for target in route.targets if target not in charges.unpriced)
-    if targets:
-        return _replace(request, route=_replace(route, targets=targets))
-    target = charges.unpriced[0]
+    legs = [
+        _replace(leg, targets=tuple(target for target in leg.targets if target not in each.unpriced))
+        for leg, each in zip(route.legs, charges, strict=True)
+    ]
+    bare = next((each for leg, each in zip(legs, charges, strict=True) if not leg.targets), None)
+    if bare is None:
+        return _replace(request, route=route.over(legs))
+    target = bare.unpriced[0]
     raise InvalidRequest(
         f"The price of '{target.provider}/{target.model}' is unknown, and {budget.name} is in dollars: give it one "
         "under `prices` in the configuration, or set the budget's allow_unpriced.",

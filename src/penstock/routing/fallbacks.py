@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -118,7 +118,7 @@ def operation_of(request: Request) -> str | None:
 def fill(template: Template, request: Request, now: float) -> Response:
     """Make a whole answer of `template`, in the shape of the operation; `now` is in seconds since the epoch."""
     values = {
-        "question": _question(request.payload),
+        "question": question_of(request.payload),
         "model": request.model,
         "operation": operation_of(request) or "",
         "request_id": request.call.id,
@@ -151,8 +151,8 @@ def _empty(choice: _Choice) -> bool:
     return message is None or not (message.content or message.tool_calls or message.function_call)
 
 
-def _question(payload: dict[str, Any]) -> str:
-    """The text of the last message of a user, or the prompt of a legacy completion."""
+def question_of(payload: Mapping[str, Any]) -> str:
+    """Return the text of the last message of a user, or the prompt of a legacy completion."""
     prompt = payload.get("prompt")
     if isinstance(prompt, str):
         return prompt

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock.abc import Embedder, VectorIndex
-from penstock.config.semantic import SemanticCacheSettings
+from penstock.config.semantic import JudgeSettings, SemanticCacheSettings
 from penstock.core.clock import Clock
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.matching.indexes.inverted import InvertedIndex
+from penstock.matching.labels.allowance import Allowance
 from penstock.matching.labels.chain import BY_EXACT, BY_RULE, ByJudge, ByVector, Chain, Labeller, Said
 from penstock.matching.labels.chain import Ask as AskJudge
 from penstock.matching.labels.judge import Judge
@@ -31,17 +32,37 @@ def index_for(embedder: Embedder) -> Callable[[], VectorIndex]:
 
 def make_chain(settings: SemanticCacheSettings, memory: Memory, ask: Ask) -> Chain:
     """Make the labellers that `settings` name, in their order."""
+    return chain_of(settings.labels, settings.judge, memory.embedder, memory.allowance, ask, memory.clock)
+
+
+def chain_of(
+    kinds: Sequence[str],
+    judge: JudgeSettings | None,
+    embedder: Embedder,
+    allowance: Callable[[JudgeSettings], Allowance],
+    ask: Ask,
+    clock: Clock,
+) -> Chain:
+    """Make labellers of `kinds`, in their order.
+
+    Args:
+        kinds: As in `LabelKind`.
+        judge: For ``judge``: the model that is asked.
+        embedder: For ``answers``: what makes vectors of answers.
+        allowance: Says how often a judge may be asked.
+        ask: Answers a request through the whole pipeline.
+        clock: Says when such a request began.
+    """
     labellers: list[Labeller] = []
-    for kind in settings.labels:
+    for kind in kinds:
         if kind == "exact":
             labellers.append(BY_EXACT)
         elif kind == "rule":
             labellers.append(BY_RULE)
         elif kind == "answers":
-            labellers.append(ByVector(memory.embedder))
-        elif settings.judge is not None:
-            model = settings.judge.model
-            labellers.append(ByJudge(Judge(model), memory.allowance(settings.judge), _asker(model, ask, memory.clock)))
+            labellers.append(ByVector(embedder))
+        elif judge is not None:
+            labellers.append(ByJudge(Judge(judge.model), allowance(judge), _asker(judge.model, ask, clock)))
     return Chain(labellers)
 
 

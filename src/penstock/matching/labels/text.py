@@ -26,10 +26,17 @@ def answer_text(body: bytes) -> str | None:
     except _UNREADABLE:
         return None
     choices = answer.get("choices") if isinstance(answer, dict) else None
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or len(choices) != 1:
         return None
-    message = choices[0].get("message")
-    text = _said(message) if isinstance(message, dict) else choices[0].get("text")
+    return choice_text(choices[0])
+
+
+def choice_text(choice: object) -> str | None:
+    """Return the text of one choice of an answer, as `answer_text` of the only one."""
+    if not isinstance(choice, dict):
+        return None
+    message = choice.get("message")
+    text = _said(message) if isinstance(message, dict) else choice.get("text")
     return text if isinstance(text, str) and text.strip() else None
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 _GROUPS, _LEAST = 5, 10
+_DIGITS = 3
 
 
 class Outlook(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ class Outlook(msgspec.Struct, frozen=True):
         cuts = [len(rising) * number // groups for number in range(groups + 1)]
         bounds = tuple(rising[cut][0] for cut in cuts[1:-1])
         parts = itertools.pairwise(cuts)
-        return cls(bounds, tuple(tuple(round(quality, 3) for _, quality in rising[a:b]) for a, b in parts))
+        return cls(bounds, tuple(tuple(round(quality, _DIGITS) for _, quality in rising[a:b]) for a, b in parts))
 
     def saving(self, prospect: float, threshold: float, large_usd: float, loss_usd: float) -> float:
         """Return the dollars that asking the cheap model first can be expected to save, its own cost not counted.
@@ -48,5 +49,6 @@ class Outlook(msgspec.Struct, frozen=True):
             loss_usd: What a lost request costs.
         """
         qualities = self.qualities[bisect_right(self.bounds, prospect)]
-        served = [large_usd - loss_usd * (1.0 - quality) for quality in qualities if quality >= threshold]
+        least = round(threshold, _DIGITS)  # as they are, or what is served at the threshold would not count
+        served = [large_usd - loss_usd * (1.0 - quality) for quality in qualities if quality >= least]
         return sum(served) / len(qualities)
