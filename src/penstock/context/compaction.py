@@ -78,6 +78,7 @@ class _Replay:
         self._history, self._terms, self._overhead, self._note = history, terms, overhead, note
         self._shares: Shares = terms.shares()
         self._rent = 0.0
+        self._asked = self._quoted = 0
 
     def ask(self, point: int) -> None:
         """Decide on the request that had the first `point` messages."""
@@ -100,19 +101,21 @@ class _Replay:
         return self._size(self.blocks, point) > most
 
     def _pays(self, point: int) -> bool:
+        turn = self._history.turn_before(point)
+        self._asked += 1
+        self._quoted += self._shares.excerpts_for(asks=self._history.asks(turn))
         after = self._cut(point, "bill")
         if after is self.blocks:
             return False
         billing = self._terms.billing
-        turn = self._history.turn_before(point)
         now, then = self._size(self.blocks, turn), self._size(after, turn)
         if now - then < LEAST_CUT:
             return False
-        saved = billing.kept(now) - billing.kept(then) - (0 if self.blocks else self._shares.excerpts)
-        if saved <= 0:
-            return False
-        self._rent += saved
-        return self._rent >= billing.rewriting(then, self._overhead + self._history.fixed[after[0].end])
+        start = self.blocks[-1].end if self.blocks else 0
+        fresh = self._history.between(start, after[-1].end) / self._history.between(0, turn)
+        saved = billing.kept(now) - billing.kept(then) - fresh * self._quoted / self._asked
+        self._rent = max(self._rent + saved, 0.0)
+        return saved > 0 and self._rent >= billing.rewriting(then, self._overhead + self._history.fixed[after[0].end])
 
     def _size(self, blocks: list[Block], end: int) -> int:
         """Tokens of what is sent of the first `end` messages, without excerpts."""
@@ -129,7 +132,7 @@ class _Replay:
             used = self._overhead + history.fixed[turn] + last + shares.summary + self._note + shares.excerpts
             room = self._terms.tokens - used
             recent = max(min(recent, room), 0)
-        end = history.cut_at(_reaching(history, turn, recent), turn)
+        end = history.cut_at(history.newest(recent, 0, turn), turn)
         if end is None or end <= start:
             return self.blocks
         tokens = min(history.between(start, end) // SUMMARY_SHARE, shares.summary // BLOCKS)
@@ -143,15 +146,3 @@ def sent(history: History, blocks: list[Block], end: int) -> int:
     """Tokens of what is left of the first `end` messages, with the summaries of what is not."""
     cut = blocks[-1].end if blocks else 0
     return history.fixed[cut] + sum(block.tokens for block in blocks) + history.upto[end] - history.upto[cut]
-
-
-def _reaching(history: History, turn: int, recent: int) -> int:
-    """The first message from which it is at most `recent` tokens to the message `turn`."""
-    low, high = 0, turn
-    while low < high:
-        middle = (low + high) // 2
-        if history.between(middle, turn) <= recent:
-            high = middle
-        else:
-            low = middle + 1
-    return low

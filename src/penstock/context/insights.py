@@ -6,10 +6,10 @@ A summary in a model's words, or in few sentences, loses exactly these; they are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from penstock.context.summary import Measure, Said, Sentence, sentences
+from penstock.context.summary import Measure, Sentence
 
 Kind = Literal["decision", "preference", "fact", "open question"]
 
@@ -53,17 +53,22 @@ class Insight(NamedTuple):
     text: str
 
 
-def insights(said: Sequence[Said]) -> list[Insight]:
-    """Return the key points of what was said, in order.
+def insights(said: Sequence[Sentence]) -> list[Insight]:
+    """Return the key points among the sentences of a conversation, in order.
 
     Facts and preferences are those of people: what an assistant or a tool says is kept only where it is a decision. A
     question is open when nobody said anything after it.
     """
-    return list(_found(said))
+    found = []
+    for place, sentence in enumerate(said):
+        kind = _kind(sentence, last=place == len(said) - 1)
+        if kind is not None and len(sentence.text) <= _LONGEST:
+            found.append(Insight(kind, place, sentence.text))
+    return found
 
 
-def key_points(said: Sequence[Said], tokens: int, measure: Measure) -> str:
-    """Return the key points as a list, `tokens` at most, the most important kinds first to be kept; empty for none."""
+def key_points(said: Sequence[Sentence], tokens: int, measure: Measure) -> str:
+    """Return the key points as a list, `tokens` at most; of the less important kinds what there is room for."""
     chosen, left, seen = [], tokens, set[str]()
     for insight in sorted(insights(said), key=lambda each: (-_worth(each), -each.place)):
         cost = measure(f"- {insight.kind}: {insight.text}\n")
@@ -78,14 +83,6 @@ def key_points(said: Sequence[Said], tokens: int, measure: Measure) -> str:
 def _worth(insight: Insight) -> float:
     """Short points are worth more than long ones of their kind."""
     return _WORTH[insight.kind] - len(insight.text) / _LONGEST
-
-
-def _found(said: Sequence[Said]) -> Iterator[Insight]:
-    everything = list(sentences(said))
-    for place, sentence in enumerate(everything):
-        kind = _kind(sentence, last=place == len(everything) - 1)
-        if kind is not None and len(sentence.text) <= _LONGEST:
-            yield Insight(kind, place, sentence.text)
 
 
 def _kind(sentence: Sentence, *, last: bool) -> Kind | None:

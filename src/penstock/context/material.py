@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from penstock.context.compaction import Block
 from penstock.context.insights import key_points
 from penstock.context.memory import Memory
-from penstock.context.summary import Measure, Said, prompt, summarise, trimmed
+from penstock.context.summary import Measure, Said, Sentence, prompt, sentences, summarise, trimmed
 from penstock.context.units import History, speaker_of, text_of
 
+MOST_READ = 100_000
+"""Tokens of a block, its newest ones, that a summary is made of: reading takes a second for four times as many."""
 _PEOPLE = "user"
 
 
@@ -44,15 +47,21 @@ class Material:
         return "\n".join(part for part in (self._points, written or self.extractive) if part)
 
     def _key_points(self) -> str:
-        return key_points(self._said(), self.block.tokens // 2, self._measure)
+        return key_points(self._sentences, self.block.tokens // 2, self._measure)
 
     def _summarise(self) -> str:
-        return summarise(self._said(), self.tokens, self._measure, self._points)
+        return summarise(self._sentences, self.tokens, self._measure, self._points)
+
+    @cached_property
+    def _sentences(self) -> list[Sentence]:
+        return list(sentences(self._said()))
 
     def _said(self) -> list[Said]:
-        history = self._history
+        history, block = self._history, self.block
         return [
-            Said(speaker_of(message), text_of(message), message["role"] == _PEOPLE)
-            for at, message in enumerate(history.messages[self.block.start : self.block.end], self.block.start)
+            Said(
+                speaker_of(history.messages[at]), text_of(history.messages[at]), history.messages[at]["role"] == _PEOPLE
+            )
+            for at in range(history.newest(MOST_READ, block.start, block.end), block.end)
             if not history.stays(at)
         ]

@@ -15,6 +15,8 @@ Key = tuple[bytes, int]
 
 MOST_TOKENS = 500_000
 """Tokens of the conversations whose indexes are kept: about 60 MB."""
+MOST_INDEXED = 300_000
+"""Tokens of one conversation, its newest ones, that are looked through: an index takes a second for as many."""
 MOST_TEXTS = 2048
 """Summaries and key points that are kept: a few megabytes."""
 
@@ -44,7 +46,8 @@ class Memory:
                 library, done = known, end
                 self._held -= library.tokens
                 break
-        library.add(history, (at for at in range(done, ends[-1]) if not history.stays(at)), measure)
+        start = history.newest(MOST_INDEXED, done, ends[-1])
+        library.add(history, (at for at in range(start, ends[-1]) if not history.stays(at)), measure)
         self._libraries[keys[-1]] = library
         self._held += library.tokens
         while self._held > self._most and len(self._libraries) > 1:

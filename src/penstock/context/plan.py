@@ -157,13 +157,15 @@ class Draft:
         room -= self._measure(EXCERPTS_NOTE)
         if room <= 0:
             return []
-        library = self._memory.library(self._history, self.cuts.ends, self._measure)
-        return library.find(question_of(self._history), room)
+        history, cut = self._history, self.cuts.blocks[-1].end
+        ends = [*self.cuts.ends, history.turn_before(history.last_turn), history.last_turn]
+        library = self._memory.library(history, sorted(set(ends)), self._measure)
+        return [each for each in library.find(question_of(history), room) if each.message < cut]
 
     def _room(self) -> int:
         """Tokens for excerpts: the same in all requests of a turn, as long as its tool calls leave so much."""
         history, most = self._history, self._terms.tokens
-        room = self._terms.shares().excerpts
+        room = self._terms.shares().excerpts_for(asks=history.asks(history.last_turn))
         if most is None:
             return room
         most -= self._overhead + self._measure(SUMMARY_NOTE)

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 from penstock.context.selection import Index, Turn
 from penstock.context.summary import Measure
-from penstock.context.units import History, speaker_of, text_of
+from penstock.context.units import SHORT, History, speaker_of, text_of
 from penstock.context.words import words
 
 PASSAGE = 64
 """Tokens of a passage, about: long messages are looked up and repeated in parts."""
-LONGEST_QUESTION = 2000
-"""Characters that are looked up, half of them from its beginning; what was pasted into a question is no question."""
 LEAST_ASKED = 3
 """Words with content; a question with fewer, as "And the second one?", is looked up with the one before."""
 
@@ -57,13 +55,16 @@ class Library:
 
 
 def question_of(history: History) -> str:
-    """What the last user turn asks."""
-    asked = _turn_text(history, history.last_turn)
-    before = history.turn_before(history.last_turn)
-    if before < history.last_turn and sum(1 for _ in words(asked)) < LEAST_ASKED:
-        asked = f"{_turn_text(history, before)}\n{asked}"
-    half = LONGEST_QUESTION // 2
-    return asked if len(asked) <= LONGEST_QUESTION else f"{asked[:half]}\n{asked[-half:]}"
+    """What the last user turn asks; of a long one its first sentence and its last."""
+    turn = history.last_turn
+    asked = history.said_in(turn)
+    if len(asked) > SHORT:
+        lines = [line.strip() for line in _ENDS.split(asked) if line.strip()]
+        asked = "\n".join(line[:SHORT] for line in (lines[0], lines[-1]))
+    before = history.turn_before(turn)
+    if before < turn and sum(1 for _ in words(asked)) < LEAST_ASKED:
+        asked = f"{history.said_in(before)[-SHORT:]}\n{asked}"
+    return asked
 
 
 def quoted(passages: Sequence[Passage]) -> str:
@@ -81,16 +82,6 @@ def quoted(passages: Sequence[Passage]) -> str:
             lines += ["…"] * (passage.message > before.message + 1)
             lines.append(f"{passage.turn.speaker}: {passage.turn.text}")
     return "\n".join(lines)
-
-
-def _turn_text(history: History, start: int) -> str:
-    """What a user turn says: its message and those in a row with it."""
-    texts = []
-    for message in history.messages[start:]:
-        if message["role"] != "user":
-            break
-        texts.append(text_of(message))
-    return "\n".join(texts)
 
 
 def _passages(history: History, at: int, measure: Measure) -> Iterator[Passage]:

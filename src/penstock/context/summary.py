@@ -82,15 +82,15 @@ def sentences(said: Sequence[Said]) -> Iterator[Sentence]:
                 yield Sentence(speaker, sentence, person, terms)
 
 
-def summarise(said: Sequence[Said], tokens: int, measure: Measure, known: str = "") -> str:
-    """Return sentences of what was said, in order, that come to `tokens` at most; empty when none fits.
+def summarise(everything: Sequence[Sentence], tokens: int, measure: Measure, known: str = "") -> str:
+    """Return those of the sentences, in order, that say most in `tokens`; empty when none fits.
 
     Sentences that are in `known` are not repeated.
 
     Each next sentence is the one that adds most per token to the words already there, each weighed by how many
     sentences it is in: the greedy choice for a coverage function (Lin & Bilmes 2011). Equal texts give equal summaries.
     """
-    found = [each for each in sentences(said) if each.text not in known]
+    found = [each for each in everything if each.text not in known]
     weights = {term: log(1 + count) for term, count in Counter(term for each in found for term in each.terms).items()}
     costs = [measure(f"{each.speaker}: {each.text}\n") for each in found]
     left, chosen, covered = tokens, list[int](), set[str]()
@@ -129,7 +129,7 @@ def prompt(said: Sequence[Said], tokens: int, measure: Measure) -> list[dict[str
     """
     text = "\n\n".join(f"{each.speaker}: {each.text}" for each in said)
     if measure(text) > MOST_MATERIAL:
-        text = summarise(said, MOST_MATERIAL, measure)
+        text = summarise(list(sentences(said)), MOST_MATERIAL, measure)
     return [
         {"role": "system", "content": INSTRUCTIONS.format(max(tokens * 2 // 3, 1))},
         {"role": "user", "content": f"<conversation>\n{text}\n</conversation>"},

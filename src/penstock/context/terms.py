@@ -7,7 +7,7 @@ import msgspec
 from penstock.context.billing import NO_CACHE, Billing
 from penstock.core.route import ContextMode
 
-RECENT = EXCERPTS = 2048
+RECENT, EXCERPTS = 8192, 4096
 SUMMARY = 768
 """Tokens of each part when there is no budget to divide."""
 MOST_EXCERPTS = 8192
@@ -55,3 +55,7 @@ class Shares(msgspec.Struct, frozen=True, gc=False):
     recent: int
     excerpts: int
     summary: int
+
+    def excerpts_for(self, *, asks: bool) -> int:
+        """Tokens of excerpts for a turn: a quarter where the user does not ask, but gives something to read."""
+        return self.excerpts if asks else self.excerpts // 4

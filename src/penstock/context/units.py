@@ -11,6 +11,10 @@ Message = Mapping[str, Any]
 Count = Callable[[Message], int]
 """Estimates the tokens of a message, its images and tool calls included."""
 
+SHORT = 600
+"""Characters of what is read as a whole to find out what a user asks."""
+_ASKS = ("?", "？", "؟")
+
 _INSTRUCTIONS = frozenset({"system", "developer"})
 
 
@@ -69,6 +73,25 @@ class History:
         place = bisect_left(self.turns, point)
         return self.turns[place - 1] if place else 0
 
+    def said_in(self, turn: int) -> str:
+        """What the user says in the turn that begins at `turn`."""
+        texts = []
+        for message in self.messages[turn:]:
+            if message["role"] != "user":
+                break
+            texts.append(text_of(message))
+        return "\n".join(texts)
+
+    def asks(self, turn: int) -> bool:
+        """Whether the user asks something in a turn, rather than giving something to read.
+
+        What is short is taken for a question or a request; in what is long, that is at the beginning or the end.
+        """
+        said = self.said_in(turn).strip()
+        if len(said) <= SHORT:
+            return True
+        return said.endswith(_ASKS) or said.split("\n", 1)[0][:SHORT].endswith(_ASKS)
+
     def cut_at(self, least: int, most: int) -> int | None:
         """The first place for a cut at `least` or after it; if that is past `most`, the last one before."""
         place = bisect_left(self.cuts, least)
@@ -79,6 +102,10 @@ class History:
     def between(self, start: int, end: int) -> int:
         """Tokens of the messages from `start` to `end`, system messages not counted."""
         return self.upto[end] - self.upto[start] - self.fixed[end] + self.fixed[start]
+
+    def newest(self, tokens: int, start: int, end: int) -> int:
+        """The first message from `start` on from which it is at most `tokens` to the message `end`."""
+        return bisect_left(self.upto, self.upto[end] - tokens, start, end)
 
     def stays(self, at: int) -> bool:
         """Whether the message is never cut: a system or developer message."""
