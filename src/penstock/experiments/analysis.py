@@ -134,11 +134,12 @@ class Analysis:
             broken = [arm for arm in others if comparison.harms(arm, experiment.alpha / len(self._guards))]
             if broken:
                 return self._worse(broken, name, at)
-        better = {arm: primary.spread(arm)[1] for arm in others if primary.certain(arm)}
-        if better:
-            best = (max if experiment.primary.direction == "higher" else min)(better, key=better.__getitem__)
-            why = f"{best} is better on {experiment.primary.name} than {self._control}"
-            return Decision(why, best, harm=False, at=at)
+        # Another one that does better still may need a few units more to be certain.
+        sign = 1 if experiment.primary.direction == "higher" else -1
+        leader = max(others, key=lambda arm: sign * primary.spread(arm)[1])
+        if primary.certain(leader):
+            why = f"{leader} is better on {experiment.primary.name} than {self._control}"
+            return Decision(why, leader, harm=False, at=at)
         worse = [arm for arm in others if primary.certain(arm) is False]
         if len(worse) == len(others) or (worse and experiment.harm):
             return self._worse(worse, experiment.primary.name, at)
