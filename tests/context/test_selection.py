@@ -79,3 +79,42 @@ def test_scores_of_an_embedder_take_part() -> None:
 def test_scores_of_an_embedder_must_match_the_turns() -> None:
     with pytest.raises(ValueError, match=r"2 turns, but 1 embedding scores"):
         select([Turn("", "a", 5), Turn("", "b", 5)], "a", 5, embedding=[1.0])
+
+
+def test_who_is_named_in_the_question_counts() -> None:
+    turns = [Turn(f"Speaker {'ABCD'[number // 10]}", f"Point {number} about it all.", 10) for number in range(40)]
+    assert set(select(turns, "What did Speaker C think?", 80)) <= set(range(19, 31))
+
+
+def test_names_and_numbers_count_for_more() -> None:
+    turns = [Turn("", f"Paragraph {number} says what it says.", 64) for number in range(60)]
+    turns[20] = Turn("", "The harvest in Leeds was good.", 64)
+    turns[40] = Turn("", "The harvest elsewhere was good.", 64)
+    scores = Index(turns).scores("How was it in Leeds, or elsewhere?")
+    assert scores[20] > scores[40]
+
+
+def test_words_written_a_little_otherwise_are_found() -> None:
+    turns = [Turn("", f"Paragraph {number} says what it says.", 64) for number in range(60)]
+    turns[33] = Turn("", "Then we changed the accomodation.", 64)
+    assert 33 in select(turns, "Where was the accommodation changed?", 64)
+    turns[33] = Turn("", "その後、東京駅で会議を開きました。", 64)
+    assert 33 in select(turns, "東京駅の会議はいつですか", 64)
+
+
+def test_what_was_said_in_the_same_words_is_kept_last() -> None:
+    again = "The kitchen in Leeds costs 12,000 pounds with the oven and the tiles."
+    turns = [Turn("", again, 20), Turn("", again, 20), Turn("", "The kitchen is paid for by the owners in May.", 20)]
+    kept = select(turns, "What does the kitchen in Leeds cost?", 40)
+    assert 2 in kept
+    assert len(kept) == 2
+
+
+def test_below_the_floor_nothing_is_kept() -> None:
+    turns = [Turn("", f"Paragraph {number} says what it says.", 20) for number in range(60)]
+    turns[33] = Turn("", "The kitchen in Leeds costs 12,000 pounds.", 20)
+    index = Index(turns)
+    assert index.select("What about the harvest?", 10_000, floor=0.2) == []
+    kept = index.select("What does the kitchen in Leeds cost?", 10_000, floor=0.2)
+    assert 33 in kept
+    assert all(index.scores("What does the kitchen in Leeds cost?")[place] >= 0.2 for place in kept)
