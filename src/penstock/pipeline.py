@@ -63,6 +63,7 @@ from penstock.routing.table import RouteTable
 from penstock.semantic.learner import Learner
 from penstock.shared import Parts, Shared
 from penstock.stores.opening import open_budgets as open_budgets
+from penstock.stores.opening import open_desk as open_desk
 from penstock.stores.opening import open_keys as open_keys
 
 Build = Callable[[Parts], Layer | None]

@@ -22,6 +22,10 @@ COMMANDS = {
     "teams": ("penstock.cli.teams:teams", "Make, list and change teams, which keys belong to."),
     "prices": ("penstock.cli.prices:prices", "Show what models cost, and where that is known from."),
     "alerts": ("penstock.cli.alerts:alerts", "Show what has been raised, list rules and metrics, and try sinks."),
+    "experiments": (
+        "penstock.cli.experiments:experiments",
+        "List experiments, report what is known of them, stop and start them.",
+    ),
     "cache": ("penstock.cli.cache:cache", "Look into the caches of a running gateway, clear and fill them."),
     "usage": ("penstock.cli.usage:usage", "Show what was asked, answered, saved and spent."),
 }

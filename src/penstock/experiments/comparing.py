@@ -42,7 +42,8 @@ class Comparison:
         self._squares = dict.fromkeys(weights, 0.0)
         self._evidence = dict.fromkeys(self._arms, 0.0)
         self._harm = dict.fromkeys(self._arms, 0.0)
-        self._intervals = dict.fromkeys(self._arms, (-math.inf, math.inf))
+        most = math.inf if metric.bounds is None else metric.bounds[1] - metric.bounds[0]
+        self._intervals = dict.fromkeys(self._arms, (-most, most))
 
     def add(self, arm: str, value: float, weights: Mapping[str, float]) -> None:
         """Take the value of one unit, and with which probabilities it might have been assigned."""

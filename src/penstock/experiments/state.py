@@ -60,10 +60,15 @@ class State(msgspec.Struct, frozen=True):
         return self.shares[0].weights
 
 
+def moment(at: float) -> float:
+    """Return a time in whole microseconds, as the ledger has the times of calls."""
+    return int(at * 1e6) / 1e6
+
+
 def begin(experiment: Experiment, at: float) -> State:
     """Return the state of an experiment that begins."""
     weights = experiment.weights
-    return State("running", experiment.identity, at, weights, (Shares(at, weights),))
+    return State("running", experiment.identity, moment(at), weights, (Shares(moment(at), weights),))
 
 
 def follow(experiment: Experiment, state: State | None, at: float, lead_s: float) -> State:
@@ -75,7 +80,7 @@ def follow(experiment: Experiment, state: State | None, at: float, lead_s: float
         return begin(experiment, at)
     if state.configured == experiment.weights or state.status == "stopped":
         return state
-    shares = Shares(at + lead_s, experiment.weights)
+    shares = Shares(moment(at + lead_s), experiment.weights)
     return msgspec.structs.replace(state, configured=experiment.weights, shares=(*state.shares, shares))
 
 

@@ -213,6 +213,49 @@ async def open_budgets(url: str, clock: Clock) -> AsyncIterator[tuple[BudgetStor
         await database.aclose()
 
 
+@asynccontextmanager
+async def open_states(url: str, clock: Clock) -> AsyncIterator[StateStore]:
+    """Open what was decided while Penstock ran alone, for commands; servers may be using the same file.
+
+    Raises:
+        ConfigError: `url` names no file.
+        StoreError: The store cannot be opened.
+    """
+    if url == MEMORY:
+        raise ConfigError("store.url is memory:, which keeps nothing; set it to sqlite:///FILE", key="store.url")
+    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
+    from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see below
+
+    database = Database(url, clock)
+    await database.start()
+    try:
+        yield SqlStateStore(database, clock)
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def open_desk(url: str, clock: Clock) -> AsyncIterator[tuple[StateStore, ScoreStore]]:
+    """Open what experiments need alone, for commands; servers may be using the same file.
+
+    Raises:
+        ConfigError: `url` names no file.
+        StoreError: The store cannot be opened.
+    """
+    if url == MEMORY:
+        raise ConfigError("store.url is memory:, which keeps no experiments; set it to sqlite:///FILE", key="store.url")
+    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
+    from penstock.stores.sql.scores import SqlScoreStore  # noqa: PLC0415 - see below
+    from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see below
+
+    database = Database(url, clock)
+    await database.start()
+    try:
+        yield SqlStateStore(database, clock), SqlScoreStore(database)
+    finally:
+        await database.aclose()
+
+
 def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
     """Make the stores `url` names: ``sqlite:///FILE``, or ``memory:``. Nothing is opened yet.
 

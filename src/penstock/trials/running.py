@@ -17,7 +17,7 @@ from penstock.experiments.analysis import Analysis
 from penstock.experiments.assignment import Assigner
 from penstock.experiments.bandit import shares
 from penstock.experiments.report import Decision
-from penstock.experiments.state import Shares, State, follow
+from penstock.experiments.state import Shares, State, follow, moment
 from penstock.trials.desk import Desk
 
 FOLLOW_S = 10.0
@@ -128,7 +128,7 @@ class Trials:
         if bandit is not None and now >= newest.since + bandit.every_s:
             wanted = shares(experiment, analysis.rewards(), newest.weights)
             if wanted is not None:
-                changed = (*state.shares, Shares(now + LEAD_S, wanted))
+                changed = (*state.shares, Shares(moment(now + LEAD_S), wanted))
                 await self.desk.save(experiment, msgspec.structs.replace(state, shares=changed))
 
     def _tell(self, experiment: Experiment, decision: Decision, now: float) -> None:
