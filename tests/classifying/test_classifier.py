@@ -132,6 +132,29 @@ async def test_what_is_asked():
     assert [sorted(each) for each in schemas] == [["label", "score"], ["label", "score", "urgency"]]
 
 
+async def test_a_stored_prompt_in_place_of_instructions():
+    prompts = {
+        "signal": {
+            "versions": {
+                version: {"system": f"Version {version}: {{{{ labels }}}}. {{{{ form }}}}", "user": "{{ text }}"}
+                for version in ("1", "2")
+            },
+            "labels": {"production": "2"},
+            "variables": {"text": "string", "labels": "string", "form": "string"},
+        }
+    }
+    models = Models(large=[said("sales"), said("hiring"), said("funding")], prompts={"built_in": prompts})
+    async with models.client:
+        found = await models.classifier(ModelStage("large", prompt="signal")).classify("We {{ hire }}.")
+        old = await models.classifier(ModelStage("large", prompt="signal@1")).classify("We hire.")
+    assert (found.label, found.steps[0].prompt, old.steps[0].prompt) == ("hiring", "signal@2", "signal@1")
+    system, user, answer, correction = models.large.requests[1].payload["messages"]
+    assert system["content"].startswith("Version 2: hiring, funding. Answer with one JSON object")
+    assert user["content"] == "We {{ hire }}."
+    assert (answer["role"], correction["role"]) == ("assistant", "user")
+    assert models.large.requests[1].call.id == found.request_id != ""
+
+
 async def test_a_label_outside_the_set_is_repaired_once():
     models = Models(large=[said("sales"), said("hiring")])
     async with models.client:

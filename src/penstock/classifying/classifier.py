@@ -192,7 +192,18 @@ class Classifier:
                 decision = self._decided(stage.verify, opinion)
         except Exception as error:  # noqa: BLE001 - it is the result for this text
             opinion, failure = None, error
-        yield Step(stage.name, decision, opinion, talk.sent, talk.cached, talk.repaired, talk.cost_usd, failure)
+        yield Step(
+            stage.name,
+            decision,
+            opinion,
+            model_calls=talk.sent,
+            cached=talk.cached,
+            repaired=talk.repaired,
+            cost_usd=talk.cost_usd,
+            error=failure,
+            request_id=talk.request_id,
+            prompt=talk.prompt,
+        )
 
     def _decided(self, verify: Verify, opinion: Opinion) -> Decision:
         if opinion.label == self.dropped:

@@ -185,6 +185,16 @@ class Talk:
         return any(Answer(b"", call).cached for call in self.calls)
 
     @property
+    def request_id(self) -> str:
+        """Id of the last call."""
+        return self.calls[-1].id if self.calls else ""
+
+    @property
+    def prompt(self) -> str:
+        """The stored prompt that was used, with its version."""
+        return self.calls[-1].prompt if self.calls else ""
+
+    @property
     def provider(self) -> str:
         """Who was asked last."""
         attempts = self.calls[-1].attempts if self.calls else ()

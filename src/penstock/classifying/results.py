@@ -66,6 +66,8 @@ class Step(msgspec.Struct, frozen=True):
         repaired: The model's first answer could not be used.
         cost_usd: What the calls cost; None when the price is not known.
         error: Why it failed.
+        request_id: The last call's id in the record, for `AsyncClient.score`; empty for rules.
+        prompt: The stored prompt it was made from, as ``NAME@VERSION``; empty without one.
     """
 
     stage: str
@@ -76,6 +78,8 @@ class Step(msgspec.Struct, frozen=True):
     repaired: bool = False
     cost_usd: Decimal | None = Decimal(0)
     error: Exception | None = None
+    request_id: str = ""
+    prompt: str = ""
 
 
 class Classification(msgspec.Struct, frozen=True):
@@ -111,6 +115,11 @@ class Classification(msgspec.Struct, frozen=True):
     def model_calls(self) -> int:
         """Model calls that were sent."""
         return sum(step.model_calls for step in self.steps)
+
+    @property
+    def request_id(self) -> str:
+        """The last model call's id in the record; empty when no model was asked."""
+        return next((step.request_id for step in reversed(self.steps) if step.request_id), "")
 
     @property
     def cached(self) -> bool:

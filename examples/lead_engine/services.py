@@ -1,0 +1,90 @@
+"""What is started once, in order, and stopped in the opposite order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from lead_engine.counters import Counters
+from lead_engine.database import Database
+from lead_engine.monitor import HealthMonitor
+from lead_engine.penstock_config import LARGE, SMALL, penstock_config
+from lead_engine.settings import Settings
+from lead_engine.stages import make_classifier
+from penstock import AsyncClient, Classifier, PenstockError
+from penstock.config.loader import load_mapping
+
+log = logging.getLogger("lead_engine")
+
+
+@dataclass(frozen=True)
+class Services:
+    """One instance of each."""
+
+    settings: Settings
+    database: Database
+    client: AsyncClient
+    classifier: Classifier
+    monitor: HealthMonitor
+    counters: Counters
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Services]:
+    """Start everything, and stop it when the block is left, also when a later step fails."""
+    async with AsyncExitStack() as opened:
+        database = Database(settings.database_url)
+        await database.open()
+        opened.push_async_callback(database.aclose)
+        log.info("Database initialized: %d leads", await database.count())
+
+        # Opens the cache, reads the prompts and sets up the providers. Without an environment of its own, because
+        # DATABASE_URL means the leads' database here.
+        loaded = load_mapping(penstock_config(settings), environ={})
+        client = await opened.enter_async_context(AsyncClient(loaded))
+        log.info("Cache initialized: %s", cache_status(settings))
+        log.info("Prompt manager initialized: %d templates", len(client.prompts.list()))
+        small, large = settings.models
+        log.info("Models ready: %s, %s from %s", small, large, settings.provider)
+        if settings.warm_models_on_start:
+            await _warm(client)
+
+        monitor = HealthMonitor(
+            client,
+            slow_s=settings.health_latency_threshold_seconds,
+            interval_s=settings.health_check_interval_seconds,
+        )
+        if settings.enable_health_monitoring:
+            await monitor.check()
+            log.info("First health check: %s", monitor.status())
+            opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(monitor.run()))
+
+        yield Services(settings, database, client, make_classifier(client, settings), monitor, Counters())
+        log.info("Stopping: scheduled tasks, cache, database")
+
+
+def cache_status(settings: Settings) -> str:
+    """Where the cache is, in words."""
+    if not settings.enable_response_cache:
+        return "off"
+    if settings.cache_backend == "redis":
+        return "sqlite, since this version of Penstock has no Redis store (CACHE_BACKEND=redis)"
+    return settings.cache_backend
+
+
+async def _warm(client: AsyncClient) -> None:
+    """Have every model loaded; one that cannot be is only logged, since it may come later."""
+    for model in (SMALL, LARGE):
+        try:
+            await client.chat("Hello", model=model, max_tokens=1)
+        except PenstockError as error:
+            log.warning("model %s is not ready: %s", model, error)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
