@@ -11,39 +11,52 @@ import msgspec
 
 from penstock.routing.cascade.arithmetic import Equation, equations, numbers
 from penstock.routing.cascade.forms import Form
+from penstock.routing.cascade.prompts import shortened
 
 FEATURES = (
-    "length", "relative_length", "sentences", "hedges", "corrections", "refusal", "question", "repetition",
-    "marked", "many_finals", "has_final", "final_digits", "final_fraction", "final_negative", "final_given",
-    "after_final", "no_equations", "equations", "wrong", "wrong_share", "fractions", "negatives",
-    "final_computed", "unused", "unused_share", "unknown", "repeated_equations", "largest_operands",
+    "length", "relative_length", "length_per_step", "hedges", "corrections", "approximate", "given_that", "totals",
+    "refusal", "question", "repetition", "brackets", "new_words", "question_words",
+    "marked", "many_finals", "final_digits", "final_relative", "final_fraction", "final_given", "after_final",
+    "final_computed", "final_not_last",
+    "equations", "wrong", "any_wrong", "last_wrong", "fractions", "negatives", "sums", "differences", "products",
+    "quotients", "most_operands", "unused", "unused_words", "unknown", "usual", "overused", "dangling", "repeated",
+    "steps_per_number", "no_product", "no_quotient", "no_difference", "no_sum", "no_money",
     "logprob_mean", "logprob_least", "logprob_known", "agreement", "agreement_known",
 )  # fmt: skip
 """Names of what `features` returns, in order."""
 
-_LONGEST = 20_000
 _HEDGES = re.compile(
-    r"\b(?:not sure|unsure|uncertain|unclear|might|maybe|perhaps|possibly|probably|assum\w+|approximately|roughly"
-    r"|seems?|i think|i believe|likely|cannot determine|not enough information|difficult to)\b",
-    re.IGNORECASE,
+    r"\b(?:not sure|unsure|uncertain|unclear|might|maybe|perhaps|possibly|probably|assum\w+|seems?|i think|i believe"
+    r"|likely|cannot determine|not enough information|difficult to)\b"
 )
 _CORRECTIONS = re.compile(
-    r"\b(?:however|but wait|wait|actually|correction|mistake|incorrect|let me|re-?check|on second thought|instead"
-    r"|apologi[sz]e|sorry)\b",
-    re.IGNORECASE,
+    r"\b(?:however|wait|actually|correction|mistake|incorrect|let me|re-?check|on second thought|instead|apologi[sz]e"
+    r"|sorry)\b"
 )
+_APPROXIMATE = re.compile(r"\b(?:approximately|roughly|about|round\w*|nearest)\b")
+_GIVEN_THAT = re.compile(r"\b(?:since|because|assuming|given that)\b")
+_TOTALS = re.compile(r"\b(?:in total|altogether)\b")
 _REFUSAL = re.compile(
-    r"\A\W*(?:i(?:'|’)?m sorry|sorry|i apologi[sz]e|i (?:can(?:not|'t|’t)|am unable|won(?:'|’)t)"
-    r"|as an ai|unfortunately)",
-    re.IGNORECASE,
-)
-_FINAL = re.compile(
-    r"(?:####|\\boxed\{|\b(?:final )?answer(?: is|:)|\b(?:therefore|in total|altogether)\b[^.\n]{0,200}?)",
-    re.IGNORECASE,
+    r"\W*(?:i(?:'|’)?m sorry|sorry|i apologi[sz]e|i (?:can(?:not|'t|’t)|am unable|won(?:'|’)t)|as an ai|unfortunately)"
 )
 _MARK = re.compile(r"####|\\boxed\{|\banswer(?: is|:)", re.IGNORECASE)
-_USUAL = frozenset({0.0, 1.0, 2.0, 7.0, 10.0, 12.0, 24.0, 30.0, 60.0, 100.0, 365.0, 52.0, 0.5})
-"""Numbers an answer may bring in by itself."""
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_USUAL = frozenset({0.0, 0.5, 1.0, 2.0, 7.0, 10.0, 12.0, 24.0, 30.0, 52.0, 60.0, 100.0, 365.0})
+"""Numbers that an answer may bring in by itself."""
+
+_NUMBER_WORDS = {
+    "two": 2.0, "three": 3.0, "four": 4.0, "five": 5.0, "six": 6.0, "seven": 7.0, "eight": 8.0, "nine": 9.0,
+    "ten": 10.0, "eleven": 11.0, "twelve": 12.0, "fifteen": 15.0, "twenty": 20.0, "thirty": 30.0, "forty": 40.0,
+    "fifty": 50.0, "hundred": 100.0, "dozen": 12.0, "twice": 2.0, "double": 2.0, "thrice": 3.0, "triple": 3.0,
+    "half": 2.0, "third": 3.0, "quarter": 4.0,
+}  # fmt: skip
+_CUES = (
+    (re.compile(r"\b(?:twice|double|times|triple)\b"), "*"),
+    (re.compile(r"\b(?:half|third|quarter)\b"), "*/"),
+    (re.compile(r"\b(?:fewer|less|younger|shorter|cheaper|discount|left|remain\w*|lost|ate|gave|spent)\b"), "-"),
+    (re.compile(r"\b(?:more|total|altogether|both)\b"), "+"),
+)
+_MONEY = re.compile(r"[$€£]|\bdollars?\b")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -76,13 +89,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 def features(prompt: str, answer: Answer) -> tuple[float, ...]:
     """Return what `FEATURES` names. Of very long texts only the first and last 20,000 characters count."""
-    text, asked = _shortened(answer.text), _shortened(prompt)
-    given = numbers(asked)
-    sums = equations(text)
+    text, asked = shortened(answer.text), shortened(prompt)
+    found = equations(text)
     return (
-        *_wording(asked, text),
-        *_final(text, given),
-        *_arithmetic(text, given, sums),
+        *_wording(asked.casefold(), text.casefold(), len(found)),
+        *_final(text, numbers(asked), found),
+        *_arithmetic(asked.casefold(), text, found),
         *_confidence(answer),
     )
 
@@ -98,69 +110,94 @@ def final_number(text: str) -> float | None:
     return every[-1] if every else None
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= 2 * _LONGEST else text[:_LONGEST] + "\n" + text[-_LONGEST:]
-
-
-def _wording(asked: str, text: str) -> tuple[float, ...]:
-    words = text.casefold().split()
+def _wording(asked: str, text: str, steps: int) -> tuple[float, ...]:
+    words = text.split()
     fours = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
-    repeated = sum(count - 1 for count in fours.values())
+    said, given = set(_WORD.findall(text)), set(_WORD.findall(asked))
+    question = set(_WORD.findall(re.split(r"[.!]\s", asked.strip())[-1]))
     return (
         log1p(len(text)),
         log1p(len(text)) - log1p(len(asked)),
-        log1p(text.count("\n") + text.count(". ")),
+        log1p(len(text)) - log1p(steps),
         min(3.0, float(len(_HEDGES.findall(text)))),
         min(3.0, float(len(_CORRECTIONS.findall(text)))),
-        float(bool(_REFUSAL.match(text))),
+        float(_APPROXIMATE.search(text) is not None),
+        min(3.0, float(len(_GIVEN_THAT.findall(text)))),
+        float(_TOTALS.search(text) is not None),
+        float(_REFUSAL.match(text) is not None),
         float(text.rstrip().endswith("?")),
-        repeated / (len(words) + 1.0),
+        sum(count - 1 for count in fours.values()) / (len(words) + 1.0),
+        min(5.0, float(text.count("("))),
+        len(said - given) / (len(said) or 1),
+        len(question & said) / (len(question) or 1),
     )
 
 
-def _final(text: str, given: Sequence[float]) -> tuple[float, ...]:
-    final = final_number(text)
+def _final(text: str, given: Sequence[float], found: Sequence[Equation]) -> tuple[float, ...]:
     marks = list(_MARK.finditer(text))
-    after = text[marks[-1].end() :].strip() if marks else ""
-    if final is None:
-        return (float(bool(marks)), max(0.0, len(marks) - 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, float(len(after.split()) > 3))
-    return (
-        float(bool(marks)),
-        min(3.0, max(0.0, len(marks) - 1.0)),
-        1.0,
-        log1p(abs(final)),
-        float(final != int(final)) if abs(final) < 1e15 else 0.0,
-        float(final < 0),
-        float(final in given),
-        float(len(after.split()) > 3),
-    )
-
-
-def _arithmetic(text: str, given: Sequence[float], sums: Sequence[Equation]) -> tuple[float, ...]:
-    wrong = sum(not each.right for each in sums)
-    operands = [operand for each in sums for operand in each.operands]
-    used = {*operands, *numbers(text)}
-    unused = sum(number not in used for number in set(given))
-    known = {*given, *_USUAL}
-    unknown = 0
-    for each in sums:
-        unknown += sum(operand not in known for operand in each.operands)
-        known.add(each.value)
+    after = text[marks[-1].end() :].split() if marks else []
     final = final_number(text)
+    start = (float(bool(marks)), min(3.0, max(0.0, len(marks) - 1.0)))
+    if final is None:
+        return (*start, 0.0, 0.0, 0.0, 0.0, float(len(after) > 3), 0.0, 0.0)
     return (
-        float(not sums),
-        log1p(len(sums)),
-        min(3.0, float(wrong)),
-        wrong / (len(sums) or 1),
-        min(3.0, float(sum(each.value != int(each.value) for each in sums if abs(each.value) < 1e15))),
-        min(3.0, float(sum(each.value < 0 for each in sums))),
-        float(bool(sums) and final is not None and final in [each.value for each in sums[-3:]]),
-        min(4.0, float(unused)),
-        unused / (len(set(given)) or 1),
-        min(4.0, float(unknown)),
-        float(len(sums) - len(set(sums))),
-        float(max((len(each.operands) for each in sums), default=0)),
+        *start,
+        log1p(abs(final)),
+        log1p(abs(final)) - log1p(max(given, default=0.0)),
+        float(_is_fraction(final)),
+        float(final in given),
+        float(len(after) > 3),
+        float(final in [each.value for each in found[-3:]]),
+        float(bool(found) and found[-1].value != final),
     )
+
+
+def _arithmetic(asked: str, text: str, found: Sequence[Equation]) -> tuple[float, ...]:
+    given = Counter(numbers(asked))
+    spelled = {_NUMBER_WORDS[word] for word in _WORD.findall(asked) if word in _NUMBER_WORDS}
+    said = set(numbers(text))
+    signs = "".join(each.signs for each in found)
+    wrong = [not each.right for each in found]
+    return (
+        log1p(len(found)),
+        min(3.0, float(sum(wrong))),
+        float(any(wrong)),
+        float(wrong[-1:] == [True]),
+        min(3.0, float(sum(_is_fraction(each.value) for each in found))),
+        min(3.0, float(sum(each.value < 0 for each in found))),
+        *(min(5.0, float(signs.count(sign))) for sign in "+-*/"),
+        float(max((min(8, len(each.operands)) for each in found), default=0)),
+        min(3.0, float(sum(number not in said and number / 100.0 not in said for number in given))),
+        min(3.0, float(sum(number not in said and 1.0 / number not in said for number in spelled))),
+        *_flow(given, spelled, found),
+        float(len(found) - len(set(found))),
+        max(-6.0, min(6.0, float(len(found) - len(given) - len(spelled)))),
+        *(float(cue.search(asked) is not None and not set(wanted) & set(signs)) for cue, wanted in _CUES),
+        float("how much" in asked and bool(_MONEY.search(asked)) and not _MONEY.search(text.rstrip()[-200:])),
+    )
+
+
+def _flow(given: Counter[float], spelled: set[float], found: Sequence[Equation]) -> tuple[float, ...]:
+    """Count numbers from nowhere, usual ones, ones used more often than given, and results that nothing is made of."""
+    shares = {share for number in given for share in (number / 100.0, 1.0 - number / 100.0, 1.0 + number / 100.0)}
+    uses: Counter[float] = Counter()
+    results: Counter[float] = Counter()
+    unknown = usual = 0
+    for each in found:
+        for operand in each.operands:
+            if operand in given or operand in results:
+                uses[operand] += 1
+            elif operand not in spelled and operand not in shares:
+                usual += operand in _USUAL
+                unknown += operand not in _USUAL
+        results[each.value] += 1
+    over = sum(max(0, count - given[number] - results[number]) for number, count in uses.items())
+    dangling = sum(not uses[each.value] for each in found[:-1])
+    return (min(4.0, float(unknown)), min(4.0, float(usual)), min(4.0, float(over)), min(4.0, float(dangling)))
+
+
+def _is_fraction(number: float) -> bool:
+    return abs(number) < 1e15 and abs(number - round(number)) > 1e-9
 
 
 def _confidence(answer: Answer) -> tuple[float, ...]:
@@ -173,5 +210,5 @@ def _confidence(answer: Answer) -> tuple[float, ...]:
 
 
 def _said(text: str) -> object:
-    final = final_number(_shortened(text))
+    final = final_number(shortened(text))
     return " ".join(text.casefold().split()) if final is None else final

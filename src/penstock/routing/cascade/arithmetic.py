@@ -37,11 +37,13 @@ class Equation(NamedTuple):
 
     Attributes:
         operands: The numbers on its left side.
+        signs: The signs of its left side, in order.
         value: The number on its right side.
         right: Whether the left side comes to the right one, but for rounding.
     """
 
     operands: tuple[float, ...]
+    signs: str
     value: float
     right: bool
 
@@ -89,8 +91,8 @@ def _equation(left: Sequence[_Token], right: Sequence[_Token], spelled: str) -> 
     stated = _beginning(right)
     if computed is None or stated is None:
         return
-    value, operands = computed
-    yield Equation(operands, stated, right=_same(value, stated, spelled))
+    value, operands, signs = computed
+    yield Equation(operands, signs, stated, right=_same(value, stated, spelled))
 
 
 def _same(computed: float, stated: float, spelled: str) -> bool:
@@ -141,7 +143,7 @@ def _bare(tokens: Sequence[_Token]) -> list[_Token]:
     return kept
 
 
-def _ending(tokens: Sequence[_Token]) -> tuple[float, tuple[float, ...]] | None:
+def _ending(tokens: Sequence[_Token]) -> tuple[float, tuple[float, ...], str] | None:
     """Return the value of the longest expression with a sign that `tokens` end with, and its numbers."""
     bare = _bare(tokens[-2 * _LONGEST :])[-_LONGEST:]
     for start in range(len(bare) - 2):
@@ -151,7 +153,8 @@ def _ending(tokens: Sequence[_Token]) -> tuple[float, tuple[float, ...]] | None:
         value = _value(part)
         if value is not None:
             operands = tuple(token.value for token in part if token.kind == "number")
-            return (value, operands) if len(operands) > 1 else None
+            signs = "".join(token.kind for token in part if token.kind in "+-*/")
+            return (value, operands, signs) if len(operands) > 1 else None
     return None
 
 

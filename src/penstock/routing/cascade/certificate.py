@@ -28,6 +28,7 @@ class Certificate(msgspec.Struct, frozen=True):
         lost: How many of those would be lost at `threshold`.
         accepted: How many of those would be served the cheap answer.
         horizon: Of how many requests to come the promise is; None is "in the long run".
+        drifted: Audits showed that more was lost than an earlier certificate promised, and it was withdrawn.
     """
 
     threshold: float = inf
@@ -37,6 +38,7 @@ class Certificate(msgspec.Struct, frozen=True):
     lost: int = 0
     accepted: int = 0
     horizon: int | None = None
+    drifted: bool = False
 
     @property
     def holds(self) -> bool:
@@ -48,6 +50,8 @@ class Certificate(msgspec.Struct, frozen=True):
         """What the certificate rests on, or why there is none."""
         needed = labels_needed(self.alpha, self.delta, horizon=self.horizon)
         promise = f"at most {100 * self.alpha:g} % of requests lost, with confidence {100 * (1 - self.delta):g} %"
+        if self.drifted:
+            return f"no certificate: audits showed that more is lost by now than {promise}; labels are gathered anew"
         if not self.labels:
             return f"no certificate: no labels yet, and {needed} are needed for {promise}"
         if self.holds:

@@ -6,6 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_BEYOND = 10.0
+
 
 class Curve(NamedTuple):
     """A rising curve through points, level before the first and after the last.
@@ -34,7 +36,8 @@ def isotonic(scores: Sequence[float], labels: Sequence[float], weights: Sequence
     """Fit the rising curve with the least squared error (pool adjacent violators, Ayer et al. 1955).
 
     Each level of the curve is one point, in the middle of the scores pooled, so that scores which differ are still
-    told apart. Half a label of each kind is added to each level: no level is certain.
+    told apart. Half a label of each kind is added to each level: no level is certain. Beyond the scores that were
+    seen the curve goes to 0 and 1 slowly, so that the best are told apart too.
 
     Args:
         scores: At least one.
@@ -56,9 +59,9 @@ def isotonic(scores: Sequence[float], labels: Sequence[float], weights: Sequence
             last = blocks.pop()
             block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
         blocks.append(block)
-    points = [(at / weight, (right + 0.5) / (weight + 1.0)) for weight, right, at in blocks]
-    highest, rising = 0.0, []
-    for _, value in points:
-        highest = max(highest, value)
-        rising.append(highest)
-    return Curve(tuple(score for score, _ in points), tuple(rising))
+    highest, points = 0.0, [(min(scores) - _BEYOND, 0.0)]
+    for weight, right, at in blocks:
+        highest = max(highest, (right + 0.5) / (weight + 1.0))
+        points.append((at / weight, highest))
+    points.append((max(scores) + _BEYOND, 1.0))
+    return Curve(*map(tuple, zip(*points, strict=True)))

@@ -13,7 +13,10 @@ from penstock.routing.cascade.outlook import Outlook
 from penstock.routing.cascade.policy import Policy
 from penstock.routing.cascade.verifier import LEAST, Example, Verifier
 
-_VERSION = 1
+_VERSION = 2
+_STAKE = 3.0
+_PATIENCE = 1000.0
+"""Audits between false alarms, on average and at least, while what is promised is kept."""
 
 
 class _State(msgspec.Struct):
@@ -26,6 +29,7 @@ class _State(msgspec.Struct):
     more: list[Example]
     drawn: int
     since: int
+    evidence: float
 
 
 class Learner:
@@ -65,6 +69,7 @@ class Learner:
         self._certifying: deque[Example] = deque(maxlen=memory)
         self._more: deque[Example] = deque(maxlen=memory)
         self._drawn = self._since = 0
+        self._evidence = 0.0
         certificate = certify((), alpha=alpha, delta=delta)
         self.policy = Policy(Verifier.shipped(), certificate, None, loss_usd)
 
@@ -75,8 +80,13 @@ class Learner:
 
     @property
     def due(self) -> bool:
-        """Whether enough is new to call `refresh`, which takes about a second."""
-        return self._since >= self._every
+        """Whether enough is new to call `refresh`, which takes a second for a few hundred labels."""
+        return self._since >= max(self._every, self.labels // 5)
+
+    @property
+    def drifted(self) -> bool:
+        """Whether a certificate was withdrawn, and there is none again yet."""
+        return self.policy.certificate.drifted
 
     def audited(self, prompt: str, answer: Answer, *, lost: bool, escalated: bool = False) -> None:
         """Take the label of a request that was drawn at random.
@@ -91,6 +101,7 @@ class Learner:
         (self._certifying if self._drawn % 2 else self._fitting).append(example)
         self._drawn += 1
         self._since += 1
+        self._watch(example)
 
     def escalated(self, prompt: str, answer: Answer, *, lost: bool) -> None:
         """Take the label of a request that was not drawn, but went on to the large model."""
@@ -103,6 +114,8 @@ class Learner:
         seen = [verifier.estimate(example) for example in self._certifying]
         labels = [(quality, bool(each.lost)) for (_, quality), each in zip(seen, self._certifying, strict=True)]
         certificate = certify(labels, alpha=self.alpha, delta=self.delta)
+        if self.drifted and not certificate.holds:
+            certificate = msgspec.structs.replace(certificate, drifted=True)
         self.policy = Policy(verifier, certificate, Outlook.of(seen), self.loss_usd)
         self._since = 0
 
@@ -110,7 +123,16 @@ class Learner:
         """Return everything learnt, without any text."""
         policy = self.policy
         lists = (list(self._fitting), list(self._certifying), list(self._more))
-        state = _State(_VERSION, policy.verifier, policy.certificate, policy.outlook, *lists, self._drawn, self._since)
+        state = _State(
+            _VERSION,
+            policy.verifier,
+            policy.certificate,
+            policy.outlook,
+            *lists,
+            self._drawn,
+            self._since,
+            self._evidence,
+        )
         return msgspec.msgpack.encode(state)
 
     def load(self, state: bytes) -> None:
@@ -123,15 +145,31 @@ class Learner:
             kept = msgspec.msgpack.decode(state, type=_State)
         except msgspec.DecodeError as error:
             raise ValueError(f"the state of a cascade cannot be read: {error}") from None
-        if kept.version != _VERSION:
+        if kept.version != _VERSION or not kept.verifier.fits:
             raise ValueError(f"the state of a cascade is of version {kept.version}, not {_VERSION}")
         self._fitting.extend(kept.fitting)
         self._certifying.extend(kept.certifying)
         self._more.extend(kept.more)
-        self._drawn, self._since = kept.drawn, kept.since
+        self._drawn, self._since, self._evidence = kept.drawn, kept.since, kept.evidence
         self.policy = Policy(kept.verifier, kept.certificate, kept.outlook, self.loss_usd)
         if (kept.certificate.alpha, kept.certificate.delta) != (self.alpha, self.delta):
             self.refresh()
+
+    def _watch(self, example: Example) -> None:
+        """Withdraw the certificate if audits speak against it (e-detector, Shin, Ramdas & Rinaldo 2023)."""
+        policy = self.policy
+        if not policy.certificate.holds:
+            return
+        lost = example.lost and policy.verifier.estimate(example)[1] >= policy.certificate.threshold
+        self._evidence = max(self._evidence, 1.0) * (1.0 + _STAKE * (float(lost) - self.alpha))
+        if self._evidence < _PATIENCE:
+            return
+        self._fitting.clear()
+        self._certifying.clear()
+        self._more.clear()
+        self._evidence = 0.0
+        certificate = Certificate(alpha=self.alpha, delta=self.delta, drifted=True)
+        self.policy = msgspec.structs.replace(policy, certificate=certificate)
 
     def _weighted(self) -> tuple[list[Example], list[float]]:
         """Return what to fit on, those that were not drawn weighing no more than their part of all requests."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from penstock.routing.cascade import answers, defaults, prompts
 from penstock.routing.cascade.answers import Answer
 from penstock.routing.cascade.isotonic import Curve, isotonic
-from penstock.routing.cascade.logistic import Logistic, fit
-from penstock.routing.cascade.words import Words, fit_words
+from penstock.routing.cascade.landmarks import Landmarks, fit_landmarks
+from penstock.routing.cascade.logistic import Logistic, fit_logistic
 
 _VERSION = 1
-_FOLDS = 4
+_FOLDS = 3
 LEAST = 40
 """Labels without which nothing is fitted."""
+
+Rows = Sequence[Sequence[float]]
+M = TypeVar("M", Landmarks, Logistic)
+Fitting = Callable[[Rows, Sequence[float], Sequence[float]], M]
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -23,7 +29,6 @@ class Example(msgspec.Struct, frozen=True):
 
     Attributes:
         prompt: What `prompts.features` said.
-        words: What `prompts.words` said.
         answer: What `answers.features` said.
         lost: Whether serving the cheap answer was a loss (1.0) or not (0.0).
         faulty: It may not be served whatever its quality, which is 0.
@@ -31,7 +36,6 @@ class Example(msgspec.Struct, frozen=True):
     """
 
     prompt: tuple[float, ...]
-    words: tuple[int, ...]
     answer: tuple[float, ...]
     lost: float
     faulty: bool = False
@@ -49,24 +53,22 @@ class Example(msgspec.Struct, frozen=True):
             escalated: Whether it was compared because the request went on to the large model.
         """
         seen = answers.features(prompt, answer)
-        faulty = answer.fault() is not None
-        return cls(prompts.features(prompt), prompts.words(prompt), seen, float(lost), faulty, escalated)
+        return cls(prompts.features(prompt), seen, float(lost), answer.fault() is not None, escalated)
 
 
 class Verifier(msgspec.Struct, frozen=True):
-    """Two calibrated logistic models: one of the prompt, one of prompt and answer.
+    """Two calibrated models: one of the prompt, one of prompt and answer.
 
     Attributes:
-        before: Log-odds from the prompt's features.
-        words: Log-odds from its words, added to those.
-        after: Log-odds from the prospect, the prompt's features and the answer's.
+        before: An estimate from the prompt.
+        after: Log-odds from that and the answer's features.
         prospects: Calibrates the first.
         qualities: Calibrates the second.
         labels: How many labels both were fitted on; 0 for the shipped one.
+        version: Of the features.
     """
 
-    before: Logistic
-    words: Words
+    before: Landmarks
     after: Logistic
     prospects: Curve
     qualities: Curve
@@ -76,16 +78,18 @@ class Verifier(msgspec.Struct, frozen=True):
     @classmethod
     def shipped(cls) -> Verifier:
         """Return one with generic weights: useful without labels, and never certified without."""
-        identity = Curve(defaults.SCORES, defaults.VALUES)
-        return cls(defaults.BEFORE, Words({}), defaults.AFTER, identity, identity)
+        curve = Curve(defaults.SCORES, defaults.VALUES)
+        return cls(defaults.BEFORE, defaults.AFTER, Curve((0.0, 1.0), (0.0, 1.0)), curve)
 
     @classmethod
     def fit(cls, examples: Sequence[Example], weights: Sequence[float] | None = None) -> Verifier:
         """Fit both models, and calibrate them on parts of the examples that they were not fitted on.
 
+        Takes seconds for a thousand examples.
+
         Args:
             examples: In an order that says nothing.
-            weights: How much each counts; 1 if not given.
+            weights: How much each counts, 1 on average; 1 if not given.
 
         Raises:
             ValueError: There are fewer than `LEAST`.
@@ -93,20 +97,16 @@ class Verifier(msgspec.Struct, frozen=True):
         if len(examples) < LEAST:
             raise ValueError(f"{len(examples)} labelled answers; {LEAST} are needed to fit a verifier")
         heavy = list(weights or [1.0] * len(examples))
-        starts, ends, kept = [0.0] * len(heavy), [0.0] * len(heavy), [1.0 - each.lost for each in examples]
-        for fold in range(_FOLDS):
-            others = [place for place in range(len(heavy)) if place % _FOLDS != fold]
-            part = _Pair.of([examples[place] for place in others], [heavy[place] for place in others])
-            for place in range(fold, len(heavy), _FOLDS):
-                starts[place] = part.start(examples[place])
-                ends[place] = part.end(examples[place], starts[place])
-        whole = _Pair.of(examples, heavy)
-        curves = isotonic(starts, kept, heavy), isotonic(ends, kept, heavy)
-        return cls(whole.before, whole.words, whole.after, *curves, len(examples))
+        kept = [1.0 - each.lost for each in examples]
+        asked = [each.prompt for each in examples]
+        before, starts = _aside(fit_landmarks, asked, kept, heavy)
+        rows = [(start, *each.answer) for start, each in zip(starts, examples, strict=True)]
+        after, ends = _aside(partial(fit_logistic, prior=defaults.AFTER), rows, kept, heavy)
+        return cls(before, after, isotonic(starts, kept, heavy), isotonic(ends, kept, heavy), len(examples))
 
     def prospect(self, prompt: str) -> float:
         """Return the probability that the cheap model's answer will lose nothing."""
-        return self.prospects(self._start(prompts.features(prompt), prompts.words(prompt)))
+        return self.prospects(self.before(prompts.features(prompt)))
 
     def quality(self, prompt: str, answer: Answer | str, logprobs: Sequence[float] | None = None) -> float:
         """Return the probability that a cheap answer loses nothing; 0 if it has a fault.
@@ -121,8 +121,8 @@ class Verifier(msgspec.Struct, frozen=True):
 
     def estimate(self, example: Example) -> tuple[float, float]:
         """Return the prospect and the quality of an example; a faulty one has none."""
-        start = self._start(example.prompt, example.words)
-        end = self.after.logit((start, *example.prompt, *example.answer))
+        start = self.before(example.prompt)
+        end = self.after((start, *example.answer))
         return self.prospects(start), 0.0 if example.faulty else self.qualities(end)
 
     def dump(self) -> bytes:
@@ -140,35 +140,25 @@ class Verifier(msgspec.Struct, frozen=True):
             found = msgspec.msgpack.decode(state, type=cls)
         except msgspec.DecodeError as error:
             raise ValueError(f"the state of a verifier cannot be read: {error}") from None
-        sizes = (len(found.before.weights), len(found.after.weights))
-        wanted = (len(prompts.FEATURES), 1 + len(prompts.FEATURES) + len(answers.FEATURES))
-        if found.version != _VERSION or sizes != wanted:
+        if not found.fits:
             raise ValueError(f"the state of a verifier is of version {found.version}, not {_VERSION}")
         return found
 
-    def _start(self, row: tuple[float, ...], words: tuple[int, ...]) -> float:
-        return self.before.logit(row) + self.words.logit(words)
+    @property
+    def fits(self) -> bool:
+        """Whether it was fitted on the features there are now."""
+        asked, said = len(prompts.FEATURES), len(answers.FEATURES)
+        sizes = (len(self.before.means), len(self.after.weights))
+        return self.version == _VERSION and sizes == (asked, 1 + said)
 
 
-class _Pair(msgspec.Struct, frozen=True):
-    """Both models, not calibrated."""
-
-    before: Logistic
-    words: Words
-    after: Logistic
-
-    @classmethod
-    def of(cls, examples: Sequence[Example], weights: Sequence[float]) -> _Pair:
-        kept = [1.0 - each.lost for each in examples]
-        before = fit([each.prompt for each in examples], kept, weights)
-        rest = [before.logit(each.prompt) for each in examples]
-        words = fit_words([each.words for each in examples], kept, rest, weights)
-        starts = [rest[place] + words.logit(each.words) for place, each in enumerate(examples)]
-        rows = [(start, *each.prompt, *each.answer) for start, each in zip(starts, examples, strict=True)]
-        return cls(before, words, fit(rows, kept, weights))
-
-    def start(self, example: Example) -> float:
-        return self.before.logit(example.prompt) + self.words.logit(example.words)
-
-    def end(self, example: Example, start: float) -> float:
-        return self.after.logit((start, *example.prompt, *example.answer))
+def _aside(fitting: Fitting[M], rows: Rows, labels: Sequence[float], weights: Sequence[float]) -> tuple[M, list[float]]:
+    """Return a model of all rows, and for each row what a model says that was fitted without it."""
+    said = [0.0] * len(rows)
+    for fold in range(_FOLDS):
+        others = [place for place in range(len(rows)) if place % _FOLDS != fold]
+        part = [rows[place] for place in others], [labels[place] for place in others]
+        model = fitting(*part, [weights[place] for place in others])
+        for place in range(fold, len(rows), _FOLDS):
+            said[place] = model(rows[place])
+    return fitting(rows, labels, weights), said
