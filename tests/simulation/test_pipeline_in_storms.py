@@ -201,6 +201,15 @@ def broken_audit(monkeypatch):
     monkeypatch.setattr("penstock.semantic.learner.background", lambda request, purpose, clock: request)
 
 
+def broken_terms(monkeypatch):
+    """A conversation that was cut is taken for one that was not."""
+    monkeypatch.setattr("penstock.caching.key.goal_of", lambda request: request.route.identity)
+
+
+def broken_budget(monkeypatch):
+    monkeypatch.setattr("penstock.layers.shape_context.draft", lambda *_: None)
+
+
 @pytest.mark.parametrize(
     ("breaks", "said"),
     [
@@ -230,6 +239,8 @@ def broken_audit(monkeypatch):
         (broken_forgetting, "something is learnt"),
         (broken_allowance, "judgements are under way"),
         (broken_audit, "audits are recorded"),
+        (broken_terms, "on other terms"),
+        (broken_budget, "tokens, of"),
     ],
 )
 def test_faults_put_in_on_purpose_are_found(monkeypatch, breaks, said):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.config.context import context_terms
+from penstock.config.settings import Settings
 from penstock.core.errors import PenstockError, ProviderError, Refused
 from penstock.core.request import CacheDirectives, Request
+from penstock.core.route import ContextMode, ContextTerms, Route
 
 OFF = "semantic_cache_off"
 """What a client is told that asks for an answer by meaning where there are none; it is refused before it is a call."""
@@ -18,6 +21,21 @@ DIRECTIVES = (
     CacheDirectives(ttl=1.0),
     CacheDirectives(namespace="other"),
 )
+
+
+CONTEXTS: tuple[tuple[ContextMode | None, int | None], ...] = (
+    ("off", None),
+    ("budget", None),
+    ("aggressive", 250),
+    (None, 150),
+)
+"""Whether a client wants its conversation cut, and to how many tokens."""
+
+
+def terms_of(request: Request, settings: Settings) -> ContextTerms | None:
+    """Return on what terms the conversation of `request` is cut under `settings`; None when it is not."""
+    route = Route(request.model, (), b"", context=context_terms(settings.context))
+    return msgspec.structs.replace(request, route=route).context_terms()
 
 
 class Asked(msgspec.Struct):

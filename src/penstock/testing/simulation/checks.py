@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Iterator
 
 from penstock.core.call import TEMPLATE
-from penstock.testing.simulation.asked import OFF, Asked
+from penstock.testing.simulation.asked import OFF, Asked, terms_of
 from penstock.testing.simulation.books import serial_in
+from penstock.testing.simulation.cutting import cut
 from penstock.testing.simulation.meaning import answers, number_of, reused
 from penstock.testing.simulation.provider import Sent
 from penstock.testing.simulation.rest import MARGIN_S
 from penstock.testing.simulation.wording import question_of
 from penstock.testing.simulation.world import CLOSING_S, World
 
-_BACKGROUND = re.compile(r"-(renewal|audit|judge|embedding)")
-_RENEWAL, _AUDIT, _JUDGE, _EMBEDDING = "-renewal", "-audit", "-judge", "-embedding"
+_BACKGROUND = re.compile(r"-(renewal|audit|judge|embedding|summary)")
+_RENEWAL, _AUDIT, _JUDGE, _EMBEDDING, _SUMMARY = "-renewal", "-audit", "-judge", "-embedding", "-summary"
 _GRACE_S = 0.1
 """How long the cache may look for a stale answer when the time is over."""
 _HARMLESS = ("_once",)
@@ -33,6 +34,7 @@ def check(world: World) -> Iterator[str]:
     yield from _no_second_answer(world)
     yield from _one_at_a_time(world)
     yield from _kept(world)
+    yield from cut(world)
     yield from (f"nobody handled: {error}" for error in world.loop.errors)
     yield from (f"{name} was dropped, not closed" for name in world.loop.abandoned if name not in _HARMLESS)
 
@@ -139,7 +141,8 @@ def _no_second_answer(world: World) -> Iterator[str]:
     first: dict[tuple[str, str, str], Sent] = {}
     for sent in world.journal:
         # What one model began to say to a call does not keep another from being asked: another call may listen to it.
-        if _EMBEDDING in sent.call:  # several texts are embedded for one call
+        # Several texts are embedded for one call, and each model it is asked by has a summary made for it.
+        if _EMBEDDING in sent.call or _SUMMARY in sent.call:
             continue
         key = sent.call, sent.model, sent.question
         earlier = first.get(key)
@@ -156,7 +159,7 @@ def _one_at_a_time(world: World) -> Iterator[str]:
     alone = {asked.request.call.id for asked in world.asked if _alone(asked)}
     running: dict[tuple[object, ...], Sent] = {}
     for sent in world.journal:
-        if sent.call in alone or sent.call.endswith(_AUDIT) or sent.hedge:
+        if sent.call.removesuffix(_SUMMARY) in alone or sent.call.endswith(_AUDIT) or sent.hedge:
             continue
         key = (sent.tenant, sent.question, sent.model, *_place(world, sent))
         other = running.get(key)
@@ -188,11 +191,12 @@ def _place(world: World, sent: Sent) -> tuple[object, ...]:
     if _JUDGE in sent.call:
         return ()
     request = world.asked[number_of(sent.call)].request
-    if _EMBEDDING in sent.call:
+    if _EMBEDDING in sent.call or _SUMMARY in sent.call:
         return (request.cache.namespace,)
     wishes = ("off" if sent.call.endswith(_RENEWAL) else request.semantic, request.cache.max_age)
     several = "semantic" in world.plan.settings.cache.model_fields_set
-    return request.cache.namespace, len(request.payload["messages"]), *(wishes if several else ())
+    shape = terms_of(request, world.plan.settings)
+    return request.cache.namespace, len(request.payload["messages"]), shape, *(wishes if several else ())
 
 
 def _recorded(asked: Asked) -> str:

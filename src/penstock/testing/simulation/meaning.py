@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from penstock.config.settings import Settings
-from penstock.testing.simulation.asked import Asked
+from penstock.testing.simulation.asked import Asked, terms_of
 from penstock.testing.simulation.provider import Sent
 from penstock.testing.simulation.rest import MARGIN_S
 from penstock.testing.simulation.wording import meant, question_of
@@ -34,6 +34,8 @@ def reused(world: World, asked: Asked, said: Sent) -> Iterator[str]:
         yield f"{call.id} was given an answer of {said.call}, which is in another namespace"
     if first.payload["messages"][:-1] != request.payload["messages"][:-1]:
         yield f"{call.id} was given an answer of {said.call}, which had another conversation before it"
+    if all(terms_of(first, settings) != terms_of(request, settings) for settings in world.in_force()):
+        yield f"{call.id} was given an answer of {said.call}, whose conversation was cut on other terms"
     if call.cache in _REUSED and request.cache.max_age is not None and said.ended is not None:
         age = asked.began - said.ended
         if age > request.cache.max_age + MARGIN_S and not asked.degraded:

@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True):
         respelt: Share of the calls that spell their question otherwise.
         near: Share of the calls that ask something else in nearly the same words.
         talks: Share of the calls with a conversation before the question.
+        shaped: Share of the calls that say whether, and to how many tokens, their conversation is cut.
         moded: Share of the calls that say whether they are answered by meaning.
         rates: Share of the answers by meaning of which a person says whether they are right.
         reload_at: When the configuration is reloaded; None for never.
@@ -60,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True):
     respelt: float
     near: float
     talks: float
+    shaped: float
     moded: float
     rates: float
     reload_at: float | None
@@ -74,6 +76,7 @@ def draw(random: Random) -> Plan:
     settings = draw_settings(random)
     spread = random.choice((0.0, 1.0, 10.0, 40.0))
     respelt = random.choice((0.0, 0.5, 1.0))
+    shaping = "context" in settings.model_fields_set
     reload_at = _moment(random, spread, 0.3)
     return Plan(
         settings=settings,
@@ -93,7 +96,8 @@ def draw(random: Random) -> Plan:
         ranked=random.choice((0.0, 0.7)),
         respelt=respelt,
         near=random.choice((0.0, 0.3)),
-        talks=random.choice((0.0, 0.0, 0.3)),
+        talks=random.choice((0.5, 1.0) if shaping else (0.0, 0.0, 0.3)),
+        shaped=random.choice((0.0, 0.5)) if shaping else 0.0,
         moded=random.choice((0.0, 0.0, 0.6)),
         rates=random.choice((0.0, 0.5)),
         reload_at=reload_at,

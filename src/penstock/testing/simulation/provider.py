@@ -18,7 +18,7 @@ from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.testing.answers import answer, chunks
-from penstock.testing.simulation.wording import question_of, vectors, verdict
+from penstock.testing.simulation.wording import question_of, size_of, vectors, verdict
 from penstock.wire.upstream_errors import error_from_status
 
 _DELAYS_S = (0.0, 0.0, 0.01, 0.05, 0.2, 1.0, 4.0)
@@ -101,6 +101,7 @@ class Sent(msgspec.Struct, eq=False):
         filtered: Nothing was said but that the content may not be answered.
         tokens: Input and output, counted when it began to be answered.
         beside: Requests under way at the provider when it was sent, itself included.
+        size: Estimated tokens of the messages.
     """
 
     serial: int
@@ -120,6 +121,7 @@ class Sent(msgspec.Struct, eq=False):
     filtered: bool = False
     tokens: int = 0
     beside: int = 0
+    size: int = 0
 
 
 class FaultyProvider:
@@ -151,6 +153,7 @@ class FaultyProvider:
         self.journal.append(sent)
         self._under_way += 1
         sent.beside = self._under_way
+        sent.size = size_of(request.payload)
         try:
             await self._begin()
         except ProviderError as error:

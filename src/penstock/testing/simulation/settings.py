@@ -16,6 +16,8 @@ OPERATION = "title"
 """The operation that templates answer."""
 JUDGE, EMBEDDER = "judge", "vectors"
 """Models that matching by meaning asks."""
+SUMMARIST = "summarist"
+"""A model that writes summaries of conversations."""
 MAX_ERROR = 0.3
 """So much that most of what is spelt differently is served."""
 
@@ -39,6 +41,9 @@ def draw_settings(random: Random) -> Settings:
         models += [
             {"name": name, "targets": [{"provider": random.choice(names), "model": name}]} for name in (JUDGE, EMBEDDER)
         ]
+    context = _context(random) if random.random() < 0.3 else {}
+    if context.get("summary", {}).get("model"):
+        models.append({"name": SUMMARIST, "targets": [{"provider": random.choice(names), "model": SUMMARIST}]})
     return Settings.model_validate({
         "providers": [
             {
@@ -54,6 +59,7 @@ def draw_settings(random: Random) -> Settings:
         "fallbacks": _fallbacks(random) if falling_back else {},
         "limits": _limits(random) if limited else {},
         "cache": cache,
+        **({"context": context} if context else {}),
         "store": {"url": "memory:"},
         "retry": {"attempts": random.randint(1, 3), "backoff_s": random.choice((0.05, 0.25)), "max_backoff_s": 2.0},
         "breaker": {"failures": random.randint(1, 4), "recovery_s": random.choice((0.5, 4.0))},
@@ -168,6 +174,20 @@ def _semantic(random: Random) -> dict[str, Any]:
         "judge": judge if "judge" in labels else None,
         "max_questions": random.choice((2, 1000)),
         "first_turn_only": random.random() < 0.3,
+    }
+
+
+def _context(random: Random) -> dict[str, Any]:
+    return {
+        "mode": random.choice(("off", "budget", "budget", "aggressive")),
+        "tokens": random.choice((150, 300, 10_000)),
+        "recent_tokens": random.choice((0, 100, None)),
+        "excerpt_tokens": random.choice((0, 60)),
+        "summary": {
+            "model": random.choice((None, SUMMARIST, SUMMARIST)),
+            "tokens": random.choice((60, 200)),
+            "timeout_s": random.choice((0.02, 5.0)),
+        },
     }
 
 

@@ -9,17 +9,24 @@ from typing import Any
 import msgspec
 
 from penstock.embedders.lexical import LexicalEmbedder
+from penstock.pricing.estimate import estimate_message
 
 SPELLINGS = ("{}", "{}?", " {} .", "{} !", "please {}")
 """Put so, a question is the same one."""
 NEAR = ("not {}", "only {}", "{} in 2024")
 """Put so, it is another one."""
-EARLIER = ({"role": "user", "content": "hello"}, {"role": "assistant", "content": "hello"})
-"""A conversation before a question."""
+_TOPICS = ("harbours", "gardens", "railways", "libraries")
+EARLIER = tuple(
+    {"role": role, "content": f"About {topic} {said}. " * 4}
+    for topic in _TOPICS
+    for role, said in (("user", "I want to know what is new"), ("assistant", "little has changed since the spring"))
+)
+"""A conversation before a question; some 200 tokens."""
 DIMENSIONS = 64
 
 _POLITE = "please"
 _COMPARED = re.compile(r"BEGIN (?:EARLIER|LATER) QUESTION \w+\n(.*?)\nEND ", re.DOTALL)
+_NOTE = re.compile(r".*\[End of the (?:summary|excerpts)\]\n\n", re.DOTALL)
 _words = re.compile(r"\w+").findall
 _encode = msgspec.json.Encoder().encode
 _lexical = LexicalEmbedder()
@@ -31,12 +38,22 @@ def meant(question: str) -> str:
 
 
 def question_of(payload: Mapping[str, Any]) -> str:
-    """Return what is asked: the last message of a chat; of a judge its task, which says whom it is to compare."""
+    """Return what is asked: the last message of a chat, without what stands before it of what was cut.
+
+    Of a judge it is its task, which says whom it is to compare, and of who writes summaries all of it.
+    """
     messages = payload.get("messages")
     if messages is None:
         return "\n".join(payload["input"])
     asked = str(messages[-1]["content"])
-    return str(messages[0]["content"]) if _COMPARED.match(asked) else asked
+    if _COMPARED.match(asked):
+        return str(messages[0]["content"])
+    return str(payload) if messages[0]["role"] == "system" else _NOTE.sub("", asked)
+
+
+def size_of(payload: Mapping[str, Any]) -> int:
+    """Return the estimated tokens of a request's messages."""
+    return sum(map(estimate_message, payload.get("messages") or ()))
 
 
 def verdict(payload: Mapping[str, Any]) -> str:

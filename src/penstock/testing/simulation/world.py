@@ -18,11 +18,11 @@ from penstock.core.call import Call
 from penstock.core.errors import PenstockError
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Priority, Request
 from penstock.core.response import Response
-from penstock.core.route import SemanticMode
+from penstock.core.route import ContextMode, SemanticMode
 from penstock.pipeline import Pipeline
 from penstock.semantic.memory import Memory
 from penstock.shared import Shared
-from penstock.testing.simulation.asked import DIRECTIVES, Asked, text_of_body, text_of_chunk
+from penstock.testing.simulation.asked import CONTEXTS, DIRECTIVES, Asked, text_of_body, text_of_chunk
 from penstock.testing.simulation.books import Book, Notebook, Shelf
 from penstock.testing.simulation.loop import SimulatedClock, SimulatedLoop
 from penstock.testing.simulation.plan import Plan
@@ -171,6 +171,7 @@ class World:
             operation=OPERATION if random.random() < plan.named else None,
             talks=random.random() < plan.talks,
             semantic=random.choice(("off", "shadow", "on")) if random.random() < plan.moded else None,
+            context=random.choice(CONTEXTS) if random.random() < plan.shaped else (None, None),
         )
 
     def request(  # noqa: PLR0913 - the fields of a request, each on its own
@@ -186,6 +187,7 @@ class World:
         operation: str | None = None,
         talks: bool = False,
         semantic: SemanticMode | None = None,
+        context: tuple[ContextMode | None, int | None] = (None, None),
     ) -> Request:
         """What a client asks; `ask` gives it a number."""
         return Request(
@@ -200,6 +202,8 @@ class World:
             timeout_s=timeout_s,
             priority=priority,
             semantic=semantic,
+            context=context[0],
+            context_tokens=context[1],
         )
 
     async def _client(self, request: Request, at: float) -> None:
