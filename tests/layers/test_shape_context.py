@@ -10,7 +10,7 @@ from penstock.core.errors import ConfigError, InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
 from penstock.core.response import Response
 from penstock.pricing.estimate import estimate_message
-from penstock.testing import answer
+from penstock.testing import FakeClock, answer
 
 SUMMARY = "They planned a trip to Lisbon in May with a budget of 900 euros."
 
@@ -216,6 +216,18 @@ async def test_a_summary_is_asked_for_once(summarising, provider):
     assert len(asked) == len(set(map(str, asked))) > 0
     counts = summarising.shared.shaping.counts
     assert (counts.summaries, counts.summaries_failed) == (2 * len(asked), 0)
+
+
+async def test_a_summary_stays_fresh_for_longer_than_an_answer(provider):
+    clock = FakeClock()
+    settings = config(mode="budget", tokens=1200, summary={"model": "small"})
+    async with AsyncClient(settings, providers={"near": provider}, clock=clock) as client:
+        await client.chat(conversation(), model="big")
+        asked = len(provider.summaries)
+        clock.advance(3 * 86_400)
+        again = await client.chat(conversation(), model="big")
+        assert (again.call.cache, again.call.shaping.how) == ("miss", "model")
+        assert len(provider.summaries) == asked > 0
 
 
 async def test_nothing_of_what_must_not_be_stored_is(summarising, provider):

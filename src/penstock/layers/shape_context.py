@@ -39,6 +39,8 @@ LARGE_TOKENS = 1000
 """A conversation of more is worked on in a thread, so that others get their turn: about 2 ms for each 1,000 tokens."""
 _CAP_FACTOR = 2
 """How many times the tokens of a summary its model may take: they are estimated, and what is too long is trimmed."""
+_SUMMARY_TTL_S = 7 * 86_400.0
+"""How long a summary stays fresh: what it says of messages that are over does not change."""
 _TIME_SHARE = 0.5
 """The part of a request's time left that its summaries may take."""
 _INSTRUCTIONS = ("system", "developer")
@@ -220,7 +222,9 @@ class ShapeContext:
         payload = {"messages": prompt, self._cap: tokens * _CAP_FACTOR}
         own = _replace(
             other(request, "summary", "chat", model, payload, self._clock),
-            cache=CacheDirectives(no_store=request.cache.no_store, namespace=request.cache.namespace),
+            cache=CacheDirectives(
+                no_store=request.cache.no_store, ttl=_SUMMARY_TTL_S, namespace=request.cache.namespace
+            ),
             priority=request.priority,
             timeout_s=self._time_for(request),
         )
