@@ -7,7 +7,7 @@ import pytest
 from penstock.core.experiment import Score
 from penstock.stores.opening import open_store
 from penstock.stores.sql.upkeep import Upkeep
-from penstock.testing import FakeClock
+from penstock.testing import FakeClock, check_score_store, check_state_store
 
 DAY = 86_400.0
 
@@ -28,6 +28,11 @@ async def both(request, path, clock):
 async def _outcomes(stores, **terms):
     await stores.flush()
     return await stores.scores.outcomes(**{"after": 0, "since": 0.0, "until": 4e9, "limit": 100, **terms})
+
+
+async def test_the_promises_of_the_interfaces_are_kept(both):
+    await check_state_store(both.states)
+    await check_score_store(both.scores, both.ledger)
 
 
 async def test_the_first_score_of_a_name_stays_and_tenants_are_apart(both):

@@ -16,6 +16,7 @@ from penstock.testing.conformance import (
     check_ledger,
     check_provider,
 )
+from penstock.testing.decisions import check_score_store, check_state_store
 from penstock.testing.embedders import check_embedder
 from penstock.testing.faultd import (
     InvoiceLine,
@@ -49,6 +50,8 @@ __all__ = [
     "check_key_store",
     "check_ledger",
     "check_provider",
+    "check_score_store",
+    "check_state_store",
     "check_vector_index",
     "chunks",
     "faults",
