@@ -20,6 +20,7 @@ from penstock.config.settings import Settings
 from penstock.context.billing import Billing, billing_of
 from penstock.context.window import Windows
 from penstock.core.call import Attempt
+from penstock.core.cascade import Cascade
 from penstock.core.errors import ConfigError, InvalidRequest
 from penstock.core.handler import Layer
 from penstock.core.request import Request
@@ -189,6 +190,12 @@ def budget(parts: Parts) -> Layer | None:
         return None
     pricer = make_pricer(parts.settings, shared.prices, shared.clock)
     return BudgetLayer(shared.budgets, Tariffs(pricer.price, shared.clock.monotonic), parts.settings)
+
+
+def cascades_of(settings: Settings, routes: RouteTable) -> dict[str, Cascade]:
+    """Return the configured cascades, with the routes of their models."""
+    resolved = [routes.resolve(model.name) for model in settings.models if model.cascade is not None]
+    return {route.model: route.cascade for route in resolved if route.cascade is not None}
 
 
 def cascade(parts: Parts) -> Layer | None:

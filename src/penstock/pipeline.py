@@ -42,6 +42,7 @@ from penstock.making import (
     balanced,
     budget,
     cascade,
+    cascades_of,
     check_context,
     check_models,
     counter,
@@ -65,6 +66,7 @@ from penstock.shared import Parts, Shared
 from penstock.stores.opening import open_budgets as open_budgets
 from penstock.stores.opening import open_desk as open_desk
 from penstock.stores.opening import open_keys as open_keys
+from penstock.stores.opening import open_states as open_states
 
 Build = Callable[[Parts], Layer | None]
 _WITHOUT_MEMORY = (None, "off")
@@ -173,8 +175,7 @@ class Pipeline:
             check_models(settings, routes)
             await check_context(settings, shared, routes, built)
             memory = await shared.recall(settings)
-            resolved = [routes.resolve(model.name) for model in settings.models if model.cascade is not None]
-            await shared.cascades.configure({each.model: each.cascade for each in resolved if each.cascade is not None})
+            await shared.cascades.configure(cascades_of(settings, routes))
             prompts = old.prompts if old and old.settings.prompts == settings.prompts else None
             prompts = prompts or await PromptLibrary.open(settings.prompts, shared.stores.states, shared.clock)
             # Last, since nothing of what fails may be in force.

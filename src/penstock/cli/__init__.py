@@ -27,6 +27,7 @@ COMMANDS = {
         "List experiments, report what is known of them, stop and start them.",
     ),
     "cache": ("penstock.cli.cache:cache", "Look into the caches of a running gateway, clear and fill them."),
+    "cascade": ("penstock.cli.cascade:cascade", "Show what cascades have learnt and saved, and teach them."),
     "usage": ("penstock.cli.usage:usage", "Show what was asked, answered, saved and spent."),
 }
 """Where each command is, and what `penstock --help` says of it without importing it."""

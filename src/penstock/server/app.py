@@ -19,6 +19,7 @@ from penstock.core.request import Operation
 from penstock.server import controls
 from penstock.server.admin.budgets import BudgetRoutes
 from penstock.server.admin.cache import CacheRoutes
+from penstock.server.admin.cascades import CascadeRoutes
 from penstock.server.admin.experiments import ExperimentRoutes
 from penstock.server.admin.keys import KeyRoutes
 from penstock.server.admin.teams import TeamRoutes
@@ -69,6 +70,7 @@ class Gateway:
             *WatchRoutes(client).routes,
             *UsageRoutes(client).routes,
             *CacheRoutes(client).routes,
+            *CascadeRoutes(client).routes,
             *ScoreRoutes(client).routes,
             *ExperimentRoutes(client).routes,
         ]

@@ -94,6 +94,7 @@ OPERATIONS = (
     Described("post", "/admin/cache/import", "importCache", "Take in what was exported", NDJSON, "Any", ("tenant",)),
     Described("post", "/admin/cache/labels", "labelAnswer", "Say whether an answer by meaning was right", "Labelling",
               "Any"),
+    Described("get", "/admin/cascades", "listCascades", "What cascades have learnt and saved", None, "List"),
     Described("get", "/admin/experiments", "listExperiments", "Where each experiment stands", None, "List"),
     Described("get", "/admin/experiments/{name}", "getExperiment", "What is known of an experiment", None, "Any"),
     Described("post", "/admin/experiments/{name}/stop", "stopExperiment", "End an experiment", "Stopping", "Any"),

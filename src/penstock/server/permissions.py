@@ -68,6 +68,7 @@ LEAST: dict[tuple[str, str], Role | None] = {
     ("GET", "/admin/experiments/{name}"): ROOT,
     ("POST", "/admin/experiments/{name}/stop"): ROOT,
     ("POST", "/admin/experiments/{name}/start"): ROOT,
+    ("GET", "/admin/cascades"): ROOT,
     ("GET", "/admin/health"): ROOT,
     ("GET", "/admin/alerts"): ROOT,
     ("GET", "/admin/alerts/history"): ROOT,
@@ -78,7 +79,7 @@ LEAST: dict[tuple[str, str], Role | None] = {
 }
 """The least role by method and path; a GET's is its HEAD's too."""
 
-WATCHING = frozenset({"/metrics", "/admin/health", "/admin/alerts", "/admin/alerts/history"})
+WATCHING = frozenset({"/metrics", "/admin/cascades", "/admin/health", "/admin/alerts", "/admin/alerts/history"})
 """What is of the whole process, so not for one tenant among others; without any keys there is only one."""
 
 Endpoint = Callable[[HttpRequest], Awaitable[HttpResponse]]
