@@ -14,29 +14,37 @@ from penstock.context.summary import Measure, Sentence
 Kind = Literal["decision", "preference", "fact", "open question"]
 
 _DECISION = re.compile(
-    r"\b(?:let'?s (?:go with|use|take|do|stick|keep|pick|choose)|(?:we|i)(?:'ve| have|'ll| will)? (?:decided?|agreed?|"
-    r"chose|choose|settled?|picked?|go with|going with)|agreed to|decided (?:to|on|that|against)|decision (?:is|was)|"
-    r"(?:we|i) (?:went|are going|'re going|am going|'m going) with|it is settled|the plan is|final(?:ly)? choice)\b",
+    r"\blet'?s (?:go with|use|take|do|stick|keep|pick|choose|settle)\b|"
+    r"\b(?:we|i)(?:'ve| have)? (?:decided|agreed|chosen|chose|settled|picked|opted)\b|"
+    r"\b(?:we|i)(?:'ll| will|'re going to| are going to|'m going to| am going to) (?:go with|use|take|stick|pick)\b|"
+    r"\b(?:agreed|decided) (?:to|on|that|against)\b|\b(?:decision (?:is|was)|it(?:'s| is) settled|the plan is)\b",
     re.IGNORECASE,
 )
 _PREFERENCE = re.compile(
-    r"\b(?:i(?:'d| would)? (?:rather|prefer|like|love|hate|dislike|want|need)|i (?:do not|don'?t|never|always|can'?t|"
-    r"cannot) \w+|i(?:'m| am) (?:allergic|vegan|vegetarian|intolerant|not (?:a fan|comfortable))|"
-    r"(?:please )?(?:always|never|avoid|make sure|remember|do not|don'?t)|my (?:favou?rite|preference|budget|goal)|"
-    r"prefers?|must (?:not )?be|should (?:not |never |always ))\b",
+    r"\bi(?:'d| would) (?:rather|prefer|like|love|hate)\b|"
+    r"\bi (?:really )?(?:prefer|like|love|hate|dislike|want|need)\b|"
+    r"\bi (?:do not|don'?t|never|always|can'?t|cannot) "
+    r"(?:like|want|eat|drink|use|need|take|work|fly|drive|stand|have)\b|"
+    r"\bi(?:'m| am) (?:allergic|vegan|vegetarian|intolerant|not (?:a fan|comfortable))\b|"
+    r"^(?:please,? )?(?:always|never|avoid|make sure|remember|keep)\b|"
+    r"\bplease (?:do not|don'?t|only|use|write|answer)\b|"
+    r"\bmy (?:favou?rite|preference|budget|goal|limit)\b",
     re.IGNORECASE,
 )
 _FACT = re.compile(
     r"\d|\b(?:my|our) (?:name|wife|husband|partner|son|daughter|boss|team|company|address|birthday|email|phone|job)\b|"
-    r"\bi(?:'m| am) (?:an? |from |in |based )|\b(?:i|we) (?:live|work|moved|study|own|have)\b|(?<=[a-z,;] )[A-Z][a-z]+",
+    r"\bi(?:'m| am) (?:an? |from |in |based )|\b(?:i|we) (?:live|work|moved|study|own|have)\b",
+    re.IGNORECASE,
 )
+_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]+\b(?!:| \w+:)")
 _LATER = re.compile(
-    r"\b(?:to ?do|to be (?:decided|confirmed|done)|open question|still (?:need|have|open)|remind me|"
+    r"\b(?:todo|to be (?:decided|confirmed|done)|open question|still (?:need|have|open)|remind me|"
     r"not yet (?:clear|known|decided)|follow up|come back to)\b",
     re.IGNORECASE,
 )
 _WORTH: dict[Kind, float] = {"decision": 4.0, "preference": 3.0, "open question": 2.0, "fact": 1.0}
 _LONGEST = 240
+_LEAST_WORDS, _LEAST_OF_NAMED = 2, 5
 
 
 class Insight(NamedTuple):
@@ -61,8 +69,10 @@ def insights(said: Sequence[Sentence]) -> list[Insight]:
     """
     found = []
     for place, sentence in enumerate(said):
+        if len(sentence.text) > _LONGEST or len(sentence.terms) < _LEAST_WORDS:
+            continue
         kind = _kind(sentence, last=place == len(said) - 1)
-        if kind is not None and len(sentence.text) <= _LONGEST:
+        if kind is not None:
             found.append(Insight(kind, place, sentence.text))
     return found
 
@@ -97,4 +107,5 @@ def _kind(sentence: Sentence, *, last: bool) -> Kind | None:
         return None
     if _PREFERENCE.search(text):
         return "preference"
-    return "fact" if _FACT.search(text) else None
+    named = len(sentence.terms) >= _LEAST_OF_NAMED and _NAME.search(text)
+    return "fact" if named or _FACT.search(text) else None

@@ -28,11 +28,14 @@ class Memory:
 
     Args:
         most_tokens: Of the conversations whose indexes are kept; those unused for longest go first.
+
+    Attributes:
+        tokens: Of those that are kept.
     """
 
     def __init__(self, most_tokens: int = MOST_TOKENS) -> None:
         self._most = most_tokens
-        self._held = 0
+        self.tokens = 0
         self._libraries: OrderedDict[bytes, Library] = OrderedDict()
         self._texts: OrderedDict[tuple[bytes, int, str], str] = OrderedDict()
 
@@ -44,14 +47,14 @@ class Memory:
             known = self._libraries.pop(key, None)
             if known is not None:
                 library, done = known, end
-                self._held -= library.tokens
+                self.tokens -= library.tokens
                 break
         start = history.newest(MOST_INDEXED, done, ends[-1])
         library.add(history, (at for at in range(start, ends[-1]) if not history.stays(at)), measure)
         self._libraries[keys[-1]] = library
-        self._held += library.tokens
-        while self._held > self._most and len(self._libraries) > 1:
-            self._held -= self._libraries.popitem(last=False)[1].tokens
+        self.tokens += library.tokens
+        while self.tokens > self._most and len(self._libraries) > 1:
+            self.tokens -= self._libraries.popitem(last=False)[1].tokens
         return library
 
     def key(self, history: History, block: Block) -> Key:
