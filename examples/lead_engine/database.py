@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, DateTime, Engine, Float, String, Text, create_engine, func, select, text
+from sqlalchemy import JSON, DateTime, Engine, Float, String, Text, create_engine, func, select, text, update
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
 
@@ -77,22 +79,27 @@ class Database:
 
         def saved(session: Session) -> list[int]:
             digests = [sha256(each["signal_text"].encode()).hexdigest() for each in leads]
-            known = {lead.digest: lead for lead in session.scalars(select(Lead).where(Lead.digest.in_(set(digests))))}
-            found = []
-            for digest, values in zip(digests, leads, strict=True):
+            times = Counter(digests)
+            known = {lead.digest: lead for lead in session.scalars(select(Lead).where(Lead.digest.in_(set(times))))}
+            for digest, values in dict(zip(digests, leads, strict=True)).items():
                 lead = known.get(digest)
                 if lead is None:
-                    lead = known[digest] = Lead(digest=digest, sightings=0, created_at=datetime.now(UTC))
+                    lead = known[digest] = Lead(digest=digest, sightings=times[digest], created_at=datetime.now(UTC))
                     session.add(lead)
+                else:  # counted by the database, since other instances count too
+                    session.execute(
+                        update(Lead).where(Lead.id == lead.id).values(sightings=Lead.sightings + times[digest])
+                    )
                 for name, value in values.items():
                     setattr(lead, name, value)
-                lead.sightings += 1
-                found.append(lead)
             session.flush()
-            return [lead.id for lead in found]
+            return [known[digest].id for digest in digests]
 
         async with self._writing:
-            return await self._do(saved)
+            try:
+                return await self._do(saved)
+            except IntegrityError:  # another instance has just saved one of them
+                return await self._do(saved)
 
     async def update(self, lead_id: int, **values: Any) -> None:  # noqa: ANN401 - columns of different types
         """Change a lead."""

@@ -1,6 +1,7 @@
 """The lead engine as its README says it: a server process, the README's own lines, and a hundred signals."""
 
 import asyncio
+import http.server
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from benchmarks.processes import free_port
@@ -20,7 +23,7 @@ from benchmarks.processes import free_port
 from lead_engine.penstock_config import penstock_config
 from lead_engine.sample import hundred
 from lead_engine.settings import Settings, SettingsError, read, table
-from lead_engine.stages import CLASSIFIER_STAGE, make_classifier, window
+from lead_engine.stages import CATEGORIES, CLASSIFIER_STAGE, make_classifier, window
 from penstock import AsyncClient
 from penstock.config.loader import load_mapping
 from penstock.testing import FakeClock
@@ -172,6 +175,7 @@ def test_leads_are_saved_once(start):
     ids = [each["lead_id"] for each in done["results"][:6]]
     assert ids[:3] == ids[3:]
     leads = engine.get("/api/leads")
+    assert all(each["created_at"].endswith("Z") for each in leads)
     assert [(each["sightings"], each["source_type"]) for each in leads] == [(2, "job_board")] * 3
     assert [each["score"] for each in leads] == sorted((each["score"] for each in leads), reverse=True)
     first = leads[0]
@@ -184,6 +188,70 @@ def test_leads_are_saved_once(start):
     assert len(dossier["similar"]) == 2
     assert engine.get("/api/leads?category=" + first["category"])[0]["category"] == first["category"]
     assert engine.refused("GET", "/api/leads/999") == (404, {"detail": "there is no lead 999"})
+
+
+def test_the_same_on_an_openai_compatible_server(start, gateway):
+    engine = start(OPENAI_BASE_URL=f"{gateway.url}/v1", LARGE_MODEL="big", ENABLE_MULTI_STAGE="false")
+    assert engine.get("/health")["models"]["provider"] == "openai"
+    found = engine.post("/api/classify/signal", {"signal_text": "Hiring"})
+    assert found["category"] in CATEGORIES
+    assert found["prompt"] == "classify_signal@2"
+
+
+class Ollama(http.server.BaseHTTPRequestHandler):
+    """Answers as Ollama does, and remembers what it was asked."""
+
+    asked: ClassVar[list[dict]] = []
+
+    def do_GET(self):
+        self.answer({"models": [{"name": "gemma3:1b"}, {"name": "gemma3:4b"}]} if self.path == "/api/tags" else {})
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path != "/api/chat":
+            self.answer({"error": "not found"}, 404)
+            return
+        self.asked.append(body)
+        said = {"label": "hiring", "score": 80}
+        if "urgency" in body["format"]["properties"]:
+            said |= {"urgency": "high", "company": None}
+        self.answer({"model": body["model"], "created_at": "2026-01-01T00:00:00Z", "done": True, "done_reason": "stop",
+                     "message": {"role": "assistant", "content": json.dumps(said)},
+                     "prompt_eval_count": 10, "eval_count": 5})  # fmt: skip
+
+    def answer(self, document, status=200):
+        data = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def ollama():
+    Ollama.asked.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ollama) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_same_on_ollama(start, ollama):
+    engine = start(OLLAMA_HOST=ollama)
+    health = engine.get("/health")
+    assert health["health_monitoring"]["providers"]["ollama"]["models"] == ["gemma3:1b", "gemma3:4b"]
+    found = [engine.post("/api/classify/signal", {"signal_text": text}) for text in ("Hiring", "Hiring " * 900)]
+    assert [(each["category"], each["urgency"], each["lead_id"]) for each in found] == [
+        ("hiring", "high", 1),
+        ("hiring", "high", 2),
+    ]
+    assert [each["model"] for each in Ollama.asked] == ["gemma3:1b", "gemma3:4b"] * 2
+    assert [each["options"]["num_ctx"] for each in Ollama.asked] == [512, 1024, 4096, 4096]
+    assert all(each["options"]["temperature"] == 0 for each in Ollama.asked)
 
 
 def test_a_signal_that_fails_does_not_touch_the_others(start):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from lead_engine.database import Lead
 from lead_engine.matching import similar
@@ -37,6 +37,12 @@ class LeadView(BaseModel):
     prompt: str
     dossier: str | None
     created_at: datetime
+
+    @field_validator("created_at")
+    @classmethod
+    def _in_utc(cls, value: datetime) -> datetime:
+        """SQLite forgets the zone."""
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 class Near(BaseModel):
