@@ -219,3 +219,38 @@ def test_the_blocking_client_scores():
     with Client(config(SIZE)) as client:
         answer = client.chat("hello", model="small")
         assert client.score(answer.id, "helpful", 1).request_id == answer.id
+
+
+GREET = """\
+labels: {production: 1}
+variables: {name: string}
+versions:
+  1: {user: "Say hello to {{ name }}."}
+  2: {user: "Greet {{ name }} warmly."}
+"""
+
+
+def greeting(tmp_path, version):
+    folder = tmp_path / "prompts"
+    folder.mkdir(exist_ok=True)
+    (folder / "greet.yaml").write_text(GREET)
+    warm = {"name": "warm", "set": {"prompt": {"version": version}}}
+    tone = {**SIZE, "who": {"prompts": ["greet"]}, "arms": [{"name": "plain"}, warm]}
+    return config(tone, prompts={"directory": str(folder)})
+
+
+async def test_arms_of_a_prompt_are_versions_that_are_rendered_with_the_clients_variables(clock, tmp_path):
+    async with AsyncClient(greeting(tmp_path, 2), clock=clock) as client:
+        prompts = set()
+        for number in range(20):
+            asked = {"id": "greet", "variables": {"name": "Ada"}}
+            answer = await client.chat(model="small", prompt=asked, unit=f"user {number}")
+            prompts.add((answer.call.arms["size"], answer.call.prompt, answer.call.key))
+        assert {(arm, prompt) for arm, prompt, _ in prompts} == {("plain", "greet@1"), ("warm", "greet@2")}
+        assert len(prompts) == 2  # so each version is asked under one key, and the two under different ones
+        assert (await client.chat("without a prompt", model="small")).call.arms is None
+
+
+async def test_an_arms_version_of_a_prompt_must_exist(tmp_path):
+    with pytest.raises(ConfigError, match="no version or label '3'"):
+        await AsyncClient(greeting(tmp_path, 3)).open()

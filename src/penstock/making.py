@@ -37,6 +37,7 @@ from penstock.layers.semantic_cache import SemanticCache
 from penstock.layers.shape_context import ShapeContext
 from penstock.matching.labels.allowance import Allowance
 from penstock.pricing.calibration import Calibration
+from penstock.prompts.collection import PromptSet
 from penstock.routing.table import RouteTable, Rule
 from penstock.semantic.learner import Learner
 from penstock.semantic.opening import chain_of, make_chain
@@ -65,6 +66,25 @@ def check_models(settings: Settings, routes: RouteTable) -> None:
                 routes.resolve(model)
             except InvalidRequest as error:
                 raise ConfigError(str(error), key=key) from error
+
+
+def check_arms(settings: Settings, prompts: PromptSet) -> None:
+    """See that the prompts exist which arms of experiments take.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    for at, experiment in enumerate(settings.experiments):
+        for number, arm in enumerate(experiment.arms):
+            wanted = arm.set.prompt
+            if wanted is None:
+                continue
+            asked = [name for name in experiment.who.prompts if "*" not in name]
+            for name in [wanted.id] if wanted.id is not None else asked:
+                try:
+                    prompts.find(name).find(None if wanted.version is None else str(wanted.version))
+                except InvalidRequest as error:
+                    raise ConfigError(str(error), key=f"experiments[{at}].arms[{number}].set.prompt") from error
 
 
 def rules(settings: Settings) -> list[Rule]:

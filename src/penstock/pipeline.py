@@ -43,6 +43,7 @@ from penstock.making import (
     budget,
     cascade,
     cascades_of,
+    check_arms,
     check_context,
     check_models,
     counter,
@@ -178,6 +179,7 @@ class Pipeline:
             await shared.cascades.configure(cascades_of(settings, routes))
             prompts = old.prompts if old and old.settings.prompts == settings.prompts else None
             prompts = prompts or await PromptLibrary.open(settings.prompts, shared.stores.states, shared.clock)
+            check_arms(settings, prompts.current)
             # Last, since nothing of what fails may be in force.
             exact = settings.cache.exact
             cache = old.cache if old and old.cache and exact.enabled and old.cache.adopt(exact) else None
