@@ -41,7 +41,7 @@ async def after(clock, seconds, result="done"):
 
 
 async def run(clock, work):
-    task = asyncio.create_task(work)
+    task = asyncio.ensure_future(work)
     while not task.done():
         await clock.run(1)
     return await task
@@ -125,9 +125,13 @@ async def test_whoever_cancels_it_cancels_all(timed):
 
 
 async def test_calls_get_no_more_time_than_the_turn():
-    provider, client = client_with(Reply(gate=asyncio.Event()))
-    async with client:
-        found = await gather(client, timeout_s=0.2, answer=client.chat("Why?", model="fast", timeout_s=60))
+    clock = FakeClock()
+    provider = ScriptedProvider("near", Reply(gate=asyncio.Event()))
+    async with AsyncClient(PRICED, providers={"near": provider}, clock=clock) as client:
+        asking = client.chat("Why?", model="fast", timeout_s=60)
+        turn = asyncio.create_task(gather(client, timeout_s=5, answer=asking))
+        await provider.wait_for_calls(1)
+        found = await run(clock, turn)
     assert isinstance(found["answer"], DeadlineExceeded)
     assert provider.endings == ["closed"]
 
@@ -198,6 +202,40 @@ async def test_a_turn_inside_a_turn_has_both_budgets():
     (error,) = found["inner"].errors.values()
     assert "the budget of $0.03" in str(error)
     assert found.cost_usd == found["inner"].cost_usd == ANSWER_USD
+
+
+async def test_targets_without_a_price_are_stepped_over():
+    far = {"name": "far", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
+    both = [{"provider": "far", "model": "m"}, {"provider": "near", "model": "m"}]
+    near, unpriced = ScriptedProvider("near", ANSWER), ScriptedProvider("far", ANSWER)
+    config = {**PRICED, "providers": [*PRICED["providers"], far], "models": [{"name": "fast", "targets": both}]}
+    async with AsyncClient(config, providers={"near": near, "far": unpriced}) as client:
+        found = await gather(client, budget_usd=5, answer=client.chat("Why?", model="fast"))
+    assert (found.cost_usd, near.calls, unpriced.calls) == (ANSWER_USD, 1, 0)
+
+
+async def test_all_models_of_a_cascade_are_expected_to_be_paid():
+    near, far = ScriptedProvider("near", ANSWER), ScriptedProvider("far", ANSWER)
+    config = {
+        **PRICED,
+        "providers": [*PRICED["providers"], {**PRICED["providers"][0], "name": "far"}],
+        "models": [{"name": "smart", "cascade": {"stages": ["near/m", "far/m"], "audits": 0}}],
+        "prices": [{"usd_per_million": {"input": 0, "output": 1000}}],
+    }
+    async with AsyncClient(config, providers={"near": near, "far": far}) as client:
+        short = await gather(client, budget_usd="0.03", a=client.chat("A?", model="smart", max_tokens=20))
+        found = await gather(client, budget_usd="0.04", a=client.chat("A?", model="smart", max_tokens=20))
+    assert "it is expected to cost $0.04" in str(short["a"])
+    assert found["a"].text == "Hello."
+    assert found.cost_usd == found["a"].cost_usd
+
+
+async def test_embeddings_cost_their_prompt_only():
+    config = {**PRICED, "prices": [{"provider": "near", "usd_per_million": {"input": 1, "output": 1000}}]}
+    simulated = {**config, "providers": [{"name": "near", "kind": "simulated"}]}
+    async with AsyncClient(simulated) as client:
+        found = await gather(client, budget_usd="0.0001", vectors=client.embeddings("a few words", model="fast"))
+    assert len(found["vectors"].vectors) == 1
 
 
 async def test_a_stream_is_paid_when_it_has_ended():

@@ -86,20 +86,19 @@ class Paying:
         route, payload = request.route, request.payload
         if route is None:
             raise AssertionError("a prepared request has a route")
-        charges = self._tariffs_of(pipeline).of(route, unusual_tier(payload.get("service_tier")))
-        if charges.unpriced:
-            priced = tuple(target for target in route.targets if target not in charges.unpriced)
+        tariffs, tier = self._tariffs_of(pipeline), unusual_tier(payload.get("service_tier"))
+        prompt, answer, cost = estimate_request_tokens(payload), _answer_tokens(request), 0
+        legs = []
+        for leg in route.legs:  # each model of a cascade may have to be paid
+            charges = tariffs.of(leg, tier)
+            priced = tuple(target for target in leg.targets if target not in charges.unpriced)
             if not priced:
-                raise _unpriced(route)
-            request = _replace(request, route=_replace(route, targets=priced))
-        prompt = estimate_request_tokens(payload)
-        rate = charges.rate(prompt)
-        cost = rate.fixed + prompt * rate.input
-        if request.operation != "embeddings":
-            caps = [payload[name] for name in _CAPS if type(payload.get(name)) is int]
-            choices = payload.get("n")
-            count = choices if type(choices) is int else 1
-            cost += min(caps, default=ASSUMED_OUTPUT) * rate.output * count
+                raise _unpriced(leg)
+            legs.append(leg if len(priced) == len(leg.targets) else _replace(leg, targets=priced))
+            rate = charges.rate(prompt)
+            cost += rate.fixed + prompt * rate.input + answer * rate.output
+        if legs != list(route.legs):
+            request = _replace(request, route=route.over(legs))
         return request, cost
 
     def _tariffs_of(self, pipeline: Pipeline) -> Tariffs:
@@ -133,6 +132,16 @@ class _Watch:
             running.when_ended(self.settle)
         else:
             self._spending.settle(self._held, _cost(attempts), unpriced=_unknown(attempts))
+
+
+def _answer_tokens(request: Request) -> int:
+    """How many tokens of answer are expected."""
+    if request.operation == "embeddings":
+        return 0
+    payload = request.payload
+    caps = [payload[name] for name in _CAPS if type(payload.get(name)) is int]
+    choices = payload.get("n")
+    return min(caps, default=ASSUMED_OUTPUT) * (choices if type(choices) is int else 1)
 
 
 def _cost(attempts: list[Attempt]) -> int:
