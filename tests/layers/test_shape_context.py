@@ -188,6 +188,13 @@ async def test_what_cannot_fit_is_refused_with_the_numbers(client):
     assert refused.value.code == "context_too_small"
 
 
+async def test_what_would_take_too_long_to_cut_is_refused(client):
+    message = {"role": "user", "content": "word " * 900_000}
+    with pytest.raises(InvalidRequest, match="more than 1000000") as refused:
+        await client.chat([message, message], model="big")
+    assert refused.value.code == "context_too_long"
+
+
 # Summaries
 
 
@@ -250,8 +257,13 @@ async def test_a_summary_that_takes_too_long_is_given_up(provider):
     summary = {"model": "small", "timeout_s": 0.01}
     async with opened(provider, mode="budget", tokens=1200, summary=summary) as client:
         assert (await client.chat(conversation(), model="big")).call.shaping.how == "extractive"
-    async with opened(provider, mode="budget", tokens=1200, summary={"model": "small"}) as client:
-        assert (await client.chat(conversation(), model="big", timeout_s=0.1)).call.shaping.how == "extractive"
+
+
+async def test_a_summary_may_take_half_of_the_time_there_is(summarising, provider):
+    await summarising.chat(conversation(), model="big", timeout_s=20.0)
+    assert 0 < provider.summaries[0].timeout_s <= 10.0
+    await summarising.chat(conversation(), model="big", context_tokens=1300)
+    assert provider.summaries[-1].timeout_s == 30.0
 
 
 async def test_a_summary_of_a_long_summary_is_never_asked_for(provider):

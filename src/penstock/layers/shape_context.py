@@ -36,7 +36,9 @@ from penstock.pricing.estimate import estimate_message, estimate_request_tokens
 from penstock.semantic.asking import other
 
 LARGE_TOKENS = 1000
-"""A conversation of more is worked on in a thread, so that others get their turn: about 2 ms for each 1,000 tokens."""
+"""Whether one of fewer needs a cut is decided at once; all else is done in a thread, so that others get their turn."""
+MOST_TOKENS = 1_000_000
+"""A conversation of more is refused: working on it would take others' time for too long."""
 _CAP_FACTOR = 2
 """How many times the tokens of a summary its model may take: they are estimated, and what is too long is trimmed."""
 _SUMMARY_TTL_S = 7 * 86_400.0
@@ -141,6 +143,7 @@ class ShapeContext:
 
         Raises:
             InvalidRequest: ``context_too_small`` when not even the instructions and the last turn fit;
+                ``context_too_long`` when it has more than `MOST_TOKENS` and would have to be cut;
                 ``context_tokens_unknown`` when the request asks for a budget nobody can derive.
         """
         terms, messages = request.context_terms(), request.payload.get("messages")
@@ -157,7 +160,7 @@ class ShapeContext:
         total = beside + sum(map(estimate_message, messages))
         made = None
         if terms.mode == "aggressive" or (tokens is not None and total > tokens):
-            made = await self._drafted(request, terms, tokens, messages, beside, large=total > LARGE_TOKENS)
+            made = await self._drafted(request, terms, tokens, messages, beside, total)
         if made is None:
             counts.untouched += 1
             # A first question may be the only one, so writing it to a provider's cache is not paid for.
@@ -189,17 +192,25 @@ class ShapeContext:
         return None
 
     async def _drafted(
-        self, request: Request, terms: ContextTerms, tokens: int | None, messages: Messages, beside: int, *, large: bool
+        self, request: Request, terms: ContextTerms, tokens: int | None, messages: Messages, beside: int, total: int
     ) -> Draft | None:
+        if total > MOST_TOKENS:
+            raise InvalidRequest(
+                f"the conversation has about {total} tokens, and those of more than {MOST_TOKENS} are not cut: send "
+                "less of it, or ask for it whole with x-penstock-context: off",
+                code="context_too_long",
+                param="messages",
+            )
         route = request.route
         billing = self._billing(route) if terms.mode == "aggressive" and route is not None else NO_CACHE
         own = Terms(terms.mode, tokens, billing, terms.recent_tokens, terms.excerpt_tokens, terms.summary_tokens)
-        memory = self._shaping.memory if large else None
-        return await self._work(partial(draft, messages, beside, own, estimate_message, memory), large=large)
+        if total <= LARGE_TOKENS:
+            return draft(messages, beside, own, estimate_message)
+        return await self._shaping.work(partial(draft, messages, beside, own, estimate_message, self._shaping.memory))
 
     async def _work(self, work: Callable[[], T], *, large: bool) -> T:
-        """Do `work`, which uses the memory only if it is `large`."""
-        return await self._shaping.work(work) if large else work()
+        """Do `work`, which uses the memory if it is `large`, and need not wait for others' otherwise."""
+        return await self._shaping.work(work) if large else await asyncio.to_thread(work)
 
     def _told(self, request: Request, original: Messages, points: Sequence[int]) -> Request:
         """Say what of the prompt will come again, if providers are told at all."""
