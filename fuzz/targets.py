@@ -16,6 +16,7 @@ from penstock.server.heads import check_head
 from penstock.wire.json_body import MAX_DEPTH, decode_object
 from penstock.wire.ndjson import NdjsonDecoder
 from penstock.wire.openai_chat import decode_request, encode_request
+from penstock.wire.partial_json import PartialJson
 from penstock.wire.sse import SseDecoder
 
 _LIMIT = 64
@@ -69,6 +70,26 @@ def _lines(parts: Iterable[bytes]) -> tuple[list[bytes], str | None]:
     except ValueError as error:
         return lines, str(error)
     return lines, None
+
+
+def partial(data: bytes) -> None:
+    """JSON in pieces is what it is as a whole, however it is cut; what is refused is refused alike."""
+    parts = [part.decode("latin-1") for part in pieces(data)]
+    whole, cut = _parsed(["".join(parts)]), _parsed(parts)
+    assert whole == cut
+    if not isinstance(whole, str):
+        assert json.loads("".join(parts)) == whole[0]
+
+
+def _parsed(parts: Iterable[str]) -> tuple[Any] | str:
+    parser = PartialJson()
+    try:
+        for part in parts:
+            parser.feed(part)
+        parser.close()
+    except ValueError as error:
+        return str(error)
+    return (parser.value,)
 
 
 def body(data: bytes) -> None:
@@ -173,6 +194,9 @@ _CHAT = b'{"model":"m","messages":[{"role":"user","content":"a:b \\u00e9 \\ud83d
 TARGETS = {
     "sse": Target(sse, (b'\x03data: {"a":1}\r\n\r\n: c\ndata:x\rdata: y\n\nevent: z\n\n', b"\x00\xef\xbb\xbfdata\n\n")),
     "ndjson": Target(ndjson, (b'\x02\xef\xbb\xbf{"a":1}\r\n\n {"b":2}\n', b"\x01{}\n" + b"x" * _LIMIT + b"\r\n")),
+    "partial": Target(
+        partial, (b'\x02{"a":["\\ud83d\\ude00\\n",-1.5e3,true,null],"a":{}} ', b'\x01"\\udc00', b"\x00[1,2,01]")
+    ),
     "body": Target(
         body, (_CHAT, b'{"a":{"b":[1,-2.5e3,null,true]},"a:b":"\\u003a","a":1}', b'{"n":1844674407370955161}')
     ),

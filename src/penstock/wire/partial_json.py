@@ -194,14 +194,14 @@ class PartialJson:
             return self._escaped(text, position)
         end = _end(_PLAIN, text, position)
         if end > position:
-            self._lone()
+            self._lone(position)
             self._parts.append(text[position:end])
         if end == len(text):
             return end
         if text[end] == "\\":
             self._escape = "\\"
         elif text[end] == '"':
-            self._lone()
+            self._lone(end)
             self._end_string()
         else:
             raise _Wrong("expected control characters in a string to be escaped", end)
@@ -239,7 +239,7 @@ class PartialJson:
             self._lone(position)
             self._parts.append(unit)
 
-    def _lone(self, position: int = 0) -> None:
+    def _lone(self, position: int) -> None:
         if self._high:
             raise _Wrong("half of a surrogate pair", position)
 
