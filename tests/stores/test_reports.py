@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.call import Attempt, Call
+from penstock.core.call import Attempt, Call, Shaping
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ConfigError, StoreError
 from penstock.core.request import Request
@@ -41,6 +41,16 @@ async def test_sums_rates_costs_and_percentiles(stores, path, record, attempt):
     assert (total.estimated_usd, total.cost_per_call_usd) == (Decimal("0.5"), Decimal("0.003400662252"))
     assert [call.outcome for call in report.recent] == ["client_closed", "upstream_timeout"]
     assert (report.recent[0].cost_usd, report.recent[1].cost_usd) == (None, Decimal("0.5"))
+
+
+async def test_tokens_that_were_not_sent_are_counted_once(stores, path, record, attempt):
+    cut = Shaping(before=9000, after=2100, left_out=30, kept=12)
+    record(stores.ledger, attempt(), shaping=cut)
+    record(stores.ledger, cache="collapsed", shaping=cut)  # it joined the other
+    record(stores.ledger, attempt(), model="slow")
+    await stores.flush()
+    report = usage_report(f"sqlite:///{path}", days=1, by=["model"])
+    assert (report.total.cut_tokens, [line.cut_tokens for line in report.lines]) == (6900, [6900, 0])
 
 
 async def test_every_split_and_two_at_once(stores, path, record, attempt):

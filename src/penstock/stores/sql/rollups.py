@@ -86,7 +86,7 @@ class Rollup:
                 totals[10] += 1
             taken, first = row.duration_us, row.first_token_us
             totals[11] += taken
-            if row.context_before is not None:
+            if row.context_before is not None and row.attempts:  # who joined another's call would have sent nothing
                 totals[12] += row.context_before - (row.context_after or 0)
             time = int(log(taken) * _PER_LOG) * 2 if taken > 1 else 0
             times[time] = times.get(time, 0) + 1
