@@ -118,3 +118,10 @@ def test_below_the_floor_nothing_is_kept() -> None:
     kept = index.select("What does the kitchen in Leeds cost?", 10_000, floor=0.2)
     assert 33 in kept
     assert all(index.scores("What does the kitchen in Leeds cost?")[place] >= 0.2 for place in kept)
+
+
+def test_a_number_is_like_itself_only() -> None:
+    turns = [Turn("", f"Paragraph {'one' if number % 2 else 'two'} says what it says.", 64) for number in range(60)]
+    turns[20] = Turn("", "Order 1200034 was sent.", 64)
+    turns[40] = Turn("", "Order 1200035 was sent.", 64)
+    assert select(turns, "What of order 1200035?", 64) == [40]

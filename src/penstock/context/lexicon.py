@@ -155,7 +155,9 @@ class Lexicon:
         return [(sums[last] - sums[first]) / (last - first) for first, last in self.spans]
 
     def _forms(self, word: str) -> list[tuple[str, float]]:
-        """The text's words that are written like `word`, and how much alike they are."""
+        """The text's words that are written like `word`, and how much alike they are; a number is like itself only."""
+        if not word.isalpha():
+            return [(word, 1.0)] if word in self._places else []
         runs = grams(word)
         found = []
         for other in self._vocabulary.get(word[:START], ()):
