@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from penstock.classifying.results import Classification, Gate, Opinion
     from penstock.classifying.rules import Rules
     from penstock.client import AsyncClient
+    from penstock.conversation import Conversation
     from penstock.core.errors import (
         BudgetExceeded,
         ConfigError,
@@ -50,6 +51,7 @@ _HOMES = {
     "Classifier": "classifying.classifier",
     "Client": "sync",
     "ConfigError": "core.errors",
+    "Conversation": "conversation",
     "DeadlineExceeded": "core.errors",
     "Embeddings": "answers",
     "Gate": "classifying.results",
@@ -79,6 +81,7 @@ __all__ = [
     "Classifier",
     "Client",
     "ConfigError",
+    "Conversation",
     "DeadlineExceeded",
     "Embeddings",
     "Gate",

@@ -21,18 +21,18 @@ class Billing(msgspec.Struct, frozen=True):
         write: Price of a token that is written to it.
         minimum_tokens: A shorter prefix is not cached.
         step_tokens: Cached prefixes are multiples of this.
-        ttl_s: Seconds after its last use that a prefix is kept for.
+        ttl_s: Seconds after its last use that a prefix is kept for; None for as long as it takes.
     """
 
     read: float = 1.0
     write: float = 1.0
     minimum_tokens: int = 0
     step_tokens: int = 1
-    ttl_s: float = inf
+    ttl_s: float | None = None
 
     def after(self, pause_s: float) -> Billing:
         """The terms when turns follow each other after `pause_s` seconds: nothing is cached for longer than `ttl_s`."""
-        return self if pause_s <= self.ttl_s else NO_CACHE
+        return self if self.ttl_s is None or pause_s <= self.ttl_s else NO_CACHE
 
     def cacheable(self, tokens: int) -> int:
         """How many tokens of a prefix of that length the cache holds."""

@@ -61,14 +61,20 @@ class Plan(msgspec.Struct, frozen=True):
         breakpoints: Messages, by place in `messages`, after which the prompt is the same in the requests to come,
             ascending.
         spans: What became of each message, in order.
-        once: Tokens of excerpts and last user turn, which no later request repeats at the same place.
+        prefix: How many of `messages` come before the last user turn.
+        once: Tokens of the others, which no later request repeats at the same place.
+        summary: What stands for the messages that are left out; empty for nothing.
+        excerpts: What is repeated of them; empty for nothing.
     """
 
     messages: list[Any]
     shaping: Shaping
     breakpoints: tuple[int, ...]
     spans: tuple[Span, ...]
+    prefix: int
     once: int
+    summary: str = ""
+    excerpts: str = ""
 
 
 class Draft:
@@ -111,7 +117,7 @@ class Draft:
         if summary and not self._fits(messages):
             summary, messages = "", plain
         how = "" if not summary else "model" if any(given) else "extractive"
-        return self._plan(messages, found, how)
+        return msgspec.structs.replace(self._plan(messages, found, how), summary=summary, excerpts=quoted(found))
 
     def _plan(self, messages: list[Any], found: list[Passage], how: str) -> Plan:
         history, blocks = self._history, self.cuts.blocks
@@ -138,7 +144,7 @@ class Draft:
             kept=sum(id(message) in came for message in messages),
         )
         once = sum(map(self._count, messages[last:]))
-        return Plan(messages, shaping, _breakpoints(messages, last, cut=bool(found)), tuple(spans), once)
+        return Plan(messages, shaping, _breakpoints(messages, last, cut=bool(found)), tuple(spans), last, once)
 
     def _build(self, summary: str, found: Sequence[Passage]) -> list[Any]:
         """The messages with a summary and excerpts."""

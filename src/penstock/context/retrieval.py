@@ -12,6 +12,8 @@ from penstock.context.summary import Measure
 from penstock.context.units import SHORT, History, speaker_of, text_of
 from penstock.context.words import words
 
+FLOOR = 0.2
+"""How likely a passage must belong to what answers the question: less fill prompts for nothing."""
 PASSAGE = 64
 """Tokens of a passage, about: long messages are looked up and repeated in parts."""
 LEAST_ASKED = 3
@@ -51,7 +53,7 @@ class Library:
 
     def find(self, question: str, tokens: int) -> list[Passage]:
         """Return the passages that bear on a question, in order, `tokens` at most."""
-        return [self.passages[place] for place in self._index.select(question, tokens)]
+        return [self.passages[place] for place in self._index.select(question, tokens, floor=FLOOR)]
 
 
 def question_of(history: History) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import msgspec
 
 from penstock.context.billing import NO_CACHE, Billing
 from penstock.core.route import ContextMode
 
-RECENT, EXCERPTS = 8192, 4096
-SUMMARY = 768
-"""Tokens of each part when there is no budget to divide."""
+MOST_RECENT, RECENT_PRICE = 16_384, 4096
+EXCERPTS, SUMMARY = 4096, 768
+"""Tokens of each part where the bill decides; of recent exchanges at most as many as cost no more to read from a cache
+than `RECENT_PRICE` tokens that are not cached."""
 MOST_EXCERPTS = 8192
 
 
@@ -21,10 +24,10 @@ class Terms(msgspec.Struct, frozen=True):
         tokens: Most tokens of messages and tools; None for any number.
         billing: How the provider bills a prefix it has cached.
         recent: Tokens of the newest exchanges, before the last user turn, that a cut leaves; None takes a quarter of
-            `tokens`, or 2,048.
-        excerpts: Most tokens of earlier messages that are repeated because of the question; None takes the same, but
-            8,192 at most.
-        summary: Most tokens of all summaries; None takes an eighth of `tokens`, or 768.
+            `tokens`, and in mode ``aggressive`` no more than 4,096 / `billing.read`, 16,384 at most.
+        excerpts: Most tokens of earlier messages that are repeated because of the question; None takes a quarter of
+            `tokens`, 8,192 at most, and in mode ``aggressive`` 4,096 at most.
+        summary: Most tokens of all summaries; None takes an eighth of `tokens`, and in mode ``aggressive`` 768 at most.
     """
 
     mode: ContextMode = "budget"
@@ -36,16 +39,15 @@ class Terms(msgspec.Struct, frozen=True):
 
     def shares(self) -> Shares:
         """What each part may have."""
-        if self.tokens is None:
-            recent, excerpts, summary = RECENT, EXCERPTS, SUMMARY
-        else:
-            recent, excerpts, summary = self.tokens // 4, min(self.tokens // 4, MOST_EXCERPTS), self.tokens // 8
-            if self.mode == "aggressive":
-                recent, excerpts, summary = min(recent, RECENT), min(excerpts, EXCERPTS), min(summary, SUMMARY)
+        most = inf if self.tokens is None else self.tokens
+        recent, excerpts, summary = most / 4, min(most / 4, MOST_EXCERPTS), most / 8
+        if self.mode == "aggressive" or self.tokens is None:
+            cheap = RECENT_PRICE / self.billing.read if self.billing.read else inf
+            recent, excerpts, summary = min(recent, cheap, MOST_RECENT), min(excerpts, EXCERPTS), min(summary, SUMMARY)
         return Shares(
-            recent if self.recent is None else self.recent,
-            excerpts if self.excerpts is None else self.excerpts,
-            summary if self.summary is None else self.summary,
+            int(recent) if self.recent is None else self.recent,
+            int(excerpts) if self.excerpts is None else self.excerpts,
+            int(summary) if self.summary is None else self.summary,
         )
 
 

@@ -75,12 +75,10 @@ class History:
 
     def said_in(self, turn: int) -> str:
         """What the user says in the turn that begins at `turn`."""
-        texts = []
-        for message in self.messages[turn:]:
-            if message["role"] != "user":
-                break
-            texts.append(text_of(message))
-        return "\n".join(texts)
+        end = turn + 1
+        while end < len(self.messages) and _same_speaker(self.messages[end - 1], self.messages[end]):
+            end += 1
+        return "\n".join(text_of(message) for message in self.messages[turn:end])
 
     def asks(self, turn: int) -> bool:
         """Whether the user asks something in a turn, rather than giving something to read.
