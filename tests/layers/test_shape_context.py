@@ -195,6 +195,24 @@ async def test_what_would_take_too_long_to_cut_is_refused(client):
     assert refused.value.code == "context_too_long"
 
 
+@pytest.mark.parametrize(
+    ("kind", "excerpts", "cut"),
+    [
+        ("openai-compatible", 2000, True),  # nothing is cached, so every token of every turn is paid
+        ("anthropic", 0, True),
+        ("anthropic", 8000, False),  # excerpts at the full price cost more than the whole history at a tenth
+        ("vllm", 0, False),  # what one's own machine has computed before costs nothing
+    ],
+)
+async def test_an_aggressive_cut_is_made_where_the_bill_is_lower_for_it(provider, kind, excerpts, cut):
+    targets = [{"provider": "near", "model": "claude-sonnet-4-5"}]
+    settings = config(mode="aggressive", tokens=100_000, excerpt_tokens=excerpts, model={"targets": targets})
+    settings["providers"][0] |= {"kind": kind, "api_key": "k"}
+    async with AsyncClient(settings, providers={"near": provider}) as client:
+        shaping = (await client.chat(conversation(120, words=200), model="big")).call.shaping
+    assert (shaping is not None) == cut
+
+
 # Summaries
 
 
