@@ -114,6 +114,13 @@ def start(tmp_path):
         engine.stop()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    engine = Engine(tmp_path_factory.mktemp("engine"))
+    yield engine
+    engine.stop()
+
+
 def curl_lines():
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     return [block for block in blocks if "curl" in block]
@@ -284,12 +291,11 @@ def test_bad_requests_say_what_is_wrong(start):
         assert engine.refused(method, path, {"signal_text": "a"} if method == "POST" else None)[0] == 404
 
 
-def test_clearing_the_cache(start):
-    engine = start()
+def test_clearing_the_cache(shared):
     for cached in (False, True):
-        assert engine.post("/api/classify/signal", {"signal_text": "Hiring"})["cached"] is cached
-    assert engine.post("/api/classify/cache/clear")["removed"] >= 1
-    assert engine.post("/api/classify/signal", {"signal_text": "Hiring"})["cached"] is False
+        assert shared.post("/api/classify/signal", {"signal_text": "Hiring"})["cached"] is cached
+    assert shared.post("/api/classify/cache/clear")["removed"] >= 1
+    assert shared.post("/api/classify/signal", {"signal_text": "Hiring"})["cached"] is False
 
 
 def test_templates_are_reloaded_and_rolled_back(start, tmp_path):
@@ -343,16 +349,14 @@ def test_a_stream_tells_what_is_known_so_far(start):
     assert parts[-1][1]["value"]["label"] == found["category"]
 
 
-def test_without_a_comparison_there_is_no_report(start):
-    engine = start(LEAD_SCORE_THRESHOLD="0")
-    assert engine.refused("GET", "/api/classify/templates/experiment")[0] == 404
-    assert engine.refused("POST", "/api/leads/7/feedback", {"good": True})[0] == 404
+def test_without_a_comparison_there_is_no_report(shared):
+    assert shared.refused("GET", "/api/classify/templates/experiment")[0] == 404
+    assert shared.refused("POST", "/api/leads/7/feedback", {"good": True})[0] == 404
 
 
-def test_prometheus_has_both(start):
-    engine = start()
-    engine.post("/api/classify/signal", {"signal_text": "You have won the lottery"})
-    text = engine.ask("GET", "/metrics").decode()
+def test_prometheus_has_both(shared):
+    shared.post("/api/classify/signal", {"signal_text": "You have won the lottery"})
+    text = shared.ask("GET", "/metrics").decode()
     assert 'lead_engine_signals_total{category="not_relevant",stage="rules"} 1.0' in text
     assert "penstock_requests" in text
 
