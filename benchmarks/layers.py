@@ -91,7 +91,7 @@ def edges(n: int) -> dict[str, float]:
 
 
 async def limits(n: int) -> dict[str, float]:
-    """Time the layers that are in the stack only if there are limits, each alone, for a request that need not wait."""
+    """Time the layers that only limits, of tokens too, put into the stack, each alone, for a request within them."""
     config = {
         "providers": [{
             "name": "mock", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1",
@@ -99,6 +99,7 @@ async def limits(n: int) -> dict[str, float]:
         }],
         "models": [{"name": "gpt-mock", "targets": [{"provider": "mock", "model": "gpt-mock"}]}],
         "limits": {"per_tenant": LIMITS},
+        "context": {"mode": "budget", "tokens": 100_000},
         "store": {"url": "memory:"},
     }  # fmt: skip
     found: dict[str, float] = {}
@@ -107,7 +108,7 @@ async def limits(n: int) -> dict[str, float]:
         payload = decode_request("chat", chat_body(stream=False)).payload
         bare = await _time_calls(_innermost(pipeline), payload, n, pipeline)
         for name, build in (*CALL, *TARGET):
-            layer = build(pipeline.parts) if name in ("limit", "concurrency") else None
+            layer = build(pipeline.parts) if name in ("limit", "concurrency", "shape_context") else None
             if layer is not None:
                 handler = compose([layer], _innermost(pipeline))
                 found[name] = await _time_calls(handler, payload, n, pipeline) - bare
