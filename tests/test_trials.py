@@ -7,7 +7,8 @@ import pytest
 
 from penstock.client import AsyncClient
 from penstock.config.loader import load_mapping
-from penstock.core.errors import ConfigError, InvalidRequest
+from penstock.core.errors import ConfigError, InvalidRequest, StoreError
+from penstock.stores.memory import MemoryStateStore
 from penstock.sync import Client
 from penstock.testing import FakeClock
 
@@ -170,6 +171,24 @@ async def test_two_processes_of_one_store_decide_once(clock, tmp_path):
         assert one.shared.trials.assigner is None
         await other.shared.trials.refresh()
         assert other.shared.trials.assigner is None
+
+
+async def test_experiments_begin_when_a_store_that_failed_can_be_read_again(clock, monkeypatch):
+    failing = True
+    load = MemoryStateStore.load
+
+    async def sometimes(self, prefix=""):
+        if failing:
+            raise StoreError("the disk is gone")
+        return await load(self, prefix)
+
+    monkeypatch.setattr(MemoryStateStore, "load", sometimes)
+    async with AsyncClient(config(SIZE), clock=clock) as client:
+        assert (await client.chat("hello", model="small")).call.arms is None
+        failing = False
+        await client.shared.trials.refresh()
+        assert (await client.chat("hello", model="small")).call.arms is not None
+        assert (await client.shared.trials.desk.get("size")).status == "running"
 
 
 async def test_background_work_evaluates_by_itself(clock):

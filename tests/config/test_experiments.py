@@ -70,3 +70,14 @@ def test_experiments_must_fit_together(other, said):
 def test_those_of_a_layer_or_of_other_models_fit_together():
     assert len(loaded({**TONE, "layer": "l", "share": 0.5}, {**TONE, "name": "heat", "layer": "l", "share": 0.5})) == 2
     assert len(loaded({**TONE, "who": {"models": ["a"]}}, {**TONE, "name": "heat", "who": {"models": ["b"]}})) == 2
+
+
+def test_calls_must_be_kept_as_long_as_it_may_run():
+    document = {
+        "experiments": [TONE],
+        "providers": [{"kind": "simulated", "name": "s"}],
+        "store": {"retention_days": 7},
+    }
+    with pytest.raises(ConfigError, match=r"at most store.retention_days \(7\)"):
+        load_mapping(document)
+    load_mapping({**document, "experiments": [{**TONE, "stop": {"days": 7}}]})

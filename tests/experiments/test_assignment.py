@@ -139,8 +139,9 @@ def test_arms_that_are_cached_differently_share_no_answers_and_others_that_are_a
     assert plain == warm
 
 
-def test_requests_of_penstocks_own_take_no_part():
-    asked = request(metadata={"operation": "penstock-judge"})
+@pytest.mark.parametrize("fields", [{"metadata": {"operation": "penstock-judge"}}, {"operation": "embeddings"}])
+def test_embeddings_and_requests_of_penstocks_own_take_no_part(fields):
+    asked = request(**fields)
     assert assigner(experiment()).apply(asked) is asked
     assert asked.call.arms is None
 
@@ -189,5 +190,7 @@ def test_experiments_that_set_the_same_field_are_found():
     assert overlapping([experiment("one"), experiment("other", Change(model="x"))]) is None
     apart = [experiment(name, audience=Audience(models=(name,))) for name in ("one", "other")]
     assert overlapping(apart) is None
+    prompts = [experiment("one", Change(prompt_version="2")), experiment("other", Change(prompt_id="x"))]
+    assert overlapping(prompts) == ("one", "other", "prompt")
     near = [experiment(name, audience=Audience(models=(name,))) for name in ("one", "o*")]
     assert overlapping(near) is not None

@@ -113,7 +113,7 @@ class StopSettings(Section):
     """When it ends by itself."""
 
     units: int = Field(10_000, ge=100, le=1_000_000, description="After so many units there is no winner.")
-    days: float | None = Field(None, gt=0, description="Nor after so many days; by default for ever.")
+    days: float = Field(28.0, gt=0, le=365, description="Nor after so many days; calls must be kept for as long.")
     alpha: float = Field(
         0.05,
         gt=0,

@@ -216,6 +216,13 @@ class Settings(Section):
     @model_validator(mode="after")
     def _experiments_fit_together(self) -> Self:
         fit_together(self.experiments)
+        kept = self.store.retention_days
+        for each in self.experiments:
+            if kept is not None and each.stop.days > kept:
+                raise ValueError(
+                    f"expected stop.days of the experiment {each.name} ({each.stop.days:g}) at most "
+                    f"store.retention_days ({kept:g})"
+                )
         return self
 
     def document(self) -> dict[str, Any]:

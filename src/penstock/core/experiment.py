@@ -60,7 +60,8 @@ class Change(msgspec.Struct, frozen=True):
     @property
     def fields(self) -> frozenset[str]:
         """What it sets."""
-        said = {name for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        said = {name.partition("_")[0] if name.startswith("prompt") else name
+                for name, value in msgspec.structs.asdict(self).items() if value is not None}  # fmt: skip
         return frozenset(said - {"parameters"} | {f"parameters.{name}" for name in self.parameters})
 
     @property

@@ -52,7 +52,7 @@ class Assigner:
 
     def apply(self, request: Request) -> Request:
         """Return `request` as its arms want it; the arms are on its call."""
-        if (request.metadata or {}).get("operation", "").startswith(_OWN):
+        if request.operation == "embeddings" or (request.metadata or {}).get("operation", "").startswith(_OWN):
             return request
         changed = request
         for experiment, arm in self._won:

@@ -16,6 +16,7 @@ Usd = Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}(\.\d{1,12})?$")]
 """Dollars as text, with no more digits than whole picodollars have."""
 Source = Annotated[str, msgspec.Meta(max_length=16)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+UnitDigest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{1,16}$")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,16}$")]
 
 
@@ -81,7 +82,7 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context_before: Count | None = None
     context_after: Count | None = None
     stage: str | None = None
-    unit: str | None = None
+    unit: UnitDigest | None = None
     tries: list[TryRecord] = []
 
 

@@ -57,6 +57,7 @@ class Trials:
         self._known: Mapping[str, State] = {}
         self._analyses: dict[str, Analysis] = {}
         self._listeners: list[Callable[[AlertEvent], None]] = []
+        self._begun = True
         self._following = False
 
     async def configure(self, experiments: Sequence[Experiment], timeout_s: float) -> None:
@@ -67,13 +68,8 @@ class Trials:
         if not experiments and not self.desk.experiments:
             return
         self.desk = Desk(experiments, *self._stores, self._clock, timeout_s)
+        self._begun = False
         try:
-            known = await self.desk.states()
-            for experiment in experiments:
-                before = known.get(experiment.name)
-                after = follow(experiment, before, self._clock.wall(), LEAD_S)
-                if after is not before:
-                    await self.desk.save(experiment, after)
             await self.refresh()
         except StoreError as error:
             _log.error("experiments do not run: %s", error)
@@ -87,11 +83,14 @@ class Trials:
         self._listeners.append(listener)
 
     async def refresh(self) -> None:
-        """Take over what the store says.
+        """Take over what the store says; the first time, begin what is new.
 
         Raises:
-            StoreError: It cannot be read.
+            StoreError: It cannot be read or written.
         """
+        if not self._begun:
+            await self._begin()
+            self._begun = True
         known = await self.desk.states()
         if known == self._known and self.assigner is not None:
             return
@@ -110,6 +109,14 @@ class Trials:
             if state.status == "running" and await self._claim(f"experiment:{name}", slot):
                 await self._judge(self.desk.experiments[name], state)
         await self.refresh()
+
+    async def _begin(self) -> None:
+        known = await self.desk.states()
+        for experiment in self.desk.experiments.values():
+            before = known.get(experiment.name)
+            after = follow(experiment, before, self._clock.wall(), LEAD_S)
+            if after is not before:
+                await self.desk.save(experiment, after)
 
     async def _judge(self, experiment: Experiment, state: State) -> None:
         analysis = self._analyses.get(experiment.name)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, delete, select
 from sqlalchemy.engine import Connection
 
 from penstock.core.experiment import Outcome, Score, values_of
@@ -57,7 +57,7 @@ class SqlScoreStore:
 
         def query(connection: Connection) -> list[Outcome]:
             rows = connection.execute(wanted.order_by(calls.c.id).limit(limit)).all()
-            judged = _scores(connection, [(row.tenant, row.request_id) for row in rows])
+            judged = _scores(connection, rows[0].id, rows[-1].id) if rows else {}
             return [_outcome(row, judged.get((row.tenant, row.request_id), {})) for row in rows]
 
         return await self._database.read(query)
@@ -72,13 +72,15 @@ def expire(connection: Connection, before: float) -> int:
     return len(oldest)
 
 
-def _scores(connection: Connection, wanted: Sequence[_Call]) -> dict[_Call, dict[str, tuple[float, float]]]:
+def _scores(connection: Connection, first: int, last: int) -> dict[_Call, dict[str, tuple[float, float]]]:
+    """Return the scores of the calls of experiments between two numbers."""
     found: dict[_Call, dict[str, tuple[float, float]]] = defaultdict(dict)
-    for start in range(0, len(wanted), 100):
-        some = wanted[start : start + 100]
-        same = [and_(scores.c.tenant == tenant, scores.c.request_id == ident) for tenant, ident in some]
-        for row in connection.execute(select(scores).where(or_(*same))):
-            found[row.tenant, row.request_id][row.name] = (row.value, row.at / 1e6)
+    same = and_(scores.c.tenant == calls.c.tenant, scores.c.request_id == calls.c.request_id)
+    wanted = (
+        select(scores).join_from(calls, scores, same).where(calls.c.arms.is_not(None), calls.c.id.between(first, last))
+    )
+    for row in connection.execute(wanted):
+        found[row.tenant, row.request_id][row.name] = (row.value, row.at / 1e6)
     return found
 
 
