@@ -57,7 +57,7 @@ $(VENV)/bin/python:
 	@scripts/environment $(PYTHON) $(VENV)
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml
-	@[ -e $(VENV)/.dev ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@[ -e $(VENV)/.dev ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prompts]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt

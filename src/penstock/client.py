@@ -143,7 +143,7 @@ class AsyncClient:
         answers = None if parts.cache is None else parts.cache.answers
         return CacheOperations(
             Tools(
-                parts.settings.cache.semantic, answers, parts.memory, pipeline.learner, pipeline.route, self.handle,
+                parts.settings.cache.semantic, answers, parts.memory, pipeline.learner, pipeline.prepare, self.handle,
                 self.request, self.shared.stores.compact, self.clock,
             )
         )  # fmt: skip

@@ -21,6 +21,7 @@ from penstock.config.experiments import compared
 from penstock.config.settings import Settings
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.handler import Handler, Layer, compose
+from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
@@ -57,7 +58,7 @@ from penstock.making import (
     shaper,
 )
 from penstock.prompt_library import PromptLibrary
-from penstock.prompts.filling import fill
+from penstock.prompts.filling import fill, model_for
 from penstock.providers import registry
 from penstock.routing.checks import HealthCheck
 from penstock.routing.health import Health
@@ -249,6 +250,17 @@ class Pipeline:
         """
         return msgspec.structs.replace(request, route=self.routes.resolve(request.model))
 
+    def model_of(self, name: str) -> str:
+        """Return the model that is asked when a request names `name`: itself, or for ``prompt/NAME`` the prompt's.
+
+        Raises:
+            InvalidRequest: There is no such prompt or version, or it names no model.
+        """
+        if not name.startswith(PROMPT_MODEL):
+            return name
+        prompt, _, version = name.removeprefix(PROMPT_MODEL).partition("@")
+        return model_for(name, self.parts.prompts.current.find(prompt).find(version or None))
+
     def at_hand(self, request: Request) -> bool:
         """Whether a routed request's answer is in memory, so that calling the pipeline with it will not wait."""
         cache = self.parts.cache
@@ -256,7 +268,8 @@ class Pipeline:
 
     async def models(self) -> list[ModelInfo]:
         """List the names clients may use: the configured ones, then what providers that answer in time offer."""
-        listed = {name: ModelInfo(id=name, owned_by="penstock") for name in self.routes.names}
+        prompts = [PROMPT_MODEL + name for name, prompt in self.parts.prompts.current.prompts.items() if prompt.model]
+        listed = {name: ModelInfo(id=name, owned_by="penstock") for name in (*self.routes.names, *prompts)}
         names = list(self.providers)
         offers = await asyncio.gather(*(self._offer(name) for name in names))
         for provider, offer in zip(names, offers, strict=True):

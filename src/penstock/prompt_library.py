@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.abc import StateStore
 from penstock.config.problems import Problems
-from penstock.config.prompt_files import PromptFiles, read_prompts
+from penstock.config.prompt_files import NOTHING, Known, PromptFiles, read_prompts
 from penstock.config.prompts import PromptDocument, PromptSettings
 from penstock.config.provenance import MAPPING, wrap
 from penstock.config.validation import validate_as
@@ -22,6 +22,7 @@ from penstock.core.errors import ConfigError, InvalidRequest, StoreError
 from penstock.core.prompt import BUILT_IN, PRODUCTION, PromptDefinition
 from penstock.prompts.collection import EMPTY, Prompt, PromptSet, build
 from penstock.prompts.compiling import Rendered
+from penstock.prompts.difference import difference
 from penstock.prompts.labels import UNMOVED, LabelState, Move, move, observe, previous
 
 STATES = "prompt/"
@@ -52,9 +53,10 @@ class _Meant(NamedTuple):
     files: PromptFiles
     definitions: dict[str, PromptDefinition]
     warnings: list[str]
+    problems: list[ConfigError]
 
 
-_NO_FILES = PromptFiles({}, {}, (), {})
+_NO_FILES = PromptFiles({}, {}, (), {}, NOTHING)
 
 
 class PromptLibrary:
@@ -93,6 +95,7 @@ class PromptLibrary:
         self._store = store
         self._changing = asyncio.Lock()
         self._stamps: dict[str, FileStamp] = {}
+        self._known: Known = NOTHING
         self._unsaved: dict[str, LabelState] = {}
         self._built_in = {name: self._define(name, said) for name, said in (built_in or {}).items()}
         self._load(states or {}, first=True)
@@ -120,9 +123,8 @@ class PromptLibrary:
         """Return the names of all prompts, sorted."""
         return sorted(self.current.prompts)
 
-    @property
-    def stale(self) -> dict[str, FileStamp] | None:
-        """The files' stamps if they are not those of the last reading; None if they are."""
+    def changed(self) -> dict[str, FileStamp] | None:
+        """Return the files' stamps if they are not those of the last reading; None if they are."""
         if self.directory is None:
             return None
         now = stamps(os.path.realpath(os.path.expanduser(self.directory)))
@@ -140,6 +142,15 @@ class PromptLibrary:
             InvalidRequest: There is none, a variable is wrong, or the template fails.
         """
         return self.current.find(name).find(version).render(variables or {})
+
+    def difference(self, name: str, before: str, after: str | None = None) -> Sequence[str]:
+        """Return the lines of a unified diff of two versions of a prompt, by default up to the one in production.
+
+        Raises:
+            InvalidRequest: There is no such prompt or version.
+        """
+        prompt = self.current.find(name)
+        return difference(prompt.find(before).definition, prompt.find(after).definition)
 
     def reload(self) -> Reloaded:
         """Read the files again; all of them are in force afterwards, or none.
@@ -208,16 +219,16 @@ class PromptLibrary:
         return found
 
     def _load(self, states: Mapping[str, LabelState], *, first: bool = False) -> Reloaded:
-        files, definitions, warnings = self._read(first=first)
+        files, definitions, warnings, wrong = self._read(first=first)
         noted = self._noted(definitions, {**states, **self._unsaved})
         new, problems = build(definitions, files.partials, noted, self.current)
         if first and problems and all(name in files.prompts and name in self._built_in for name in problems):
             warnings += [self._stands_in(name, found[0]) for name, found in problems.items()]
             definitions |= {name: self._built_in[name] for name in problems}
             new, problems = build(definitions, files.partials, noted, new)
-        _raise([problem for found in problems.values() for problem in found], self.directory)
+        _raise([*wrong, *(problem for found in problems.values() for problem in found)], self.directory)
         self._unsaved = {name: state for name, state in noted.items() if state != states.get(name, UNMOVED)}
-        self._stamps = files.stamps
+        self._stamps, self._known = files.stamps, files.read
         self.warnings = tuple(warnings)
         old, self.current = self.current, new
         return _difference(old, new)
@@ -235,21 +246,21 @@ class PromptLibrary:
     def _read(self, *, first: bool) -> _Meant:
         """Return the files, the prompts that are meant, and warnings; only a start makes do with built-in ones."""
         if self.directory is None:
-            return _Meant(_NO_FILES, dict(self._built_in), [])
+            return _Meant(_NO_FILES, dict(self._built_in), [], [])
         try:
-            files = read_prompts(self.directory)
+            files = read_prompts(self.directory, self._known)
         except ConfigError as error:
             if not first or not self._built_in:
                 raise
-            return _Meant(_NO_FILES, dict(self._built_in), [f"built-in prompts are used: {error}"])
-        broken = {self._name_of(problem): problem for problem in files.problems}
-        if not first or None in broken:
-            _raise(files.problems, self.directory)
+            return _Meant(_NO_FILES, dict(self._built_in), [f"built-in prompts are used: {error}"], [])
+        named = [(self._name_of(problem) if first else None, problem) for problem in files.problems]
+        broken = {name: problem for name, problem in named if name is not None}
         missing = [name for name in self._built_in if name not in files.prompts and name not in broken]
-        warnings = [self._stands_in(str(name), problem) for name, problem in broken.items()]
+        warnings = [self._stands_in(name, problem) for name, problem in broken.items()]
         warnings += [f"prompt {name} has no file in {self.directory}: the built-in one is used" for name in missing]
         found = {name: made for name, made in files.prompts.items() if name not in broken}
-        return _Meant(files, {**self._built_in, **found}, warnings)
+        wrong = [problem for name, problem in named if name is None]
+        return _Meant(files, {**self._built_in, **found}, warnings, wrong)
 
     def _name_of(self, problem: ConfigError) -> str | None:
         """Return the name of the built-in prompt that can stand in for a broken file, if there is one."""

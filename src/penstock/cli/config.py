@@ -40,7 +40,7 @@ def check(file: str | None, strict: bool, as_json: bool) -> None:
     except ConfigError as error:
         if not as_json:
             raise
-        problems = [_problem(each) for each in error.problems or (error,)]
+        problems = [problem_row(each) for each in error.problems or (error,)]
         emit({"valid": False, "path": find_file(file), "problems": problems, "warnings": []}, as_json)
         raise click.exceptions.Exit(INVALID) from None
     if as_json:
@@ -114,7 +114,8 @@ def import_(file: str, output: str | None, force: bool, as_json: bool) -> None:
         click.echo(f"not carried over: {place}: {lost.key}: {lost.reason}", err=True)
 
 
-def _problem(error: ConfigError) -> dict[str, Any]:
+def problem_row(error: ConfigError) -> dict[str, Any]:
+    """Return what is wrong with a file as a row for programs."""
     fields = ("message", "file", "line", "key", "expected")
     return {name: getattr(error, name) for name in fields}
 

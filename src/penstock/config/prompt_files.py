@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,8 +14,7 @@ import msgspec
 from penstock.config.document import compose, read
 from penstock.config.problems import Problems
 from penstock.config.prompts import PromptDocument
-from penstock.config.provenance import Node, Origin
-from penstock.config.provenance import Path as Where
+from penstock.config.provenance import Node, Origin, Path
 from penstock.config.validation import validate_as
 from penstock.config.watch import FileStamp, stamps
 from penstock.core.errors import ConfigError
@@ -31,6 +30,10 @@ _BLOCK = re.compile(r":\s*[|][-+0-9]*\s*(#.*)?$")
 _replace = msgspec.structs.replace
 
 
+Known = Mapping[str, tuple[str, PromptDefinition]]
+NOTHING: Known = MappingProxyType({})
+
+
 class PromptFiles(NamedTuple):
     """What a directory has.
 
@@ -39,16 +42,22 @@ class PromptFiles(NamedTuple):
         partials: Texts that templates may include, by file name.
         problems: What is wrong with the others.
         stamps: When the files were changed, by name.
+        read: The text of each file that could be used, with what it says, by name.
     """
 
     prompts: dict[str, PromptDefinition]
     partials: dict[str, str]
     problems: tuple[ConfigError, ...]
     stamps: dict[str, FileStamp]
+    read: Known
 
 
-def read_prompts(directory: str) -> PromptFiles:
+def read_prompts(directory: str, known: Known = NOTHING) -> PromptFiles:
     """Read a directory, following a link to it once, and again if files change meanwhile.
+
+    Args:
+        directory: Which.
+        known: What an earlier reading found in the files; those with the same text say the same.
 
     Raises:
         ConfigError: There is no such directory, or it has too many files.
@@ -56,13 +65,13 @@ def read_prompts(directory: str) -> PromptFiles:
     for _ in range(_TRIES):
         real = os.path.realpath(os.path.expanduser(directory))
         before = stamps(real)
-        found = _read(real, directory, before)
+        found = _read(real, directory, before, known)
         if stamps(real) == before:
             break
     return found
 
 
-def _read(real: str, shown: str, files: dict[str, FileStamp]) -> PromptFiles:
+def _read(real: str, shown: str, files: dict[str, FileStamp], known: Known) -> PromptFiles:
     if not os.path.isdir(real):
         raise ConfigError("there is no such directory", file=shown, key="prompts.directory")
     if len(files) > _MOST_FILES:
@@ -70,13 +79,17 @@ def _read(real: str, shown: str, files: dict[str, FileStamp]) -> PromptFiles:
     problems: list[ConfigError] = []
     prompts: dict[str, PromptDefinition] = {}
     partials: dict[str, str] = {}
+    read: dict[str, tuple[str, PromptDefinition]] = {}
     for name in files:
         path, label = os.path.join(real, name), os.path.join(shown, name)
         try:
             if name.endswith(PARTIAL):
                 partials[name] = _text(path, label)
             elif name.endswith(_ENDINGS):
-                made = read_prompt(path, label)
+                text = _text(path, label)
+                before = known.get(name)
+                made = before[1] if before is not None and before[0] == text else read_prompt(text, name, label)
+                read[name] = text, made
                 prompts[made.name] = _joined(prompts[made.name], made) if made.name in prompts else made
         except ConfigError as error:
             problems += error.problems or (error,)
@@ -85,7 +98,7 @@ def _read(real: str, shown: str, files: dict[str, FileStamp]) -> PromptFiles:
         problems += wrong
         if wrong:
             del prompts[made.name]
-    return PromptFiles(prompts, partials, tuple(problems), files)
+    return PromptFiles(prompts, partials, tuple(problems), files, read)
 
 
 def _wrong_labels(made: PromptDefinition) -> list[ConfigError]:
@@ -100,28 +113,27 @@ def _wrong_labels(made: PromptDefinition) -> list[ConfigError]:
     return wrong
 
 
-def read_prompt(path: str, label: str | None = None) -> PromptDefinition:
-    """Read the prompt in one file, which is called `label` in messages.
+def read_prompt(text: str, name: str, label: str) -> PromptDefinition:
+    """Read the text of a file of this name, which is called `label` in messages.
 
     Raises:
         ConfigError: It cannot be used; all its problems are named.
     """
-    label = label or path
-    text = _text(path, label)
     problems = Problems(label)
-    if path.endswith(".json"):
+    json_file = name.endswith(".json")
+    if json_file:
         _check_json(text, label)
-    node = compose(text.replace("\t", " ") if path.endswith(".json") else text, label, problems)
+    node = compose(text.replace("\t", " ") if json_file else text, label, problems)
     if not isinstance(node.value, dict):
         problems.add("the file is not a mapping", Origin(label, label, 1), expected="`key: value` lines")
         problems.raise_any()
-    if path.endswith(".json"):
+    if json_file:
         _join_surrogates(node)
     document = validate_as(PromptDocument, node, problems)
     problems.raise_any()
     if document is None:
         raise RuntimeError("the prompt is not valid, but no problem was reported")
-    made = document.define(Path(path).name.rsplit(".", 1)[0])
+    made = document.define(name.rsplit(".", 1)[0])
     lines = text.splitlines()
     versions = {name: _placed(version, node, label, lines) for name, version in made.versions.items()}
     return _replace(made, versions=versions)
@@ -167,7 +179,7 @@ def _placed(version: PromptVersion, node: Node, label: str, lines: list[str]) ->
 
 def _places(node: Node, version: PromptVersion) -> Iterator[int | None]:
     """Yield the line of the key of each template."""
-    paths: list[Where] = [("messages", index, "content") for index in range(len(version.texts))]
+    paths: list[Path] = [("messages", index, "content") for index in range(len(version.texts))]
     if node.find(("messages",)) is None:
         paths = [(text.role or "text",) for text in version.texts]
     for path in paths:

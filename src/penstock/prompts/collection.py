@@ -34,6 +34,11 @@ class Prompt:
         """Names of its versions, the oldest first."""
         return in_order(self._versions)
 
+    @property
+    def model(self) -> str | None:
+        """The model of the version in production, if it names one."""
+        return self.find().definition.model
+
     def find(self, version: str | None = None) -> Ready:
         """Return a version, by its name or by a label; by default `production`.
 

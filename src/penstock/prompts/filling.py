@@ -10,7 +10,7 @@ from penstock.core.errors import InvalidRequest
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.prompts.collection import PromptSet
-from penstock.prompts.compiling import Rendered
+from penstock.prompts.compiling import Ready, Rendered
 
 TAG = "prompt:"
 """Before ``NAME@VERSION`` in the tags of a request, by which answers can be cleared and costs reported."""
@@ -33,29 +33,35 @@ def fill(request: Request, prompts: PromptSet) -> Request:
     if reference is None:
         return request
     prompt = prompts.find(reference.id)
-    rendered = prompt.find(reference.version).render(reference.variables)
+    version = prompt.find(reference.version)
+    rendered = version.render(reference.variables)
     request.call.prompt = rendered.tag
     if prompt.definition.built_in and STOOD_IN not in request.call.degraded:
         request.call.degraded.append(STOOD_IN)
     return _replace(
         request,
-        model=_model(request, rendered),
+        model=model_for(request.model, version),
         payload=_payload(request, rendered),
         tags=(*request.tags, TAG + rendered.tag),
         prompt=None,
     )
 
 
-def _model(request: Request, rendered: Rendered) -> str:
-    if not request.model.startswith(PROMPT_MODEL):
-        return request.model
-    if rendered.model is None:
+def model_for(model: str, version: Ready) -> str:
+    """Return the model to ask: `model`, or the version's if that is ``prompt/NAME``.
+
+    Raises:
+        InvalidRequest: The version names none.
+    """
+    if not model.startswith(PROMPT_MODEL):
+        return model
+    if version.definition.model is None:
         raise InvalidRequest(
-            f"The prompt {rendered.tag} names no model: say which is to answer it.",
+            f"The prompt {version.tag} names no model: say which is to answer it.",
             param="model",
             code="missing_required_parameter",
         )
-    return rendered.model
+    return version.definition.model
 
 
 def _payload(request: Request, rendered: Rendered) -> dict[str, Any]:
@@ -70,5 +76,5 @@ def _payload(request: Request, rendered: Rendered) -> dict[str, Any]:
         payload["prompt"] = rendered.text
         return payload
     said = rendered.messages if rendered.messages is not None else [{"role": "user", "content": rendered.text}]
-    payload["messages"] = [*said, *request.payload.get("messages", ())]
+    payload["messages"] = [*said, *(request.payload.get("messages") or ())]
     return payload

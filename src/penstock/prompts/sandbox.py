@@ -116,8 +116,9 @@ class Sandbox:
         """
         environment = self._environment
         try:
-            names = self._names(source, ())
-            code = environment.compile(source, filename=file or "<prompt>")
+            tree = environment.parse(source)
+            names = self._names(tree, ())
+            code = environment.compile(tree, filename=file or "<prompt>")
         except TemplateSyntaxError as error:
             # Jinja2 looks at filters under a name of its own.
             included = error.filename if error.filename in self._partials else None
@@ -126,8 +127,7 @@ class Sandbox:
             raise Mistake("nested too deeply") from error
         return Compiled(Template.from_code(environment, code, environment.make_globals(None)), names)
 
-    def _names(self, source: str, inside: tuple[str, ...]) -> dict[str, int]:
-        tree = self._environment.parse(source, filename=inside[-1] if inside else None)
+    def _names(self, tree: nodes.Template, inside: tuple[str, ...]) -> dict[str, int]:
         free = meta.find_undeclared_variables(tree) - set(self._environment.globals)
         names: dict[str, int] = {}
         for node in tree.find_all(nodes.Name):
@@ -144,7 +144,8 @@ class Sandbox:
                 raise Mistake(f"{name!r} includes itself", line)
             if name not in self._partials:
                 raise Mistake(f"there is no file {name!r} to include", line)
-            for each in self._names(self._partials[name], (*inside, name)):
+            included = self._environment.parse(self._partials[name], filename=name)
+            for each in self._names(included, (*inside, name)):
                 names.setdefault(each, line)
         return names
 

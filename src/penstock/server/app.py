@@ -23,6 +23,7 @@ from penstock.server.admin.cascades import CascadeRoutes
 from penstock.server.admin.experiments import ExperimentRoutes
 from penstock.server.admin.keys import KeyRoutes
 from penstock.server.admin.teams import TeamRoutes
+from penstock.server.admin.templates import TemplateRoutes
 from penstock.server.admin.usage import UsageRoutes
 from penstock.server.admin.watch import WatchRoutes
 from penstock.server.auth import Gate
@@ -73,6 +74,7 @@ class Gateway:
             *CascadeRoutes(client).routes,
             *ScoreRoutes(client).routes,
             *ExperimentRoutes(client).routes,
+            *TemplateRoutes(client).routes,
         ]
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(

@@ -144,7 +144,7 @@ class ModelRoute:
                 inbound = await self._decode(body)
                 decoded = self._read(headers, inbound, request_id, principal)
             # Otherwise `known` has admitted, read and decoded it.
-            request, keep = decoded
+            request, keep = self._as_kept(decoded)
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
                 if keep:
@@ -165,6 +165,13 @@ class ModelRoute:
         except Exception:  # noqa: BLE001 the last resort: whatever broke, the client gets an answer and the log a trace
             _log.exception("request %s failed", request_id)
             await send_error(send, INTERNAL, request_id)
+
+    def _as_kept(self, decoded: Decoded) -> Decoded:
+        """Prepare a request whose completion is kept: with it is kept what was really asked."""
+        request, keep = decoded
+        if keep and request.route is None:
+            request = self._client.pipeline.prepare(request)
+        return Decoded(request, keep)
 
     async def _decode(self, body: bytes) -> Inbound:
         if len(body) <= LARGE_BYTES:
@@ -296,7 +303,7 @@ def describe(call: Call, *, whole: bool) -> Headers:
         headers.append((b"cache-status", ", ".join(call.cache_status).encode()))
     if call.age_s is not None:
         headers.append((b"age", b"%d" % call.age_s))
-    if call.degraded or call.shaping is not None or call.stage or call.arms:
+    if call.degraded or call.shaping is not None or call.stage or call.arms or call.prompt:
         headers += _noted(call)
     if call.quota is not None or call.allowance is not None:
         headers += _left(call)
@@ -311,6 +318,8 @@ def describe(call: Call, *, whole: bool) -> Headers:
 def _noted(call: Call) -> Headers:
     """Return the headers that say why an answer is not the best one, and what was sent to whom in place of what."""
     fields: Headers = []
+    if call.prompt:
+        fields.append((b"x-penstock-prompt", call.prompt.encode()))
     if call.arms:
         fields.append((b"x-penstock-arms", ", ".join(f"{name}={arm}" for name, arm in call.arms.items()).encode()))
     if call.stage:

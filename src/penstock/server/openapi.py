@@ -15,6 +15,7 @@ from penstock.server.admin.cache import NDJSON, Clearing, Labelling
 from penstock.server.admin.experiments import Stopping
 from penstock.server.admin.keys import KeyChanges, Rotation
 from penstock.server.admin.teams import TeamChanges
+from penstock.server.admin.templates import Rendering, Rollback
 from penstock.server.scores import Scoring
 
 
@@ -100,6 +101,13 @@ OPERATIONS = (
     Described("post", "/admin/experiments/{name}/stop", "stopExperiment", "End an experiment", "Stopping", "Any"),
     Described("post", "/admin/experiments/{name}/start", "startExperiment", "Let an experiment run",
               None, "Any"),
+    Described("get", "/admin/templates", "listTemplates", "List prompts, with what they take", None, "List"),
+    Described("post", "/admin/templates/reload", "reloadTemplates", "Read the files of prompts again", None, "Any"),
+    Described("get", "/admin/templates/{name}", "getTemplate", "Show a prompt with its versions", None, "Any"),
+    Described("post", "/admin/templates/{name}/render", "renderTemplate", "Say what a prompt would send", "Rendering",
+              "Any"),
+    Described("post", "/admin/templates/{name}/rollback", "rollbackTemplate",
+              "Let a label stand for another version", "Rollback", "Any"),
     Described("get", "/admin/health", "health", "How well the process does, 0 to 100, and what holds it back", None,
               "Any"),
     Described("get", "/admin/alerts", "listAlerts", "Where each rule stands", None, "List"),
@@ -122,22 +130,27 @@ _TEXT, _NUMBER, _WHOLE, _FLAG = {"type": "string"}, {"type": "number"}, {"type":
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
 _CACHE = _object(**{"ttl": _NUMBER, "s-maxage": _NUMBER, "no-cache": _FLAG, "no-store": _FLAG, "namespace": _TEXT})
 _COMMON = {
-    "model": {**_TEXT, "description": "A configured name, or provider/model."},
+    "model": {**_TEXT, "description": "A configured name, provider/model, or prompt/NAME."},
     "stream": {"type": ["boolean", "null"]},
     "stream_options": {"type": ["object", "null"], "properties": {"include_usage": _FLAG}},
     "cache": {**_CACHE, "description": "Caching of this request; not sent to the provider."},
 }
 _METADATA = {"type": ["object", "null"], "additionalProperties": _TEXT, "maxProperties": 16}
 
+_PROMPT = {
+    **_object(("id",), id=_TEXT, version=_TEXT, variables=_object()),
+    "description": "A prompt to render before the messages; then these, and the model, may be left out.",
+}
+
 SCHEMAS: dict[str, Any] = {
     "ChatRequest": _object(
-        ("model", "messages"),
         **_COMMON,
-        messages={"type": "array", "minItems": 1, "items": _object(("role",), role=_TEXT)},
+        messages={"type": "array", "items": _object(("role",), role=_TEXT)},
+        prompt=_PROMPT,
         store={"type": ["boolean", "null"], "description": "Keep the completion for the routes below."},
         metadata=_METADATA,
     ),
-    "CompletionRequest": _object(("model", "prompt"), **_COMMON, prompt={"type": ["string", "array"]}),
+    "CompletionRequest": _object(("prompt",), **_COMMON, prompt={"type": ["string", "array", "object"]}),
     "EmbeddingRequest": _object(("model", "input"), **_COMMON, input={"type": ["string", "array"]}),
     "MetadataUpdate": _object(("metadata",), metadata=_METADATA),
     "ChatCompletion": _object(("id", "object", "choices"), id=_TEXT, object=_TEXT, choices=_OBJECTS, usage=_object()),
@@ -167,7 +180,20 @@ SCHEMAS: dict[str, Any] = {
     ),
     "Team": _object(("tenant",), object=_TEXT, tenant=_TEXT, name=_TEXT),
     **msgspec.json.schema_components(
-        [BudgetTerms, Clearing, KeyTerms, KeyChanges, Labelling, Rotation, Scoring, Stopping, TeamTerms, TeamChanges],
+        [
+            BudgetTerms,
+            Clearing,
+            KeyTerms,
+            KeyChanges,
+            Labelling,
+            Rendering,
+            Rollback,
+            Rotation,
+            Scoring,
+            Stopping,
+            TeamTerms,
+            TeamChanges,
+        ],
         ref_template="#/components/schemas/{name}",
     )[1],
     "List": _object(("object", "data"), object=_TEXT, data=_OBJECTS, has_more=_FLAG),

@@ -98,8 +98,8 @@ class Operations:
         name = request.path_params["model"]
         check_model(principal_of(request), name)
         pipeline = self._client.pipeline
-        route = pipeline.routes.resolve(name)
-        owner = "penstock" if name in pipeline.routes.names else route.targets[0].provider
+        route = pipeline.routes.resolve(model := pipeline.model_of(name))
+        owner = "penstock" if model != name or name in pipeline.routes.names else route.targets[0].provider
         return _json(_model(name, 0, owner))
 
 

@@ -68,6 +68,13 @@ LEAST: dict[tuple[str, str], Role | None] = {
     ("GET", "/admin/experiments/{name}"): ROOT,
     ("POST", "/admin/experiments/{name}/stop"): ROOT,
     ("POST", "/admin/experiments/{name}/start"): ROOT,
+    ("GET", "/admin/templates"): USER,
+    # What a prompt says may be nobody's to read who may only use it.
+    ("GET", "/admin/templates/{name}"): ADMIN,
+    ("POST", "/admin/templates/{name}/render"): ADMIN,
+    # For all tenants at once.
+    ("POST", "/admin/templates/reload"): ROOT,
+    ("POST", "/admin/templates/{name}/rollback"): ROOT,
     ("GET", "/admin/cascades"): ROOT,
     ("GET", "/admin/health"): ROOT,
     ("GET", "/admin/alerts"): ROOT,

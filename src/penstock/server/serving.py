@@ -144,6 +144,8 @@ class _Server:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         if settings.reload and self._loaded.path is not None:
             self._client.shared.tasks.spawn(self._watch(self._loaded.path), name="watch the configuration")
+        if settings.reload:
+            self._client.shared.tasks.spawn(self._watch_prompts(), name="watch the prompts")
         # Not by the first scrape, on the event loop.
         self._client.shared.tasks.spawn(asyncio.to_thread(import_module, "prometheus_client"), name="load the metrics")
         self._show(server)
@@ -171,7 +173,11 @@ class _Server:
         )
 
     def _hang_up(self) -> None:
-        self._client.shared.tasks.spawn(self._reload(), name="reload")
+        self._client.shared.tasks.spawn(self._reload_all(), name="reload")
+
+    async def _reload_all(self) -> None:
+        await self._reload()
+        await self._reload_prompts()
 
     async def _watch(self, path: str) -> None:
         seen = FileStamp.of(path)
@@ -181,6 +187,30 @@ class _Server:
             if now != seen:
                 seen = now
                 await self._reload()
+
+    async def _watch_prompts(self) -> None:
+        """Read prompts again once their files have changed and stayed so for a while, since many may change at once."""
+        seen, tried = None, None
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            if not self._client.settings.prompts.reload:
+                continue
+            prompts = self._client.prompts
+            now = await asyncio.to_thread(prompts.changed)
+            if now is not None and now == seen and now != tried:
+                tried = now
+                await self._reload_prompts()
+            seen = now
+
+    async def _reload_prompts(self) -> None:
+        try:
+            done = await self._client.prompts.refresh()
+        except PenstockError as error:
+            _log.error("the new prompts are not used, the old ones stay: %s", error)
+            return
+        if done.added or done.changed or done.removed:
+            counts = len(done.added), len(done.changed), len(done.removed)
+            _log.info("prompts reloaded: %d new, %d changed, %d gone", *counts)
 
     async def _reload(self) -> None:
         async with self._reloading:

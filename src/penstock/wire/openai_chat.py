@@ -74,7 +74,7 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
         model = PROMPT_MODEL + prompt.id
     if type(model) is not str or not model:
         raise _no_model(model)
-    if prompt is None or _ASKED[operation] in payload:
+    if prompt is None or payload.get(_ASKED[operation]) not in (None, []):
         _CHECKS[operation](payload)
     stream = _flag(payload, "stream")
     if stream and operation == "embeddings":
