@@ -14,6 +14,7 @@ from lead_engine.monitor import HealthMonitor
 from lead_engine.penstock_config import LARGE, SMALL, penstock_config
 from lead_engine.settings import Settings
 from lead_engine.stages import make_classifier
+from lead_engine.watching import watch_templates
 from penstock import AsyncClient, Classifier, PenstockError
 from penstock.config.loader import load_mapping
 
@@ -61,6 +62,9 @@ async def running(settings: Settings) -> AsyncIterator[Services]:
             await monitor.check()
             log.info("First health check: %s", monitor.status())
             opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(monitor.run()))
+
+        if settings.enable_custom_prompts and settings.prompt_auto_reload:
+            opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(watch_templates(client)))
 
         yield Services(settings, database, client, make_classifier(client, settings), monitor, Counters())
         log.info("Stopping: scheduled tasks, cache, database")

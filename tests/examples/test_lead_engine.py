@@ -99,6 +99,13 @@ class Engine:
         return self.process.wait(timeout=30)
 
 
+def wait_for(happened):
+    until = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def start(tmp_path):
     started = []
@@ -219,6 +226,9 @@ class Ollama(http.server.BaseHTTPRequestHandler):
             self.answer({"error": "not found"}, 404)
             return
         self.asked.append(body)
+        if body["model"] == "broken":
+            self.answer({"error": "out of memory"}, 500)
+            return
         said = {"label": "hiring", "score": 80}
         if "urgency" in body["format"]["properties"]:
             said |= {"urgency": "high", "company": None}
@@ -259,6 +269,14 @@ def test_the_same_on_ollama(start, ollama):
     assert [each["model"] for each in Ollama.asked] == ["gemma3:1b", "gemma3:4b"] * 2
     assert [each["options"]["num_ctx"] for each in Ollama.asked] == [512, 1024, 4096, 4096]
     assert all(each["options"]["temperature"] == 0 for each in Ollama.asked)
+
+
+def test_an_alternative_model_stands_in(start, ollama):
+    more = {"LARGE_MODEL": "broken", "ENABLE_MODEL_FALLBACK": "true", "MAX_RETRIES": "0", "ENABLE_MULTI_STAGE": "false"}
+    engine = start(OLLAMA_HOST=ollama, **more)
+    found = engine.post("/api/classify/signal", {"signal_text": "Hiring"})
+    assert (found["category"], found["error"]) == ("hiring", None)
+    assert [each["model"] for each in Ollama.asked] == ["broken", "mistral:7b"]
 
 
 def test_a_signal_that_fails_does_not_touch_the_others(start):
@@ -319,6 +337,19 @@ def test_templates_are_reloaded_and_rolled_back(start, tmp_path):
     assert (done["from"], done["to"]) == ("2", "1")
     assert not engine.post("/api/classify/signal", {"signal_text": "Hiring"})["cached"]
     assert engine.refused("POST", "/api/classify/templates/nothing/rollback", {})[0] == 404
+
+
+def test_templates_are_read_again_when_they_change(start, tmp_path):
+    folder = tmp_path / "templates"
+    shutil.copytree(HERE / "templates", folder)
+    engine = start(PROMPT_TEMPLATES_DIR=str(folder))
+    path = folder / "classify_signal.yaml"
+    good = path.read_text()
+    path.write_text(good.replace("{{ form }}", "{{ from }}"))
+    wait_for(lambda: "Templates are not reloaded" in engine.log.read_text())
+    assert engine.get("/api/classify/templates")["classify_signal"]["labels"]["production"] == "2"
+    path.write_text(good.replace('production: "2"', 'production: "1"'))
+    wait_for(lambda: engine.get("/api/classify/templates")["classify_signal"]["labels"]["production"] == "1")
 
 
 def test_two_versions_of_the_prompt_are_compared(start):
