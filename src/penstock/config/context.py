@@ -18,7 +18,10 @@ class ContextSummarySettings(Section):
         "taken from what was said.",
     )
     tokens: int | None = Field(
-        None, ge=0, description="Most tokens of all summaries; by default an eighth of `context.tokens`, or 768."
+        None,
+        ge=0,
+        description="Most tokens of all summaries; by default an eighth of `context.tokens`, in mode `aggressive` "
+        "768 at most.",
     )
     timeout_s: Seconds = Field(10.0, description="When the model has not answered by then, sentences are taken.")
 
@@ -39,13 +42,14 @@ class ContextSettings(Section):
         None,
         ge=0,
         description="Tokens of the newest exchanges that a cut leaves as they are; by default a quarter of `tokens`, "
-        "or 2,048.",
+        "in mode `aggressive` as many as cost no more from the provider's cache than 4,096 that are not in it, "
+        "16,384 at most.",
     )
     excerpt_tokens: int | None = Field(
         None,
         ge=0,
         description="Most tokens of what was left out that are repeated word for word because the question needs "
-        "them; by default a quarter of `tokens`, 8,192 at most, or 2,048.",
+        "them; by default a quarter of `tokens`, 8,192 at most, in mode `aggressive` 4,096 at most.",
     )
     summary: ContextSummarySettings = Field(ContextSummarySettings(), description="In place of what is left out.")
     prompt_caching: bool = Field(
