@@ -21,7 +21,7 @@ FEATURES = (
 _LONGEST = 20_000
 _MOST_CHOICES = 10
 _WORD = re.compile(r"[^\W\d_]+")
-_CHOICE = re.compile(r"\n\s*\(?[A-J][.):]\s+")
+_CHOICE = re.compile(r"\n[ \t]{0,8}\(?[A-J][.):][ \t]{1,8}")
 _QUANTITY = re.compile(r"^[-$€£\d.,/ %]+\w{0,6}$")
 _NUMBER_WORDS = re.compile(
     r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|hundred|dozen|twice|thrice|double"
