@@ -36,7 +36,8 @@ class ContextSettings(Section):
     tokens: int | None = Field(
         None,
         ge=1,
-        description="Most tokens the messages may have; by default what the models' windows leave beside the answer.",
+        description="Most tokens messages and tools may have; by default what the models' windows leave beside the "
+        "answer.",
     )
     recent_tokens: int | None = Field(
         None,

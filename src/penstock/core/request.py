@@ -90,8 +90,8 @@ class Request(msgspec.Struct, frozen=True):
         priority: Its place among the tenant's own requests that wait, from `x-penstock-priority`.
         semantic: Whether it is answered by meaning; from `x-penstock-semantic`, None as the route says.
         context: Whether its conversation is cut; from `x-penstock-context`, None as the route says.
-        context_tokens: Most tokens its messages may have when they are sent, from `x-penstock-context-tokens`; None as
-            the route says.
+        context_tokens: Most tokens its messages and tools may have when they are sent, from
+            `x-penstock-context-tokens`; None as the route says.
         prefix: What of its prompt will be sent again; None when providers are not told.
         prompt: The prompt it names; the pipeline has put what it says into the payload before the first layer.
         unit: Who or what experiments assign to an arm, from `x-penstock-unit`; empty takes the body's ``user``.

@@ -21,7 +21,7 @@ class ContextTerms(msgspec.Struct, frozen=True):
 
     Attributes:
         mode: Whether they are.
-        tokens: Most tokens their messages may have, estimated; None derives it from the models' windows.
+        tokens: Most tokens messages and tools may have, estimated; None derives it from the models' windows.
         summary_model: The model that writes summaries of what is left out; None takes sentences from it.
         summary_tokens: Most tokens of all summaries.
         recent_tokens: Tokens of the newest exchanges that a cut leaves.
