@@ -1,6 +1,7 @@
 """Through the whole pipeline, since what a cascade does is between the layers: caches outside, targets inside."""
 
 import asyncio
+import functools
 import json
 from decimal import Decimal
 from random import Random
@@ -12,6 +13,7 @@ from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
 from penstock.core.usage import Usage
 from penstock.routing.cascade.answers import Answer
+from penstock.routing.cascade.learner import Learner
 from penstock.testing import Reply, ScriptedProvider
 
 KIND = {"kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
@@ -38,6 +40,19 @@ def config(*stages, **terms):
     }
 
 
+@functools.cache
+def taught():
+    """What is learnt from plain answers that are right and hedged ones that are not; fitting takes a second."""
+    learner, chance = Learner(delta=1.0 - 0.95), Random(7)
+    for number in range(400):
+        hedged = chance.random() < 0.25
+        answer = f"{UNSURE} {number}" if hedged else f"{number} + 2 = {number + 2}. The answer is {number + 2}."
+        learner.audited(f"What is {number} + 2?", Answer(answer, "stop"), lost=hedged)
+    learner.refresh()
+    assert learner.policy.certificate.holds
+    return learner.dump()
+
+
 class Bench:
     """A client, the two providers behind it, and what is certain of the small model."""
 
@@ -57,14 +72,7 @@ class Bench:
         return self.client.shared.cascades.known["smart"]
 
     def certify(self):
-        """Have it learn that plain answers of the small model are right, and hedged ones are not."""
-        learner, chance = self.known.learners["small"], Random(7)
-        for number in range(400):
-            hedged = chance.random() < 0.25
-            answer = f"{UNSURE} {number}" if hedged else f"{number} + 2 = {number + 2}. The answer is {number + 2}."
-            learner.audited(f"What is {number} + 2?", Answer(answer, "stop"), lost=hedged)
-        learner.refresh()
-        assert learner.policy.certificate.holds
+        self.known.learners["small"].load(taught())
         return self
 
     def request(self, text="What is 2 + 2?", operation="chat", **fields):
@@ -309,6 +317,17 @@ async def test_a_cascade_learns_from_audits_and_comes_to_trust_the_first_model()
         assert (await bench.ask())[0].verdict.startswith("reason=accepted")
 
 
+async def test_audits_that_contradict_the_certificate_bring_the_last_model_back():
+    async with Bench(SURE, "The answer is 7.", audits=1) as bench:
+        bench.certify()
+        verdicts = []
+        for _ in range(40):
+            call, _ = await bench.ask(cache=CacheDirectives(no_cache=True))
+            verdicts.append(call.verdict.split(",")[0])
+            await bench.settled()
+        assert (verdicts[0], verdicts[-1]) == ("reason=accepted", "reason=drifted")
+
+
 async def test_what_differs_or_cannot_be_compared_is_worse():
     async with Bench("The answer is 5.", "The answer is 4.", audits=1) as bench:
         await bench.ask()
@@ -353,7 +372,5 @@ async def test_what_was_learnt_survives_a_restart_unless_a_model_changes(tmp_pat
     assert await verdict(settings) == "reason=uncertified"
     assert await verdict(settings, train=True) == "reason=accepted"
     assert await verdict(settings) == "reason=accepted"
-    stricter = {**settings, "models": [*settings["models"][:2], config(max_error=0.001)["models"][2]]}
-    assert await verdict(stricter) == "reason=uncertified", "400 labels do not show that"
     settings["models"][0]["targets"][0]["model"] = "other"
     assert await verdict(settings) == "reason=uncertified"

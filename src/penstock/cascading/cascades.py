@@ -47,7 +47,7 @@ class Cascades:
         for name, cascade in wanted.items():
             known = self._known.get(name)
             if known is not None:
-                known.configure(cascade)
+                await known.configure(cascade)
                 continue
             state = states.get(PREFIX + name, b"")
             try:
@@ -71,7 +71,7 @@ class Cascades:
     async def _save(self, name: str, known: Known) -> None:
         there = (await self._states.load(PREFIX + name)).get(PREFIX + name, b"")
         if generation_of(there) > known.generation:
-            known.configure(known.cascade, there)
+            await known.configure(known.cascade, there)
             return
         known.generation += 1
         await self._states.save(PREFIX + name, await known.dumped())

@@ -73,29 +73,28 @@ class Known:
         self.generation = 0
         self.news = False
         self._lock = asyncio.Lock()
-        self.configure(cascade, state)
+        self.cascade = cascade
+        self._load(cascade, state)
 
-    def configure(self, cascade: Cascade, state: bytes = b"") -> None:
+    async def configure(self, cascade: Cascade, state: bytes = b"") -> None:
         """Take up other terms, and `state` in place of what is known, if there is one.
+
+        Beside the event loop, since other terms mean other certificates, which take seconds.
 
         Raises:
             ValueError: `state` cannot be read.
         """
-        kept = _read(state) if state else _read(self.dump()) if self.learners or self.generation else None
-        self.cascade = cascade
-        earlier = self._earlier()
-        self.learners = {stage.name: self._learner(len(earlier)) for stage in earlier}
-        if kept is None:
+        if cascade == self.cascade and not state:
             return
-        self.generation, self.counts = kept.generation, kept.counts
-        for stage in earlier:
-            identity, learnt = kept.learners.get(stage.name, (b"", b""))
-            if identity == self._identity(stage):
-                self.learners[stage.name].load(learnt)
+        async with self._lock:
+            await asyncio.to_thread(self._load, cascade, state or self.dump())
 
     def dump(self) -> bytes:
         """Return all of it, without any text."""
-        learners = {stage.name: (self._identity(stage), self.learners[stage.name].dump()) for stage in self._earlier()}
+        learners = {
+            stage.name: (_identity(self.cascade, stage), self.learners[stage.name].dump())
+            for stage in _earlier(self.cascade)
+        }
         return msgspec.msgpack.encode(_State(_VERSION, self.generation, learners, self.counts))
 
     async def dumped(self) -> bytes:
@@ -114,18 +113,17 @@ class Known:
             if learner.due:
                 await asyncio.to_thread(learner.refresh)
 
-    def _learner(self, number: int) -> Learner:
-        """Each of `number` earlier models may lose its part of the errors, and its certificate fail as rarely."""
-        terms = self.cascade
-        return Learner(alpha=terms.max_error / number, delta=(1.0 - terms.confidence) / number, loss_usd=terms.loss_usd)
-
-    def _earlier(self) -> list[Stage]:
-        return [stage for stage in self.cascade.stages[:-1] if stage.route is not None]
-
-    def _identity(self, stage: Stage) -> bytes:
-        """What a stage's quality is of: its model, and the one it is measured by."""
-        last = self.cascade.stages[-1].route
-        return b"" if stage.route is None or last is None else stage.route.identity + last.identity
+    def _load(self, cascade: Cascade, state: bytes) -> None:
+        earlier = _earlier(cascade)
+        learners = {stage.name: _learner(cascade, len(earlier)) for stage in earlier}
+        if state:
+            kept = _read(state)
+            for stage in earlier:
+                identity, learnt = kept.learners.get(stage.name, (b"", b""))
+                if identity == _identity(cascade, stage):
+                    learners[stage.name].load(learnt)
+            self.generation, self.counts = kept.generation, kept.counts
+        self.cascade, self.learners = cascade, learners
 
 
 def generation_of(state: bytes) -> int:
@@ -144,3 +142,18 @@ def _read(state: bytes) -> _State:
     if kept.version != _VERSION:
         raise ValueError(f"what a cascade learnt is of version {kept.version}, not {_VERSION}")
     return kept
+
+
+def _earlier(cascade: Cascade) -> list[Stage]:
+    return [stage for stage in cascade.stages[:-1] if stage.route is not None]
+
+
+def _learner(terms: Cascade, number: int) -> Learner:
+    """Each of `number` earlier models may lose its part of the errors, and its certificate fail as rarely."""
+    return Learner(alpha=terms.max_error / number, delta=(1.0 - terms.confidence) / number, loss_usd=terms.loss_usd)
+
+
+def _identity(cascade: Cascade, stage: Stage) -> bytes:
+    """What a stage's quality is of: its model, and the one it is measured by."""
+    last = cascade.stages[-1].route
+    return b"" if stage.route is None or last is None else stage.route.identity + last.identity

@@ -46,6 +46,7 @@ def _certificate(learner: Learner) -> dict[str, Any]:
     certificate = learner.policy.certificate
     return {
         "holds": certificate.holds,
+        "drifted": certificate.drifted,
         "threshold": certificate.threshold if certificate.holds else None,
         "max_error": certificate.alpha,
         "labels": certificate.labels,

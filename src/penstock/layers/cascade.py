@@ -35,6 +35,7 @@ from penstock.core.route import Route, Template
 from penstock.core.tasks import TaskGroup
 from penstock.core.usage import Usage
 from penstock.limiting.forecast import Forecast, Tokens
+from penstock.routing.cascade.certificate import Certificate
 from penstock.routing.cascade.policy import Choice, Decision
 from penstock.routing.fallbacks import cause_of, fill, question_of
 from penstock.routing.filters import applies
@@ -172,7 +173,7 @@ class _Run:
         large_usd = self._price(last)
         before = policy.before(self._question, cheap_usd=self._price(stage), large_usd=large_usd)
         if before.choice is Choice.LARGE:
-            self._reason = "skipped" if policy.certificate.holds else "uncertified"
+            self._reason = "skipped" if policy.certificate.holds else _why_not(policy.certificate)
             return None
         try:
             response = await self._whole(stage)
@@ -278,7 +279,7 @@ class _Run:
         counts.requests += 1
         counts.stages[stage.name] = counts.stages.get(stage.name, 0) + 1
         counts.escalated += stage is last and self._asked > 1
-        counts.uncertified += self._reason == "uncertified"
+        counts.uncertified += self._reason in ("uncertified", "drifted")
         spent = cost_of(self._request.call, self._first_attempt)
         if not self._asked:
             return
@@ -324,6 +325,10 @@ class _Watch:
             events = self._events or response.events
             body = assemble(events) if events else response.body
         self._run.ended(self._stage, response.usage, body)
+
+
+def _why_not(certificate: Certificate) -> str:
+    return "drifted" if certificate.drifted else "uncertified"
 
 
 def _passes(error: PenstockError) -> bool:
