@@ -12,9 +12,10 @@ from penstock.context.selection import Turn
 
 
 class Query(NamedTuple):
-    """A question, and the places of the turns that answer it."""
+    """A question, its answer, and the places of the turns that answer it."""
 
     text: str
+    answer: str
     gold: frozenset[int]
 
 
@@ -52,7 +53,7 @@ def read_meetings(data: Path) -> list[Meeting]:
             for query in row["specific_queries"]:
                 spans = [(int(first), int(last)) for first, last in query["relevant_text_span"]]
                 gold = frozenset(place for first, last in spans for place in range(first, last + 1))
-                queries.append(Query(query["query"], gold & frozenset(range(len(turns)))))
+                queries.append(Query(query["query"], query["answer"], gold & frozenset(range(len(turns)))))
             meetings.append(
                 Meeting(row["meeting_id"], row["domain"], turns, [query for query in queries if query.gold])
             )
