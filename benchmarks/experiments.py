@@ -31,6 +31,7 @@ from penstock.experiments.comparing import Comparison
 ALPHA = 0.05
 EVERY = 100
 """Units between changes of a bandit's shares."""
+FIXED_Z = NormalDist().inv_cdf(1 - ALPHA / 2)
 FIRST_LOOK = 100
 """Units before the first look at a test of fixed size."""
 Draw = Callable[[Random, bool], float]
@@ -117,7 +118,7 @@ def _test(comparison: Comparison) -> bool:
     if deviation is None or other_deviation is None:
         return False
     error = math.sqrt(deviation**2 / one + other_deviation**2 / other)
-    return abs(mean - other_mean) > NormalDist().inv_cdf(1 - ALPHA / 2) * error
+    return abs(mean - other_mean) > FIXED_Z * error
 
 
 def _many(job: tuple[Case, int, int, int, bool]) -> list[Run]:

@@ -129,7 +129,7 @@ class Metric(msgspec.Struct, frozen=True):
         name: One of `LEDGER`, or ``score.NAME`` for what the application posts as NAME.
         direction: Which way is better.
         bounds: The least and the most value; what lies outside counts as the nearest of the two. With bounds, what is
-            inferred holds for any number of units; None infers as if half of the range seen so far were the bounds.
+            inferred holds for any number of units; None infers from the range seen so far.
     """
 
     name: str

@@ -4,13 +4,17 @@ The difference of two arms' means is bet on: three stakes that it is higher than
 Whoever bets on what is not so gains with probability at most alpha, at any time, a factor of 1/alpha (Ville 1939), so
 whatever value would have been refuted by such a gain is left out of the interval: a confidence sequence.
 
-- Howard, Ramdas, McAuliffe, Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of
-  Statistics 49(2): the bound `_cost`, from their theorem 4 (after Fan, Grama, Liu 2015), for variables that are bounded
-  on the side against which is bet.
-- Waudby-Smith, Ramdas 2024, "Estimating means of bounded random variables by betting", JRSS B 86(1): stakes that
-  follow the variance seen so far (predictable plug-in), and mixing several.
+With each unit a bet is multiplied by (1 + stake × surprise) × exp(stake × (expected − value)), where `expected` is what
+the units before it made of the difference, and `surprise` is how far this one is from that, weighted by the inverse of
+the probability of its arm. If the difference is `value`, the factor is at most 1 on average, since 1 + x ≤ exp(x); and
+it is never negative, since a stake is at most half of what the least possible surprise could take.
+
+- Waudby-Smith, Ramdas 2024, "Estimating means of bounded random variables by betting", JRSS B 86(1): betting on a mean,
+  stakes that follow the variance seen so far (predictable plug-in), and mixing several.
 - Waudby-Smith, Wu, Ramdas, Karampatziakis, Mineiro 2024, "Anytime-valid off-policy inference for contextual bandits",
   ACM/IMS Journal of Data Science 1(3): weighting by the inverse of a probability that depends on the past only.
+- Howard, Ramdas, McAuliffe, Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of
+  Statistics 49(2): intervals from supermartingales; theorem 4 (after Fan, Grama, Liu 2015) is what `_STEEP` goes on from.
 - Johari, Koomen, Pekelis, Walsh 2022, "Always valid inference: continuous monitoring of A/B tests", Operations Research
   70(3): p-values that may be read at any time.
 """
@@ -23,8 +27,10 @@ _TIMES = (1.0, 4.0, 16.0)
 """The stakes are the best ones for a difference that shows after all, a quarter, a sixteenth of the planned units."""
 _MOST_STAKE = 0.5
 """Of what would lose everything at once."""
-_SEEN = 0.5
-"""Where no bounds are known, this part of the range seen so far takes their place."""
+_SEEN = 1.25
+"""Where no bounds are known, so many times the range seen so far takes their place."""
+_STEEP = 4 * math.log(2) - 2
+"""Where a surprise takes more than half of a stake after all, for want of bounds: a parabola goes on from there."""
 _WARM = 10
 """Values of each arm that are only looked at, where no bounds are known."""
 _STEPS = 60
@@ -54,9 +60,9 @@ class Difference:
         self._sums = [0.0, 0.0]
         self._variation = 0.0
         self._total = 0.0
-        # For each stake: what it gained, what it gains less for each unit of a difference, and what the bet cost.
-        self._higher = [[0.0, 0.0, 0.0] for _ in _TIMES]
-        self._lower = [[0.0, 0.0, 0.0] for _ in _TIMES]
+        # For each stake: the logarithm of what it gained against 0, and how much less that is for a value of 1.
+        self._higher = [[0.0, 0.0] for _ in _TIMES]
+        self._lower = [[0.0, 0.0] for _ in _TIMES]
         self.units = 0
         self.peak = 0.0
 
@@ -84,15 +90,15 @@ class Difference:
 
     def log_evidence(self, against: float = 0.0) -> float:
         """Logarithm of what betting that the difference is not `against` has gained; mixes both sides."""
-        return _log_mean(self._gains(self._higher, against, 1.0) + self._gains(self._lower, against, -1.0))
+        return _log_mean(_gains(self._higher + self._lower, against))
 
     def log_evidence_above(self, against: float) -> float:
         """Logarithm of what betting that the difference is higher has gained."""
-        return _log_mean(self._gains(self._higher, against, 1.0))
+        return _log_mean(_gains(self._higher, against))
 
     def log_evidence_below(self, against: float) -> float:
         """Logarithm of what betting that the difference is lower has gained."""
-        return _log_mean(self._gains(self._lower, against, -1.0))
+        return _log_mean(_gains(self._lower, against))
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Return between which values the difference lies; infinite before there is anything to tell."""
@@ -115,23 +121,18 @@ class Difference:
         least = (self._high - self._low) / 100  # if neither arm ever varied, nothing would seem to be at stake
         up, down = max(up, least), max(down, least)
         deviation = math.sqrt((up * down / 4 + self._variation) / (self.units + 1))
-        square = surprise * surprise
-        change = difference + surprise
         self.peak = -math.inf
         for ambition, higher, lower in zip(self._ambition, self._higher, self._lower, strict=True):
             wanted = ambition / deviation
             stake = min(wanted, _MOST_STAKE / up)
-            higher[0] += stake * change
+            higher[0] += stake * difference + _gain(stake * surprise)
             higher[1] += stake
-            higher[2] += _cost(stake, up) * square
-            self.peak = max(self.peak, higher[0] - higher[2])
             stake = min(wanted, _MOST_STAKE / down)
-            lower[0] += stake * change
-            lower[1] += stake
-            lower[2] += _cost(stake, down) * square
-            self.peak = max(self.peak, -lower[0] - lower[2])
-        self._variation += square
-        self._total += change
+            lower[0] += _gain(-stake * surprise) - stake * difference
+            lower[1] -= stake
+            self.peak = max(self.peak, higher[0], lower[0])
+        self._variation += surprise * surprise
+        self._total += difference + surprise
         self.units += 1
 
     def _means(self) -> tuple[float, float]:
@@ -141,10 +142,6 @@ class Difference:
             return control / controls, arm / arms
         middle = (self._low + self._high) / 2
         return (control + middle) / (controls + 1), (arm + middle) / (arms + 1)
-
-    @staticmethod
-    def _gains(stakes: list[list[float]], against: float, sign: float) -> list[float]:
-        return [sign * (gained - against * less) - cost for gained, less, cost in stakes]
 
     def _least(self, step: float) -> float:
         """Return the value there is least evidence against; evidence is convex in it."""
@@ -180,12 +177,13 @@ class Difference:
         return outside
 
 
-def _cost(stake: float, bound: float) -> float:
-    """What a bet costs for each unit of squared surprise, when surprises are above -`bound`."""
-    part = stake * bound
-    if part < 1e-4:  # the logarithm has too few digits there
-        return stake * stake * (0.5 + part / 3)
-    return (-math.log1p(-part) - part) / (bound * bound)
+def _gain(part: float) -> float:
+    """Return the logarithm of 1 + `part`, or of no more than that."""
+    return math.log1p(part) if part >= -_MOST_STAKE else part - _STEEP * part * part
+
+
+def _gains(stakes: list[list[float]], against: float) -> list[float]:
+    return [gained - against * less for gained, less in stakes]
 
 
 def _log_mean(values: list[float]) -> float:
