@@ -49,13 +49,14 @@ def isotonic(scores: Sequence[float], labels: Sequence[float], weights: Sequence
     """
     if not scores:
         raise ValueError("there are no scores to calibrate")
-    heavy = weights or [1.0] * len(scores)
+    alike: dict[float, tuple[float, float]] = {}
+    for score, label, weight in zip(scores, labels, weights or [1.0] * len(scores), strict=True):
+        known, right = alike.get(score, (0.0, 0.0))
+        alike[score] = (known + weight, right + weight * label)
     blocks: list[tuple[float, float, float]] = []
-    for score, label, weight in sorted(zip(scores, labels, heavy, strict=True)):
-        block = (weight, weight * label, weight * score)
-        while blocks and (
-            blocks[-1][1] * block[0] >= block[1] * blocks[-1][0] or blocks[-1][2] * block[0] >= block[2] * blocks[-1][0]
-        ):
+    for score, (weight, right) in sorted(alike.items()):
+        block = (weight, right, weight * score)
+        while blocks and blocks[-1][1] * block[0] >= block[1] * blocks[-1][0]:
             last = blocks.pop()
             block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
         blocks.append(block)

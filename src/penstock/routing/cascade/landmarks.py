@@ -57,7 +57,7 @@ def fit_landmarks(rows: Sequence[Sequence[float]], labels: Sequence[float], weig
     Args:
         rows: Features, equally many in each row; the first 64 of them are the landmarks.
         labels: What came of each.
-        weights: How much each counts; 1 on average.
+        weights: How much each counts.
 
     Raises:
         ValueError: There are no rows.

@@ -111,12 +111,7 @@ class Learner:
         """Fit, certify, and put the new policy in the place of the old."""
         examples, weights = self._weighted()
         verifier = Verifier.fit(examples, weights) if len(self._fitting) >= LEAST else self.policy.verifier
-        seen = [verifier.estimate(example) for example in self._certifying]
-        labels = [(quality, bool(each.lost)) for (_, quality), each in zip(seen, self._certifying, strict=True)]
-        certificate = certify(labels, alpha=self.alpha, delta=self.delta)
-        if self.drifted and not certificate.holds:
-            certificate = msgspec.structs.replace(certificate, drifted=True)
-        self.policy = Policy(verifier, certificate, Outlook.of(seen), self.loss_usd)
+        self._certify(verifier)
         self._since = 0
 
     def dump(self) -> bytes:
@@ -153,7 +148,15 @@ class Learner:
         self._drawn, self._since, self._evidence = kept.drawn, kept.since, kept.evidence
         self.policy = Policy(kept.verifier, kept.certificate, kept.outlook, self.loss_usd)
         if (kept.certificate.alpha, kept.certificate.delta) != (self.alpha, self.delta):
-            self.refresh()
+            self._certify(kept.verifier)
+
+    def _certify(self, verifier: Verifier) -> None:
+        seen = [verifier.estimate(example) for example in self._certifying]
+        labels = [(quality, bool(each.lost)) for (_, quality), each in zip(seen, self._certifying, strict=True)]
+        certificate = certify(labels, alpha=self.alpha, delta=self.delta)
+        if self.drifted and not certificate.holds:
+            certificate = msgspec.structs.replace(certificate, drifted=True)
+        self.policy = Policy(verifier, certificate, Outlook.of(seen), self.loss_usd)
 
     def _watch(self, example: Example) -> None:
         """Withdraw the certificate if audits speak against it (e-detector, Shin, Ramdas & Rinaldo 2023)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_right
 from collections.abc import Iterable
 
@@ -30,14 +29,17 @@ class Outlook(msgspec.Struct, frozen=True):
         Args:
             seen: Of requests drawn at random.
         """
-        rising = sorted(seen)
-        groups = min(_GROUPS, len(rising) // _LEAST)
+        pairs = list(seen)
+        groups = min(_GROUPS, len(pairs) // _LEAST)
         if not groups:
             return None
-        cuts = [len(rising) * number // groups for number in range(groups + 1)]
-        bounds = tuple(rising[cut][0] for cut in cuts[1:-1])
-        parts = itertools.pairwise(cuts)
-        return cls(bounds, tuple(tuple(round(quality, _DIGITS) for _, quality in rising[a:b]) for a, b in parts))
+        rising = sorted(prospect for prospect, _ in pairs)
+        cuts = {rising[len(rising) * number // groups] for number in range(1, groups)}
+        bounds = tuple(sorted(cuts - {rising[0]}))
+        found: list[list[float]] = [[] for _ in range(len(bounds) + 1)]
+        for prospect, quality in pairs:
+            found[bisect_right(bounds, prospect)].append(round(quality, 3))
+        return cls(bounds, tuple(map(tuple, found)))
 
     def saving(self, prospect: float, threshold: float, large_usd: float, loss_usd: float) -> float:
         """Return the dollars that asking the cheap model first can be expected to save, its own cost not counted.

@@ -89,7 +89,7 @@ class Verifier(msgspec.Struct, frozen=True):
 
         Args:
             examples: In an order that says nothing.
-            weights: How much each counts, 1 on average; 1 if not given.
+            weights: How much each counts; 1 if not given.
 
         Raises:
             ValueError: There are fewer than `LEAST`.
