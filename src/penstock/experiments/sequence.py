@@ -14,7 +14,7 @@ it is never negative, since a stake is at most half of what the least possible s
 - Waudby-Smith, Wu, Ramdas, Karampatziakis, Mineiro 2024, "Anytime-valid off-policy inference for contextual bandits",
   ACM/IMS Journal of Data Science 1(3): weighting by the inverse of a probability that depends on the past only.
 - Howard, Ramdas, McAuliffe, Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences", Annals of
-  Statistics 49(2): intervals from supermartingales; theorem 4 (after Fan, Grama, Liu 2015) is what `_STEEP` goes on from.
+  Statistics 49(2): intervals from supermartingales; theorem 4 (after Fan, Grama, Liu 2015) is where `_STEEP` is from.
 - Johari, Koomen, Pekelis, Walsh 2022, "Always valid inference: continuous monitoring of A/B tests", Operations Research
   70(3): p-values that may be read at any time.
 """
