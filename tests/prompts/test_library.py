@@ -1,6 +1,7 @@
 """Prompts from files, read again, rolled back and stood in for."""
 
 import os
+import sys
 import threading
 
 import pytest
@@ -202,3 +203,11 @@ def test_every_rendering_is_of_one_set_while_files_are_read_again(directory):
     stop.set()
     reader.join()
     assert torn == []
+
+
+def test_without_jinja2_it_says_what_to_install(directory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "penstock.prompts.sandbox", raising=False)
+    with pytest.raises(ConfigError, match=r"pip install 'penstock\[prompts\]'"):
+        PromptLibrary(directory)
+    assert PromptLibrary().list() == []
