@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from heapq import nlargest
 from itertools import accumulate
 from math import log1p, sqrt
+from operator import itemgetter
 from typing import NamedTuple
 
 from penstock.context.smoothing import laid_out, merged, scaled, triangle
@@ -29,7 +31,10 @@ OFTEN = 3.0
 ENOUGH = 0.3
 """How much of a word nearby counts half as much as any number of it, with a reach of nothing; with others more."""
 
-START = 2
+MOST = 24
+"""Words of a question that are looked for: the rarest."""
+
+START = 3
 """Letters with which words must begin alike for it to be looked how alike they are."""
 
 ALIKE = 0.5
@@ -120,25 +125,27 @@ class Lexicon:
     def _covered(self, about: Mapping[str, float]) -> tuple[list[list[float]], list[float]]:
         """What share of the words each block has near it, for each reach, and each turn in it; rare ones count more."""
         spreads = [(triangle(reach), ENOUGH * sqrt(reach + 1.0)) for reach in REACHES]
-        near, own, possible = [[0.0] * self.blocks for _ in REACHES], [0.0] * len(self.spans), 0.0
-        for word, weight in about.items():
-            forms = self._forms(word)
-            places = merged((Counter(self._places[form].blocks), alike) for form, alike in forms)
-            rarity = weight * log1p((self.blocks - len(places) + 0.5) / (len(places) + 0.5))
-            possible += rarity
-            if not places:
-                continue
-            for turn, alike in merged(
-                (dict.fromkeys(self._places[form].turns, 1), alike) for form, alike in forms
-            ).items():
+        near, own = [[0.0] * self.blocks for _ in REACHES], [0.0] * len(self.spans)
+        found = [self._found(word, weight) for word, weight in about.items()]
+        possible = sum(nlargest(MOST, (rarity for rarity, _, _ in found)))
+        there = (each for each in found if each[1])
+        for rarity, places, forms in nlargest(MOST, there, key=itemgetter(0)):
+            said = merged((dict.fromkeys(self._places[form].turns, 1), alike) for form, alike in forms)
+            for turn, alike in said.items():
                 own[turn] += rarity * min(alike, 1.0)
             once = laid_out({block: min(times, OFTEN) for block, times in places.items()}, self.blocks)
             for column, (spread, half) in zip(near, spreads, strict=True):
-                for block, found in enumerate(spread(once)):
-                    if found:
-                        column[block] += rarity * found / (found + half)
+                for block, lent in enumerate(spread(once)):
+                    if lent:
+                        column[block] += rarity * lent / (lent + half)
         share = 1.0 / possible if possible else 0.0
         return [[each * share for each in column] for column in near], [each * share for each in own]
+
+    def _found(self, word: str, weight: float) -> tuple[float, dict[int, float], list[tuple[str, float]]]:
+        """How rare a word is, how often each block has it in some form, and its forms."""
+        forms = self._forms(word)
+        places = merged((Counter(self._places[form].blocks), alike) for form, alike in forms)
+        return weight * log1p((self.blocks - len(places) + 0.5) / (len(places) + 0.5)), places, forms
 
     def smoothed(self, scores: Sequence[float]) -> list[float]:
         """Return scores of turns, each with what turns nearby lend it."""
