@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from lead_engine.database import Database
 from lead_engine.routers import classify, leads, operations, templates
 from lead_engine.services import running
 from lead_engine.settings import Settings, read
@@ -21,12 +22,17 @@ _STATUS: tuple[tuple[type[PenstockError], int], ...] = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the application; without `settings` they come from the environment."""
+    """Make the application; without `settings` they come from the environment.
+
+    Raises:
+        SettingsError: They cannot be used.
+    """
     chosen = settings or read()
+    database = Database(chosen.database_url)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(chosen) as services:
+        async with running(chosen, database) as services:
             app.state.services = services
             yield
 

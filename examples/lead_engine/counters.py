@@ -12,7 +12,7 @@ from penstock import Classification
 
 
 class Counters:
-    """Counted since the start, or since the cache was cleared for `reset`."""
+    """Counted since the start."""
 
     def __init__(self) -> None:
         self.signals = 0

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import JSON, DateTime, Engine, Float, String, Text, create_engine, func, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import ArgumentError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import StaticPool
+
+from lead_engine.settings import SettingsError
 
 T = TypeVar("T")
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -50,14 +52,15 @@ class Database:
     """Opens the database; each method is one transaction in a thread of its own."""
 
     def __init__(self, url: str) -> None:
-        address = make_url(url)
-        address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
-        more: dict[str, Any] = {}
-        if address.get_backend_name() == "sqlite":
-            more["connect_args"] = {"check_same_thread": False, "timeout": 30}
-            if address.database in (None, "", ":memory:"):
-                more["poolclass"] = StaticPool
-        self._engine: Engine = create_engine(address, **more)
+        """Connect to `url` when `open` is called.
+
+        Raises:
+            SettingsError: It cannot be used.
+        """
+        try:
+            self._engine: Engine = _engine(url)
+        except (ArgumentError, ImportError) as error:
+            raise SettingsError(f"DATABASE_URL: {error}") from error
         self._writing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -139,3 +142,14 @@ class Database:
                 return work(session)
 
         return await asyncio.to_thread(run)
+
+
+def _engine(url: str) -> Engine:
+    address = make_url(url)
+    address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
+    more: dict[str, Any] = {}
+    if address.get_backend_name() == "sqlite":
+        more["connect_args"] = {"check_same_thread": False, "timeout": 30}
+        if address.database in (None, "", ":memory:"):
+            more["poolclass"] = StaticPool
+    return create_engine(address, **more)

@@ -34,10 +34,9 @@ class Services:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Services]:
+async def running(settings: Settings, database: Database) -> AsyncIterator[Services]:
     """Start everything, and stop it when the block is left, also when a later step fails."""
     async with AsyncExitStack() as opened:
-        database = Database(settings.database_url)
         await database.open()
         opened.push_async_callback(database.aclose)
         log.info("Database initialized: %d leads", await database.count())

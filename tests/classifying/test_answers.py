@@ -20,6 +20,7 @@ GOOD = {"label": "hiring", "score": 80, "urgency": "high", "people": 3}
         json.dumps(GOOD),
         f"```json\n{json.dumps(GOOD, indent=1)}\n```",
         f"Sure! Here it is:\n\n{json.dumps(GOOD)}\n\nAnything else?",
+        f"<think>Is {{this}} hiring? {{}}</think> {json.dumps(GOOD)} as you {{asked}}",
         json.dumps({**GOOD, "label": " Hiring ", "thoughts": "none were asked for"}),
     ],
 )
@@ -52,7 +53,7 @@ def test_what_cannot_be_used_is_said(text, said):
     assert len(str(caught.value)) < 200
 
 
-@given(st.text())
+@given(st.text() | st.text('{}":,label[]1 ', max_size=60))
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(Unusable):
         assert FORM.read(text).label in FORM.labels

@@ -20,6 +20,7 @@ from typing import ClassVar
 import pytest
 from benchmarks.processes import free_port
 
+from lead_engine.app import create_app
 from lead_engine.penstock_config import penstock_config
 from lead_engine.sample import hundred
 from lead_engine.settings import Settings, SettingsError, read, table
@@ -441,6 +442,8 @@ async def test_the_seeds_table_as_ratios():
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL: "),
+        ({"DATABASE_URL": "oracle9://there"}, "DATABASE_URL: "),
         ({"PROMPT_EXPERIMENT": "1"}, "expected two versions"),
         ({"PROMPT_EXPERIMENT": "1,2", "PROMPT_VERSION": "2"}, "not both"),
         ({"PREFILTER_SCORE_THRESHOLD": "101"}, "PREFILTER_SCORE_THRESHOLD: "),
@@ -449,7 +452,7 @@ async def test_the_seeds_table_as_ratios():
 )
 def test_settings_that_cannot_be(environ, said):
     with pytest.raises(SettingsError, match=said):
-        read(environ)
+        create_app(read(environ))
 
 
 @pytest.mark.parametrize(

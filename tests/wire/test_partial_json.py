@@ -144,5 +144,5 @@ def test_what_is_no_json_is_said_with_its_place(text, said):
 
 @pytest.mark.parametrize("text", ["", " ", "[", '"abc', "tru", '{"a":1', '["\\u00'])
 def test_what_ends_too_soon_is_no_json(text):
-    with pytest.raises(ValueError, match="before the value is complete|expected a value"):
+    with pytest.raises(ValueError, match=r"before the value is complete|expected a value"):
         read([text])

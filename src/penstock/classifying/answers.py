@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import msgspec
 
 from penstock.classifying.results import Opinion
+from penstock.wire.partial_json import PartialJson
 
 LABEL, SCORE = "label", "score"
 HIGHEST = 100
 """The highest score."""
+_MOST_BRACES = 20
+"""Places in an answer at which an object is looked for."""
 _SHOWN = 40
 """How much of an unusable value an error shows."""
 
@@ -110,15 +114,30 @@ class Form(msgspec.Struct, frozen=True):
 def _object(text: str) -> dict[str, Any]:
     """The object in an answer: the whole of it, in a fence, or between words."""
     fenced = _FENCE.search(text)
-    start, end = text.find("{"), text.rfind("}") + 1
-    for candidate in (text, fenced[1] if fenced else "", text[start:end] if 0 <= start < end else ""):
+    for candidate in (text, fenced[1] if fenced else ""):
         try:
             found = _decode(candidate)
         except (ValueError, RecursionError):
             continue
         if isinstance(found, dict):
             return found
-    raise Unusable("there is no complete JSON object in it")
+    braces = (each.start() for each in re.finditer(r"\{", text))
+    for start in itertools.islice(braces, _MOST_BRACES):
+        found = _from(text[start:])
+        if found is not None:
+            return found
+    raise Unusable(f'there is no complete JSON object with "{LABEL}" in it')
+
+
+def _from(text: str) -> dict[str, Any] | None:
+    """The object a text begins with, if it is one with a label: models also use braces in what they say before."""
+    parser = PartialJson(inside_text=True)
+    try:
+        parser.feed(text)
+    except ValueError:
+        return None
+    found = parser.value
+    return found if parser.done and isinstance(found, dict) and LABEL in found else None
 
 
 def _fits(value: object, schema: Mapping[str, Any]) -> bool:

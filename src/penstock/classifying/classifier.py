@@ -13,6 +13,7 @@ from penstock.classifying.results import Classification, Decision, Opinion, Part
 from penstock.classifying.rules import Rules
 from penstock.client import AsyncClient
 from penstock.core.errors import ConfigError, ProviderError
+from penstock.core.money import to_usd
 from penstock.core.spending import IN_FORCE
 from penstock.core.tasks import TaskGroup
 from penstock.gathering import spending_of
@@ -125,7 +126,7 @@ class Classifier:
                 done += 1
                 failed += result.error is not None
                 if on_progress is not None:
-                    cost = None if spending.unpriced else Decimal(spending.spent_pusd).scaleb(-12)
+                    cost = None if spending.unpriced else to_usd(spending.spent_pusd)
                     on_progress(Progress(done, len(texts), failed, cost))
 
         token = IN_FORCE.set(spending)
