@@ -41,6 +41,20 @@ def test_nobody_gains_on_average_by_betting_against_what_is_so(probability, chan
     assert below <= 1 + 1e-9
 
 
+def test_nor_does_it_help_that_the_shares_follow_success():
+    """As above, with a share that depends on what the units before were like."""
+    both, chance = 0.0, 0.3
+    for course in itertools.product(itertools.product((True, False), (0.0, 1.0)), repeat=6):
+        found, likely, balance = difference(planned=6.0), 1.0, 0
+        for treated, value in course:
+            probability = 0.9 if balance > 0 else 0.1 if balance < 0 else 0.5
+            likely *= (probability if treated else 1 - probability) * (chance if value else 1 - chance)
+            found.add(value, treated=treated, probability=probability)
+            balance += int(value) if treated else -int(value)
+        both += likely * math.exp(found.log_evidence())
+    assert both <= 1 + 1e-9
+
+
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60))
 def test_the_interval_is_what_is_not_refuted(units):
     found = difference()
