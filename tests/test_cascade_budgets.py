@@ -30,7 +30,7 @@ class Meter(ScriptedProvider):
             self._replies = [Reply(error=ProviderError("broken", status_code=503))]
         else:
             text = self.texts[number % len(self.texts)]
-            self._replies = [Reply(text=text, usage=Usage(20, min(cap, self.most)))]
+            self._replies = [Reply(text=text, usage=Usage(50, min(cap, self.most)))]
         return await super().send(request, target)
 
 
@@ -64,19 +64,19 @@ async def spent(client):
 @pytest.mark.parametrize("unit", ["usd", "tokens"])
 @settings(max_examples=15, deadline=None)
 @given(
-    near=st.integers(0, 5),
-    far=st.integers(1, 50),
-    near_most=st.integers(1, 3000),
-    far_most=st.integers(1, 3000),
-    texts=st.lists(st.sampled_from([SURE, UNSURE]), min_size=1, max_size=4),
+    near=st.integers(0, 20),
+    far=st.integers(10, 50),
+    near_most=st.integers(100, 3000),
+    far_most=st.integers(100, 3000),
+    texts=st.lists(st.sampled_from([UNSURE, SURE]), min_size=1, max_size=4),
     failing=st.sets(st.integers(0, 10)),
     stream=st.booleans(),
-    amount=st.integers(1, 40_000),
+    tokens=st.integers(200, 3000),
 )
 async def test_no_budget_is_overrun_and_all_attempts_are_paid(
-    unit, near, far, near_most, far_most, texts, failing, stream, amount
+    unit, near, far, near_most, far_most, texts, failing, stream, tokens
 ):
-    value = str(Decimal(amount) / 100_000) if unit == "usd" else amount
+    value = str(Decimal(tokens * (near + far)).scaleb(-6)) if unit == "usd" else 2 * tokens
     providers = {"near": Meter("near", texts, near_most, failing), "far": Meter("far", ["Four."], far_most, failing)}
     async with AsyncClient(config({"amount": value, "unit": unit}, near, far), providers=providers) as client:
         client.shared.cascades.known["smart"].learners["small"].load(taught())
@@ -92,7 +92,7 @@ async def test_no_budget_is_overrun_and_all_attempts_are_paid(
                 elif attempt.usage is not None:
                     paid += attempt.usage.total_tokens
         assert await spent(client) == paid
-        assert paid <= (round(Decimal(value).scaleb(12)) if unit == "usd" else amount)
+        assert paid <= (round(Decimal(value).scaleb(12)) if unit == "usd" else value)
 
 
 @pytest.mark.parametrize(("near", "enough"), [(0, True), (10, False)])

@@ -88,7 +88,8 @@ class Auditor:
 
     async def _answer(self, request: Request, known: Known, stage: Stage) -> bytes | None:
         route = _route(stage)
-        asked = background(request, "audit", self._clock, model=route.model, route=route, context="off")
+        asked = background(request, "audit", self._clock, model=route.model, route=route, context="off",
+                           context_tokens=None)  # fmt: skip
         try:
             response = await self._ask(asked)
             try:
