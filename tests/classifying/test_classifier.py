@@ -211,6 +211,15 @@ async def test_a_provider_that_takes_no_schema_is_asked_in_words(refusal):
     assert ["response_format" in each.payload for each in models.large.requests] == [True, False, False]
 
 
+async def test_a_cascade_is_a_model_like_any_other():
+    smart = {"name": "smart", "cascade": {"stages": ["small", "large"], "audits": 0}}
+    models = Models(models=[*CONFIG["models"], smart])
+    async with models.client:
+        found = await models.classifier(ModelStage("smart")).classify("We hire.")
+    assert (found.label, found.stage) == ("funding", "smart")  # nothing is certified yet, so the large one decides
+    assert found.cost_usd == Decimal("0.01")
+
+
 async def test_another_refusal_is_an_error():
     models = Models(large=ProviderError("no such model", status_code=404))
     async with models.client:
