@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from penstock.core.request import CacheDirectives
     from penstock.core.usage import Usage
     from penstock.gathering import Gathered, gather
+    from penstock.prompt_library import PromptLibrary
     from penstock.sync import Client
     from penstock.wire.partial_json import PartialJson
 
@@ -62,6 +63,7 @@ _HOMES = {
     "Opinion": "classifying.results",
     "PartialJson": "wire.partial_json",
     "PenstockError": "core.errors",
+    "PromptLibrary": "prompt_library",
     "ProviderError": "core.errors",
     "RateLimited": "core.errors",
     "Refused": "core.errors",
@@ -92,6 +94,7 @@ __all__ = [
     "Opinion",
     "PartialJson",
     "PenstockError",
+    "PromptLibrary",
     "ProviderError",
     "RateLimited",
     "Refused",

@@ -89,13 +89,17 @@ BOMBS = [
     "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "{% for i in range(3000) %}{{ x }}{% endfor %}",
+    "{{ many|sort|first }}",
+    "{{ many|unique|list|length }}",
+    "{{ long|upper|length }}",
+    "{{ long.split('x')|length }}",
 ]
 
 
 @pytest.mark.parametrize("source", BOMBS)
 def test_little_cannot_become_much(source):
     with pytest.raises(Mistake):
-        render(source, x="x" * 1000, o={"a": 1})
+        render(source, x="x" * 1000, o={"a": 1}, many=[0] * (MOST_STEPS + 1), long="x" * (MOST_STEPS * 65))
 
 
 @pytest.mark.parametrize("source", ["{% include 'loop.j2' %}", "{% if %}", "{{ x|nothing }}", "{% endfor %}"])
@@ -161,3 +165,10 @@ def test_free_variables_are_known_with_their_lines_also_those_of_included_files(
 
 def test_values_are_not_templates():
     assert render("{{ x }}", x="{{ 7 * 7 }}{% include 'sign.j2' %}") == "{{ 7 * 7 }}{% include 'sign.j2' %}"
+
+
+@pytest.mark.parametrize("depth", [30, 3000])
+def test_what_is_nested_too_deeply_is_said_to_be(depth):
+    loops = "{% for i in x %}" * depth + "{% endfor %}" * depth
+    with pytest.raises(Mistake, match="nested too deeply"):
+        Sandbox({}).compile(loops)

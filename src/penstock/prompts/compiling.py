@@ -135,8 +135,8 @@ def place_of(text: PromptText, mistake: Mistake) -> str:
     """Return where a mistake is, as the beginning of a message: the file and its line."""
     if mistake.file is not None and mistake.file != text.file and mistake.file != "<prompt>":
         return f"{mistake.file}:{mistake.line}: "
-    line = _line_of(text, mistake)
-    return f"{text.file}:{line}: " if text.file and line else f"line {line}: " if line else ""
+    line, file = _line_of(text, mistake), text.file.rpartition("/")[2]  # where the directory is, is nobody's business
+    return f"{file}:{line}: " if text.file and line else f"line {line}: " if line else ""
 
 
 def _line_of(text: PromptText, mistake: Mistake) -> int | None:

@@ -32,7 +32,7 @@ MOST_CHARS = 1_000_000
 MOST_MADE = 10_000_000
 """Characters made in one rendering altogether."""
 _PER_STEP = 64
-"""Characters or items that a filter or method looks at for one step."""
+"""Characters that a filter or method looks at for one step; items are a step each."""
 _LARGEST = 2**127
 _POWER = 64
 _DIGITS = 40
@@ -44,11 +44,13 @@ _METHODS: dict[type, frozenset[str]] = {
     ),
     dict: frozenset({"get", "items", "keys", "values"}),
 }  # fmt: skip
-_FILTERS = frozenset(
-    {"abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "items", "last", "length",
-     "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort",
-     "sum", "title", "trim", "truncate", "unique", "upper", "wordcount"}
+_AT_ONCE = frozenset({"count", "d", "default", "first", "last", "length"})
+_FILTERS = _AT_ONCE | frozenset(
+    {"abs", "capitalize", "dictsort", "float", "groupby", "items", "list", "lower", "map", "max", "min", "reject",
+     "rejectattr", "reverse", "select", "selectattr", "sort", "sum", "title", "trim", "truncate", "unique", "upper",
+     "wordcount"}
 )  # fmt: skip
+"""Filters that are there; those of the first line take the same time whatever they look at."""
 _TURNS, _JOINED = "_turns", "_joined"
 
 
@@ -123,7 +125,7 @@ class Sandbox:
             # Jinja2 looks at filters under a name of its own.
             included = error.filename if error.filename in self._partials else None
             raise Mistake(error.message or "not a template", error.lineno, included) from error
-        except RecursionError as error:
+        except (RecursionError, SyntaxError) as error:  # Python has limits for the code that is made of a template
             raise Mistake("nested too deeply") from error
         return Compiled(Template.from_code(environment, code, environment.make_globals(None)), names)
 
@@ -171,7 +173,7 @@ class _Sandboxed(ImmutableSandboxedEnvironment):
         )  # fmt: skip
         own = {"int": _int, "join": _join, "replace": _replace, "round": _round, "string": _string, "tojson": _tojson,
                _JOINED: _join, _TURNS: _turns}  # fmt: skip
-        allowed = {name: _counted(self.filters[name]) for name in _FILTERS}
+        allowed = {name: _counted(self.filters[name], sized=name not in _AT_ONCE) for name in _FILTERS}
         self.filters = {**allowed, **own}
         self.globals = {"range": _range, "namespace": Namespace, "dict": dict}
 
@@ -224,7 +226,7 @@ class _Sandboxed(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 Jinja2's signature
         """Call, and count it."""
-        _WORK.get().step(1 + _size(getattr(obj, "__self__", None)) // _PER_STEP)
+        _WORK.get().step(1 + _size(getattr(obj, "__self__", None)))
         return super().call(context, obj, *args, **kwargs)
 
 
@@ -242,19 +244,22 @@ class _Counting(NodeTransformer):
         return nodes.Filter(parts, _JOINED, [], [], None, None, lineno=node.lineno)
 
 
-def _counted(function: Callable[..., Any]) -> Callable[..., Any]:
+def _counted(function: Callable[..., Any], *, sized: bool) -> Callable[..., Any]:
     at = 1 if hasattr(function, "jinja_pass_arg") else 0
 
     @wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 whatever the filter takes
-        _WORK.get().step(1 + _size(args[at]) // _PER_STEP)
+        _WORK.get().step(1 + _size(args[at]) if sized else 1)
         return function(*args, **kwargs)
 
     return counted
 
 
 def _size(value: object) -> int:
-    return len(value) if isinstance(value, (str, list, tuple, dict)) else 0
+    """Return the steps it takes to look at all of a value."""
+    if isinstance(value, str):
+        return len(value) // _PER_STEP
+    return len(value) if isinstance(value, (list, tuple, dict)) else 0
 
 
 def _turns(items: Iterable[Any]) -> Iterator[Any]:

@@ -144,8 +144,7 @@ class _Server:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         if settings.reload and self._loaded.path is not None:
             self._client.shared.tasks.spawn(self._watch(self._loaded.path), name="watch the configuration")
-        if settings.reload:
-            self._client.shared.tasks.spawn(self._watch_prompts(), name="watch the prompts")
+        self._client.shared.tasks.spawn(self._watch_prompts(), name="watch the prompts")
         # Not by the first scrape, on the event loop.
         self._client.shared.tasks.spawn(asyncio.to_thread(import_module, "prometheus_client"), name="load the metrics")
         self._show(server)
@@ -193,9 +192,9 @@ class _Server:
         seen, tried = None, None
         while True:
             await asyncio.sleep(_WATCH_S)
-            if not self._client.settings.prompts.reload:
+            terms, prompts = self._client.settings.prompts, self._client.prompts
+            if not terms.reload or terms.directory is None:
                 continue
-            prompts = self._client.prompts
             now = await asyncio.to_thread(prompts.changed)
             if now is not None and now == seen and now != tried:
                 tried = now
