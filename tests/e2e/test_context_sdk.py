@@ -184,3 +184,18 @@ async def test_the_record_has_what_was_cut_and_what_the_summary_took(client, gat
     total = usage_report(f"sqlite:///{gateway.folder}/penstock.db", days=1).total
     assert total.cut_tokens == report["tokens-before"] - report["tokens-after"]
     assert f"{total.cut_tokens} tokens of long conversations were not sent." in explained(total)
+
+
+async def test_headers_work_where_nothing_is_configured_and_known_bodies_are_told_apart_by_them(shared_gateway):
+    kinds = ({}, {"x-penstock-context-tokens": "1000"}, {"x-penstock-context": "off"})
+    found = []
+    async with openai.AsyncOpenAI(base_url=f"{shared_gateway.url}/v1", api_key="any", max_retries=0) as client:
+        for _ in range(3):
+            for extra in kinds:
+                text, headers = await create(client, conversation(25), extra_headers=extra)
+                found.append((headers["cache-status"], "x-penstock-context" in headers, text))
+    statuses = [["hit" if "hit" in status else "miss" for status, _, _ in found[at::3]] for at in range(3)]
+    # Nothing is cut by the third, so it asks what the first did.
+    assert statuses == [["miss", "hit", "hit"], ["miss", "hit", "hit"], ["hit", "hit", "hit"]]
+    assert [cut for _, cut, _ in found[:3]] == [False, True, False]
+    assert [len({text for _, _, text in found[at::3]}) for at in range(3)] == [1, 1, 1]
