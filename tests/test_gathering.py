@@ -260,6 +260,17 @@ async def test_a_model_without_a_price_is_no_way_around_a_budget():
         assert (free["answer"].text, free.cost_usd) == ("Hello.", None)
 
 
+async def test_what_the_client_does_for_itself_does_not_count(tmp_path, caplog):
+    (tmp_path / "faq.jsonl").write_text('{"question": "When?", "model": "fast"}')
+    caplog.set_level("INFO", "penstock.cache")
+    provider, client = client_with(cache={"warm": [{"file": str(tmp_path / "faq.jsonl")}]})
+    found = await gather(client, budget_usd=0, answer=client.chat("Why?", model="fast"))  # opens the client
+    assert isinstance(found["answer"], BudgetExceeded)
+    await provider.wait_for_calls(1)
+    assert provider.requests[0].payload["messages"][0]["content"] == "When?"
+    await client.aclose()
+
+
 @pytest.mark.parametrize(
     ("terms", "said"),
     [

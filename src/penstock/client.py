@@ -24,7 +24,7 @@ from penstock.core.experiment import Score
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
 from penstock.core.route import ContextMode, SemanticMode
-from penstock.core.spending import IN_FORCE
+from penstock.core.spending import IN_FORCE, apart
 from penstock.insight.measures import Totals
 from penstock.monitoring.monitor import Monitor
 from penstock.paying import Paying
@@ -164,27 +164,28 @@ class AsyncClient:
             ConfigError: A provider or the store cannot be set up.
             StoreError: The store cannot be opened.
         """
-        async with self._opening:
-            if self._pipeline is None:
-                frequent = await read_lists(self.loaded.settings.cache.warm)
-                shared = await Shared.open(self.loaded.settings, self.clock)
-                try:
-                    monitor = self._watch(shared)
-                    reports = ReportSchedule(shared.tasks, shared.clock, shared.stores.books, monitor.tell)
-                    reports.configure(self.loaded.settings)
-                    self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
-                except BaseException:
-                    await shared.aclose()
-                    raise
-                self._shared, self._monitor, self._reports = shared, monitor, reports
-                reports.start()
-                shared.budgets.on_change(self._rebudget)
-                shared.budgets.on_event(lambda event: monitor.raise_event(event.alert()))
-                shared.trials.on_event(monitor.raise_event)
-                if self.loaded.settings.alerts.rules:
-                    monitor.start()
-                if frequent:
-                    shared.tasks.spawn(warm_start(frequent, self.cache, self.request), name="warm the cache")
+        with apart():  # what is started here outlives the turn that needed it first
+            async with self._opening:
+                if self._pipeline is None:
+                    frequent = await read_lists(self.loaded.settings.cache.warm)
+                    shared = await Shared.open(self.loaded.settings, self.clock)
+                    try:
+                        monitor = self._watch(shared)
+                        reports = ReportSchedule(shared.tasks, shared.clock, shared.stores.books, monitor.tell)
+                        reports.configure(self.loaded.settings)
+                        self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
+                    except BaseException:
+                        await shared.aclose()
+                        raise
+                    self._shared, self._monitor, self._reports = shared, monitor, reports
+                    reports.start()
+                    shared.budgets.on_change(self._rebudget)
+                    shared.budgets.on_event(lambda event: monitor.raise_event(event.alert()))
+                    shared.trials.on_event(monitor.raise_event)
+                    if self.loaded.settings.alerts.rules:
+                        monitor.start()
+                    if frequent:
+                        shared.tasks.spawn(warm_start(frequent, self.cache, self.request), name="warm the cache")
         return self
 
     async def aclose(self) -> None:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 IN_FORCE: ContextVar[Spending | None] = ContextVar("penstock_spending", default=None)
 """What the calls of the running task count towards."""
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Begin tasks that do not count towards what is in force."""
+    token = IN_FORCE.set(None)
+    try:
+        yield
+    finally:
+        IN_FORCE.reset(token)
 
 
 class Spending:
