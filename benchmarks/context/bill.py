@@ -24,8 +24,8 @@ from penstock.context.plan import Plan, draft
 from penstock.context.selection import Index, Turn
 from penstock.context.terms import Terms
 
-RETRIEVED = (4096, 8192, 16_384, 32_768)
-PLANNED = ((None, None), (8192, 2048), (16_384, 2048), (16_384, 4096), (24_576, 2048))
+RETRIEVED = (8192, 16_384, 32_768)
+PLANNED = ((None, None), (16_384, 2048), (24_576, 2048), (24_576, 4096))
 """Tokens of the plan's recent turns, and of its excerpts; first as they are when nothing is set."""
 LEAST = 0.95
 """Mean recall at which bills are compared."""

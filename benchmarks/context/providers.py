@@ -16,7 +16,8 @@ from penstock.context.billing import Billing, billing_of
 from penstock.pricing.published import SELLERS, PriceList
 from penstock.pricing.rates import PARENTS
 
-MODELS = (("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-4o"), ("openai", "gpt-5"))
+MODELS = (("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-4o"))
+"""Reads at 0.1 of the price after writes at 1.25, and at 0.5."""
 _DAY = datetime(2026, 1, 1)
 
 
