@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.context.bill import LEAST, Curves, Point
 
 WIDTH, HEIGHT = 900, 330
-_TOP, _BOTTOM, _PANEL, _LEFT = 50, 250, 290, 52
+_TOP, _BOTTOM, _LEFT, _RIGHT = 50, 250, 52, 24
 _LOWEST = 0.7
 _COLOURS = {"penstock": "#0b7285", "retrieval": "#e8590c", "whole": "#868e96"}
 _NAMES = {"penstock": "Penstock", "retrieval": "retrieved anew for each question", "whole": "whole history, cached"}
@@ -19,19 +19,21 @@ _LEGEND = (50, 170, 410)
 
 def plot(curves: Sequence[Curves], path: Path) -> None:
     """Write the chart, a panel for each model."""
+    width = WIDTH / len(curves)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         'font-family="system-ui, sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        *chain.from_iterable(_panel(each, number * (_PANEL + 8) + _LEFT) for number, each in enumerate(curves)),
+        *chain.from_iterable(
+            _panel(each, number * width + _LEFT, (number + 1) * width - _RIGHT) for number, each in enumerate(curves)
+        ),
     ]
     for at, (name, label) in zip(_LEGEND, _NAMES.items(), strict=True):
         parts += [_dot(at, HEIGHT - 16, 4, _COLOURS[name]), _text(at + 10, HEIGHT - 12, label)]
     path.write_text("\n".join([*parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
-def _panel(curves: Curves, left: float) -> Iterator[str]:
-    right = left + _PANEL - _LEFT
+def _panel(curves: Curves, left: float, right: float) -> Iterator[str]:
     shown = [point for point in (*curves.retrieved, *curves.planned, curves.whole) if point.recall >= _LOWEST]
     most = 1.1 * min(max(point.usd for point in shown), 2.5 * curves.whole.usd)
 
