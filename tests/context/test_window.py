@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from penstock.context.window import Windows, room
+from penstock.context.window import Windows, room, stated
 from penstock.core.errors import ProviderError
 from penstock.core.route import Route, Target
 
@@ -75,3 +75,19 @@ def test_whether_anybody_knows():
 )
 def test_the_answer_has_room(window, payload, tokens):
     assert room(window, payload) == int(tokens)
+
+
+@pytest.mark.parametrize(
+    ("payload", "window"),
+    [
+        ({}, None),
+        ({"num_ctx": 8192}, 8192),
+        ({"num_ctx": 8192, "options": {"num_ctx": 16384}}, 16384),
+        ({"num_ctx": 8192, "options": {"seed": 1}}, 8192),
+        ({"options": "large"}, None),
+        ({"num_ctx": "8192"}, None),
+        ({"num_ctx": 0}, None),
+    ],
+)
+def test_a_request_may_state_the_window(payload, window):
+    assert stated(payload) == window

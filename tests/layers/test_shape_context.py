@@ -320,6 +320,7 @@ async def test_the_window_of_the_model_is_the_budget():
         found = await client.chat(conversation(), model="big")
         assert found.call.shaping.after <= (2000 - 500) * 0.75
         assert (await client.chat(conversation(), model="big", max_tokens=1000)).call.shaping.after <= 750
+        assert (await client.chat(conversation(), model="big", options={"num_ctx": 8192})).call.shaping is None
         assert provider.looked == 1
         provider.window = 100_000
         assert (await client.chat(conversation(), model="near/other")).call.shaping is None

@@ -62,6 +62,14 @@ class Windows:
         return self._known[key]
 
 
+def stated(payload: dict[str, Any]) -> int | None:
+    """Return the window a request asks its model to be loaded with: Ollama's ``num_ctx``."""
+    options = payload.get("options")
+    asked = options.get("num_ctx") if isinstance(options, dict) else None
+    asked = payload.get("num_ctx") if asked is None else asked
+    return asked if type(asked) is int and asked > 0 else None
+
+
 def room(window: int, payload: dict[str, Any]) -> int:
     """Return how many tokens of a window a request's messages and tools may fill; at least 1."""
     caps = [payload[name] for name in _CAPS if type(payload.get(name)) is int]

@@ -24,7 +24,7 @@ from penstock.context.memory import Memory
 from penstock.context.plan import Draft, draft, stable_points
 from penstock.context.terms import Terms
 from penstock.context.units import readable
-from penstock.context.window import Windows, room
+from penstock.context.window import Windows, room, stated
 from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.handler import Handler
@@ -179,7 +179,7 @@ class ShapeContext:
         """Return the budget: as it was set, or what the models' windows leave; None for none."""
         if terms.tokens is not None or request.route is None:
             return terms.tokens
-        window = await self._windows.of(request.route)
+        window = stated(request.payload) or await self._windows.of(request.route)
         if window is not None:
             return room(window, request.payload)
         if request.context == "budget":
