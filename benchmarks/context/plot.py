@@ -35,7 +35,7 @@ def plot(curves: Sequence[Curves], path: Path) -> None:
 
 def _panel(curves: Curves, left: float, right: float) -> Iterator[str]:
     shown = [point for point in (*curves.retrieved, *curves.planned, curves.whole) if point.recall >= _LOWEST]
-    most = 1.1 * min(max(point.usd for point in shown), 2.5 * curves.whole.usd)
+    most = 1.1 * max(point.usd for point in shown)
 
     def place(point: Point) -> tuple[float, float]:
         x = left + (right - left) * (point.recall - _LOWEST) / (1.0 - _LOWEST)
@@ -54,18 +54,13 @@ def _panel(curves: Curves, left: float, right: float) -> Iterator[str]:
     x, _ = place(Point("", 0.0, LEAST))
     yield _line([(x, _TOP), (x, _BOTTOM)], "#adb5bd", 1, dashed=True)
     yield _text((left + right) / 2, _BOTTOM + 34, "mean recall of what answers", anchor="middle")
-    yield _line([place(point) for point in curves.retrieved if _visible(point, most)], _COLOURS["retrieval"], 2)
+    yield _line([place(point) for point in curves.retrieved if point.recall >= _LOWEST], _COLOURS["retrieval"], 2)
     for name, points in (("retrieval", curves.retrieved), ("penstock", curves.planned), ("whole", [curves.whole])):
         for point in points:
-            if _visible(point, most):
+            if point.recall >= _LOWEST:
                 yield _dot(*place(point), 4, _COLOURS[name])
-    if _visible(curves.chosen, most):
-        x, y = place(curves.chosen)
-        yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="{_COLOURS["penstock"]}"/>'
-
-
-def _visible(point: Point, most: float) -> bool:
-    return point.recall >= _LOWEST and point.usd <= most
+    x, y = place(curves.chosen)
+    yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="none" stroke="{_COLOURS["penstock"]}"/>'
 
 
 def _dot(x: float, y: float, size: float, colour: str) -> str:
