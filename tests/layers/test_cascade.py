@@ -3,11 +3,13 @@
 import asyncio
 import functools
 import json
+import sys
 from decimal import Decimal
 from random import Random
 
 import pytest
 
+from penstock.cascading.fitting import refreshed
 from penstock.client import AsyncClient
 from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
@@ -40,14 +42,20 @@ def config(*stages, **terms):
     }
 
 
+def learnt_from(number):
+    """Plain answers are right, and hedged ones are not."""
+    learner, chance = Learner(delta=1.0 - 0.95), Random(7)
+    for each in range(number):
+        hedged = chance.random() < 0.25
+        answer = f"{UNSURE} {each}" if hedged else f"{each} + 2 = {each + 2}. The answer is {each + 2}."
+        learner.audited(f"What is {each} + 2?", Answer(answer, "stop"), lost=hedged)
+    return learner
+
+
 @functools.cache
 def taught():
-    """What is learnt from plain answers that are right and hedged ones that are not; fitting takes a second."""
-    learner, chance = Learner(delta=1.0 - 0.95), Random(7)
-    for number in range(400):
-        hedged = chance.random() < 0.25
-        answer = f"{UNSURE} {number}" if hedged else f"{number} + 2 = {number + 2}. The answer is {number + 2}."
-        learner.audited(f"What is {number} + 2?", Answer(answer, "stop"), lost=hedged)
+    """Enough of that for a certificate; fitting takes a second."""
+    learner = learnt_from(400)
     learner.refresh()
     assert learner.policy.certificate.holds
     return learner.dump()
@@ -374,3 +382,13 @@ async def test_what_was_learnt_survives_a_restart_unless_a_model_changes(tmp_pat
     assert await verdict(settings) == "reason=accepted"
     settings["models"][0]["targets"][0]["model"] = "other"
     assert await verdict(settings) == "reason=uncertified"
+
+
+async def test_fitting_in_another_process_comes_to_the_same(monkeypatch):
+    learner = learnt_from(100)
+    elsewhere = await refreshed(learner)
+    assert elsewhere is not learner
+    assert elsewhere.policy.verifier.labels > 0
+    monkeypatch.setattr(sys, "executable", "/nowhere")
+    assert await refreshed(learner) is learner, "by a thread"
+    assert elsewhere.dump() == learner.dump()

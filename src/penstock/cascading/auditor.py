@@ -14,7 +14,6 @@ from penstock.core.errors import PenstockError
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.response import Response
-from penstock.core.route import Route
 from penstock.matching.labels.chain import Case, Chain
 from penstock.routing.fallbacks import question_of
 from penstock.semantic.asking import background
@@ -87,7 +86,7 @@ class Auditor:
         await known.learn(name, question, answer, lost=not same, escalated=escalated)
 
     async def _answer(self, request: Request, known: Known, stage: Stage) -> bytes | None:
-        route = _route(stage)
+        route = stage.leg
         asked = background(request, "audit", self._clock, model=route.model, route=route, context="off",
                            context_tokens=None)  # fmt: skip
         try:
@@ -111,9 +110,3 @@ def cost_of(call: Call, first: int = 0) -> int | None:
         elif attempt.cost_source == "unknown":
             return None
     return to_picodollars(total)
-
-
-def _route(stage: Stage) -> Route:
-    if stage.route is None:
-        raise AssertionError("only models are audited")
-    return stage.route

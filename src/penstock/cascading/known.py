@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 
+from penstock.cascading.fitting import refreshed
 from penstock.core.cascade import Cascade, Stage
 from penstock.routing.cascade.answers import Answer
 from penstock.routing.cascade.learner import Learner
@@ -104,14 +105,14 @@ class Known:
 
     async def learn(self, stage: str, prompt: str, answer: Answer, *, lost: bool, escalated: bool) -> None:
         """Take the label of a request that was drawn at random, as `Learner.audited`; now and then fit anew."""
-        async with self._lock:  # fitting reads what was learnt, in a thread
+        async with self._lock:  # what comes while it is fitted would be lost
             learner = self.learners.get(stage)
             if learner is None:  # it left the configuration meanwhile
                 return
             self.news = True
             learner.audited(prompt, answer, lost=lost, escalated=escalated)
             if learner.due:
-                await asyncio.to_thread(learner.refresh)
+                self.learners[stage] = await refreshed(learner)
 
     def _load(self, cascade: Cascade, state: bytes) -> None:
         earlier = _earlier(cascade)

@@ -56,6 +56,13 @@ class Stage(msgspec.Struct, frozen=True):
     filter: Filter | None = None
     route: Route | None = None
 
+    @property
+    def leg(self) -> Route:
+        """The route of its model."""
+        if self.route is None:
+            raise AssertionError(f"stage {self.name} has no model")
+        return self.route
+
 
 class Cascade(msgspec.Struct, frozen=True):
     """Stages, and on what terms an answer of an earlier one is given.

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from random import Random
 from typing import NamedTuple
 
 import msgspec
 
-from penstock.cascading.auditor import Auditor, cost_of
+from penstock.cascading.accounting import Account, Price
+from penstock.cascading.auditor import Auditor
 from penstock.cascading.known import Known
 from penstock.cascading.reading import read_answer
 from penstock.core.canonical import assemble
@@ -28,13 +28,12 @@ from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.events import Batch
 from penstock.core.handler import Handler
-from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Route, Template
 from penstock.core.tasks import TaskGroup
 from penstock.core.usage import Usage
-from penstock.limiting.forecast import Forecast, Tokens
+from penstock.limiting.forecast import Forecast
 from penstock.routing.cascade.certificate import Certificate
 from penstock.routing.cascade.policy import Choice, Decision
 from penstock.routing.fallbacks import cause_of, fill, question_of
@@ -57,7 +56,7 @@ class Means(NamedTuple):
     Attributes:
         known: What was learnt, by the model's name.
         auditors: What learns, by the model's name.
-        price: What a route's first target charges for tokens; None if that is not known, or not yet.
+        price: What models charge.
         inputs: Estimates a request's input tokens.
         clock: Where time comes from.
         random: Where chance comes from.
@@ -66,7 +65,7 @@ class Means(NamedTuple):
 
     known: Mapping[str, Known]
     auditors: Mapping[str, Auditor]
-    price: Callable[[Route, Usage], Decimal | None]
+    price: Price
     inputs: Callable[[Request], int]
     clock: Clock
     random: Random
@@ -128,14 +127,17 @@ class _Run:
         self._inner = inner
         self._cascade = cascade
         self._known = known
-        self._forecast = layer.forecast(_route(request).model)
+        self._account = Account(
+            request,
+            cascade,
+            known,
+            layer.forecast(_route(request).model),
+            layer.means.price,
+            layer.means.inputs(request),
+        )
         self._question = question_of(request.payload)
-        self._first_attempt = len(request.call.attempts)
         self._answers: dict[str, bytes] = {}
         self._held: _Held | None = None
-        self._asked = 0
-        self._reason = "passed"
-        self._quality: float | None = None
         one = request.payload.get("n") in (None, 1)
         self._drawn = one and layer.means.random.random() < cascade.audits and layer.auditing < _MOST_AUDITS
 
@@ -150,7 +152,7 @@ class _Run:
                 if response is not None:
                     return response
             elif applies(stage.filter, self._question):
-                self._reason = "filter"
+                self._account.reason = "filter"
                 if stage.filter.answer:
                     return self._prepared(stage, stage.filter.answer)
                 place = names.index(stage.filter.skip_to)
@@ -159,51 +161,51 @@ class _Run:
     def _prepared(self, stage: Stage, answer: str) -> Response:
         call = self._request.call
         call.usage, call.finish_reason = Usage(), "stop"
-        self._note(stage)
-        self._count(stage, None)
+        self._account.note(stage)
+        self._account.close(stage, None)
         return fill(Template(answer), self._request, self._layer.means.clock.wall())
 
     async def _earlier(self, stage: Stage) -> Response | None:
         """Ask a model that is not the last, if it is worth it; None if the next stage has to answer."""
         learner, last = self._known.learners.get(stage.name), self._cascade.stages[-1]
         if learner is None:  # a newer configuration has no such stage
-            self._reason = "uncertified"
+            self._account.reason = "uncertified"
             return None
         policy = learner.policy
-        large_usd = self._price(last)
-        before = policy.before(self._question, cheap_usd=self._price(stage), large_usd=large_usd)
+        large_usd = self._account.expected_usd(last)
+        before = policy.before(self._question, cheap_usd=self._account.expected_usd(stage), large_usd=large_usd)
         if before.choice is Choice.LARGE:
-            self._reason = "skipped" if policy.certificate.holds else _why_not(policy.certificate)
+            self._account.reason = "skipped" if policy.certificate.holds else _why_not(policy.certificate)
             return None
         try:
             response = await self._whole(stage)
         except PenstockError as error:
             if not _passes(error):
                 raise
-            self._reason = "failed"
+            self._account.reason = "failed"
             return None
         body = response.body or b""
         self._answers[stage.name] = body
         said = read_answer(body, self._request.payload)
         if not said or any(each.fault for each in said):
-            self._reason, self._quality = "unfit", None
+            self._account.reason, self._account.quality = "unfit", None
             return None
         decided: list[Decision] = [policy.after(self._question, each.answer, large_usd=large_usd) for each in said]
-        self._quality = min(each.quality for each in decided)
+        self._account.quality = min(each.quality for each in decided)
         if any(each.choice is Choice.LARGE for each in decided):
-            self._reason = "escalated"
+            self._account.reason = "escalated"
             self._held = _Held(stage, response)
             return None
-        self._reason = "accepted"
-        self._note(stage)
-        self._count(stage, response.usage)
+        self._account.reason = "accepted"
+        self._account.note(stage)
+        self._account.close(stage, response.usage)
         self._audit(stage)
         return response
 
     async def _whole(self, stage: Stage) -> Response:
-        self._asked += 1
+        self._account.asked += 1
         asked = _replace(
-            self._request, model=_leg(stage).model, route=_leg(stage), stream=False, include_usage=False,
+            self._request, model=stage.leg.model, route=stage.leg, stream=False, include_usage=False,
             stream_options=None,
         )  # fmt: skip
         response = await self._inner(asked)
@@ -211,19 +213,19 @@ class _Run:
             body = await response.read()
         finally:
             await response.aclose()
-        self._learn(response.usage)
+        self._account.learn(response.usage)
         return Response(body=body, usage=response.usage, finish_reason=response.finish_reason)
 
     async def _last(self, stage: Stage) -> Response:
-        self._asked += 1
-        asked = _replace(self._request, model=_leg(stage).model, route=_leg(stage))
+        self._account.asked += 1
+        asked = _replace(self._request, model=stage.leg.model, route=stage.leg)
         try:
             response = await (self._inner(asked) if self._held is None else self._in_time(asked))
         except PenstockError as error:
             if self._held is None or not self._request.fallback or not (_passes(error) or cause_of(error) == "late"):
                 raise
             return self._degraded(self._held)
-        self._note(stage)
+        self._account.note(stage)
         response.observe(_Watch(self, stage, collects=self._drawn))
         return response
 
@@ -246,16 +248,16 @@ class _Run:
         call, response = self._request.call, held.response
         call.usage, call.finish_reason = response.usage, response.finish_reason
         call.degraded.append(DEGRADED)
-        self._reason = "fallback"
-        self._note(held.stage)
+        self._account.reason = "fallback"
+        self._account.note(held.stage)
         self._known.counts.degraded += 1
-        self._count(held.stage, None)
+        self._account.close(held.stage, None)
         return response
 
     def ended(self, stage: Stage, usage: Usage | None, body: bytes | None) -> None:
         """The last model's answer is complete; `body` is all of it, unless that is not needed."""
-        self._learn(usage)
-        self._count(stage, usage)
+        self._account.learn(usage)
+        self._account.close(stage, usage)
         if body is not None:
             self._answers[stage.name] = body
             self._audit(stage)
@@ -264,39 +266,6 @@ class _Run:
         if self._drawn:
             work = self._layer.audit(self._request, self._known, self._answers, stage.name)
             self._layer.means.tasks.spawn(work, name="put a request to all models of its cascade")
-
-    def _note(self, stage: Stage) -> None:
-        """Say it in the terms of RFC 9651: members of a dictionary."""
-        said = f"reason={self._reason}, calls={self._asked}"
-        if self._quality is not None:
-            said += f", quality={self._quality:.3f}"
-        self._request.call.stage, self._request.call.verdict = stage.name, said
-
-    def _count(self, stage: Stage, usage: Usage | None) -> None:
-        """Count who answered; `usage` is what the last model would have used, if it would have been asked for this."""
-        counts, last = self._known.counts, self._cascade.stages[-1]
-        self._known.news = True
-        counts.requests += 1
-        counts.stages[stage.name] = counts.stages.get(stage.name, 0) + 1
-        counts.escalated += stage is last and self._asked > 1
-        counts.uncertified += self._reason in ("uncertified", "drifted")
-        spent = cost_of(self._request.call, self._first_attempt)
-        if not self._asked:
-            return
-        spared = None if usage is None else self._layer.means.price(_leg(last), usage)
-        if spent is None or spared is None:
-            counts.unpriced += 1
-        else:
-            counts.saved_pusd += to_picodollars(spared) - spent
-
-    def _price(self, stage: Stage) -> Decimal | None:
-        tokens = self._forecast.predict(self._request.payload, self._layer.means.inputs(self._request))
-        return self._layer.means.price(_leg(stage), Usage(round(tokens.input), round(tokens.output)))
-
-    def _learn(self, usage: Usage | None) -> None:
-        if usage is not None:
-            tokens = Tokens(float(self._layer.means.inputs(self._request)), 0.0)
-            self._forecast.learn(tokens, usage.input_tokens, usage.output_tokens)
 
 
 class _Watch:
@@ -334,12 +303,6 @@ def _why_not(certificate: Certificate) -> str:
 def _passes(error: PenstockError) -> bool:
     """Whether another model may answer what one could not."""
     return isinstance(error, (ProviderError, InvalidRequest)) or cause_of(error) == "errors"
-
-
-def _leg(stage: Stage) -> Route:
-    if stage.route is None:
-        raise AssertionError("filters are not asked")
-    return stage.route
 
 
 def _route(request: Request) -> Route:
