@@ -96,6 +96,27 @@ def show(parts: Parts, providers: Mapping[str, Provider], flights: Callable[[], 
             lambda: [((name,), value) for name, value in msgspec.structs.asdict(counts).items()],
         )
 
+    if any(model.cascade for model in parts.settings.models):
+        known = parts.shared.cascades.known
+        gauge(
+            "penstock_cascade_answers",
+            "Requests to models that are cascades, by who answered them; since the cascade was first asked.",
+            ("model", "stage"),
+            lambda: [
+                ((name, stage), count) for name, each in known.items() for stage, count in each.counts.stages.items()
+            ],
+        )
+        gauge(
+            "penstock_cascade_certified",
+            "1 while answers of a cascade's earlier model may be given.",
+            ("model", "stage"),
+            lambda: [
+                ((name, stage), float(learner.policy.certificate.holds))
+                for name, each in known.items()
+                for stage, learner in each.learners.items()
+            ],
+        )
+
     cut = parts.shared.shaping.counts
     gauge(
         "penstock_context_total",

@@ -392,3 +392,16 @@ async def test_fitting_in_another_process_comes_to_the_same(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere")
     assert await refreshed(learner) is learner, "by a thread"
     assert elsewhere.dump() == learner.dump()
+
+
+async def test_metrics_say_who_answered_and_whether_anything_is_certified():
+    async with Bench() as bench:
+
+        def shown():
+            return bench.client.shared.metrics.exposition()[0].decode()
+
+        await bench.ask()
+        assert 'penstock_cascade_answers{model="smart",stage="large"} 1.0' in shown()
+        assert 'penstock_cascade_certified{model="smart",stage="small"} 0.0' in shown()
+        bench.certify()
+        assert 'penstock_cascade_certified{model="smart",stage="small"} 1.0' in shown()
