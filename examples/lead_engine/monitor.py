@@ -62,11 +62,9 @@ class HealthMonitor:
         checked.checks += 1
 
     def status(self) -> str:
-        """``healthy``, ``degraded`` (slow, or some providers are down), ``unhealthy`` or ``unknown``."""
-        if not self.providers:
-            return "unknown"
+        """``healthy``, ``degraded`` (slow, or some providers are down) or ``unhealthy`` (all are down)."""
         down = [each for each in self.providers.values() if each.failed_in_a_row]
-        if len(down) == len(self.providers):
+        if down and len(down) == len(self.providers):
             return "unhealthy"
         slow = any(each.latencies and each.latencies[-1] > self._slow_s for each in self.providers.values())
         return "degraded" if down or slow else "healthy"

@@ -47,19 +47,19 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[Servi
         client = await opened.enter_async_context(AsyncClient(loaded))
         log.info("Cache initialized: %s", cache_status(settings))
         log.info("Prompt manager initialized: %d templates", len(client.prompts.list()))
-        small, large = settings.models
-        log.info("Models ready: %s, %s from %s", small, large, settings.provider)
-        if settings.warm_models_on_start:
-            await _warm(client)
-
         monitor = HealthMonitor(
             client,
             slow_s=settings.health_latency_threshold_seconds,
             interval_s=settings.health_check_interval_seconds,
         )
+        await monitor.check()
+        for model in missing(settings, monitor):
+            log.warning("Ollama does not have %s: run `ollama pull %s`", model, model)
+        log.info("%s ready: %s", settings.provider.capitalize(), ", ".join(settings.models))
+        if settings.warm_models_on_start:
+            await _warm(client)
+        log.info("First health check: %s", monitor.status())
         if settings.enable_health_monitoring:
-            await monitor.check()
-            log.info("First health check: %s", monitor.status())
             opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(monitor.run()))
 
         if settings.enable_custom_prompts and settings.prompt_auto_reload:
@@ -67,6 +67,18 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[Servi
 
         yield Services(settings, database, client, make_classifier(client, settings), monitor, Counters())
         log.info("Stopping: scheduled tasks, cache, database")
+
+
+def missing(settings: Settings, monitor: HealthMonitor) -> list[str]:
+    """Return the models that Ollama was asked for and does not have."""
+    checked = monitor.providers.get("ollama")
+    if checked is None or checked.failed_in_a_row:
+        return []
+    needed = [*settings.models]
+    needed += [settings.alternative_model] if settings.enable_model_fallback else []
+    needed += [settings.embedding_model] if settings.enable_embeddings else []
+    has = {name.removesuffix(":latest") for name in checked.models}
+    return [model for model in needed if model.removesuffix(":latest") not in has]
 
 
 def cache_status(settings: Settings) -> str:

@@ -173,8 +173,14 @@ def test_start_and_stop_in_order(start):
     engine.post("/api/classify/signal", {"signal_text": "Hiring"})
     engine.stop()
     log = engine.log.read_text()
-    steps = ["Database initialized", "Cache initialized: sqlite", "Prompt manager initialized: 3", "Models ready",
-             "First health check: healthy", "Stopping: scheduled tasks, cache, database"]  # fmt: skip
+    steps = [
+        "Database initialized",
+        "Cache initialized: sqlite",
+        "Prompt manager initialized: 3",
+        "Simulated ready: gemma3:1b, gemma3:4b",
+        "First health check: healthy",
+        "Stopping: scheduled tasks, cache, database",
+    ]
     places = [log.index(step) for step in steps]
     assert places == sorted(places)
     assert sqlite3.connect(engine.folder / "lead_engine_cache.db").execute("SELECT count(*) FROM calls").fetchone()[0]
@@ -275,6 +281,8 @@ def test_the_same_on_ollama(start, ollama):
 def test_an_alternative_model_stands_in(start, ollama):
     more = {"LARGE_MODEL": "broken", "ENABLE_MODEL_FALLBACK": "true", "MAX_RETRIES": "0", "ENABLE_MULTI_STAGE": "false"}
     engine = start(OLLAMA_HOST=ollama, **more)
+    assert engine.get("/health")["models"]["missing"] == ["broken", "mistral:7b"]
+    assert "run `ollama pull mistral:7b`" in engine.log.read_text()
     found = engine.post("/api/classify/signal", {"signal_text": "Hiring"})
     assert (found["category"], found["error"]) == ("hiring", None)
     assert [each["model"] for each in Ollama.asked] == ["broken", "mistral:7b"]
@@ -297,7 +305,14 @@ def test_a_signal_that_fails_does_not_touch_the_others(start):
 
 
 def test_bad_requests_say_what_is_wrong(start):
-    engine = start(BATCH_MAX_SIZE="2", CONTEXT_WINDOW_MAX="1024", ENABLE_STREAMING="false", ENABLE_PROMETHEUS="false")
+    engine = start(
+        ENABLE_HEALTH_MONITORING="false",
+        BATCH_MAX_SIZE="2",
+        CONTEXT_WINDOW_MAX="1024",
+        ENABLE_STREAMING="false",
+        ENABLE_PROMETHEUS="false",
+    )
+    assert engine.get("/health")["health_monitoring"]["status"] == "off"
     status, said = engine.refused("POST", "/api/classify/signal", {"signal": "Hiring"})
     assert (status, said["detail"][0]["loc"]) == (422, ["body", "signal_text"])
     assert engine.refused("POST", "/api/classify/signal/batch", [])[0] == 422

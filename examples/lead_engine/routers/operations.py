@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from lead_engine.routers.common import Running
-from lead_engine.services import cache_status, log
+from lead_engine.services import cache_status, log, missing
 
 router = APIRouter(tags=["operations"])
 
@@ -25,8 +25,8 @@ async def health(services: Running) -> JSONResponse:
         problem = type(error).__name__
         log.error("the database cannot be asked", exc_info=error)
     small, large = settings.models
-    monitored = services.monitor.status()
-    status = "unhealthy" if problem else "healthy" if monitored == "unknown" else monitored
+    monitored = services.monitor.status() if settings.enable_health_monitoring else "off"
+    status = "unhealthy" if problem else "healthy" if monitored == "off" else monitored
     whole: dict[str, Any] = {
         "status": status,
         "database": {"status": "unreachable" if problem else "connected", "error": problem},
@@ -35,6 +35,7 @@ async def health(services: Running) -> JSONResponse:
             "small": small,
             "large": large,
             "quantized": settings.use_quantized_models,
+            "missing": missing(settings, services.monitor),
             "alternative": settings.alternative_model if settings.enable_model_fallback else None,
         },
         "cache": {
