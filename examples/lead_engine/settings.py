@@ -108,7 +108,7 @@ class Settings(BaseModel):
     batch_max_size: int = _setting("Batches", 1000, "Most signals in a batch.", ge=1)
     batch_timeout_seconds: float = _setting("Batches", 600, "A whole batch; what is late is an error.", gt=0)
     batch_budget_usd: Decimal | None = _setting(
-        "Batches", None, "US dollars for a batch; what is beyond is an error.", ge=0
+        "Batches", None, "US dollars for a batch; what is beyond is an error, and so is a model of unknown price.", ge=0
     )
 
     enable_custom_prompts: bool = _setting("Prompts", True, "Use the files of PROMPT_TEMPLATES_DIR, not the built-in.")
