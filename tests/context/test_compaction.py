@@ -49,7 +49,7 @@ def test_on_a_machine_of_ones_own_the_bill_never_asks_for_a_cut():
 @pytest.mark.parametrize("name", ["anthropic", "openai", "deepseek"])
 def test_cutting_by_the_bill_costs_less_than_never_cutting(name):
     """And at most twice what the best interval of cuts costs, which is known only afterwards."""
-    billing, messages = BILLINGS[name], chat(400)
+    billing, messages = BILLINGS[name], chat(200)
     terms = Terms("aggressive", billing=billing, recent=600, excerpts=0, summary=400)
     sent, never = 0.0, 0.0
     size, before, cut = 0, 0, 0

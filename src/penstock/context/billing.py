@@ -80,11 +80,11 @@ OWN_MACHINE = Billing(read=0.0, step_tokens=16)
 """A server of one's own keeps the blocks of recent prompts; what it has of a prompt costs it nothing to speak of."""
 
 BILLINGS: Mapping[str, Billing] = MappingProxyType({
-    "anthropic": Billing(0.1, 1.25, 1024, ttl_s=300),
-    "openai": Billing(0.5, 1.0, 1024, 128, 300),
-    "azure": Billing(0.5, 1.0, 1024, 128, 300),
-    "deepseek": Billing(0.1, 1.0, 64, 64, 3600),
-    "gemini": Billing(0.1, 1.0, 2048, ttl_s=300),
+    "anthropic": Billing(0.1, 1.25, 1024, ttl_s=300.0),
+    "openai": Billing(0.5, 1.0, 1024, 128, 300.0),
+    "azure": Billing(0.5, 1.0, 1024, 128, 300.0),
+    "deepseek": Billing(0.1, 1.0, 64, 64, 3600.0),
+    "gemini": Billing(0.1, 1.0, 2048, ttl_s=300.0),
     "ollama": OWN_MACHINE,
     "vllm": OWN_MACHINE,
     "llamacpp": OWN_MACHINE,
