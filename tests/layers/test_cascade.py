@@ -11,6 +11,7 @@ import pytest
 
 from penstock.cascading.fitting import refreshed
 from penstock.client import AsyncClient
+from penstock.config.loader import load_mapping
 from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
 from penstock.core.usage import Usage
@@ -405,3 +406,37 @@ async def test_metrics_say_who_answered_and_whether_anything_is_certified():
         assert 'penstock_cascade_certified{model="smart",stage="small"} 0.0' in shown()
         bench.certify()
         assert 'penstock_cascade_certified{model="smart",stage="small"} 1.0' in shown()
+
+
+CONFIDENCE = 0.8999999999999999
+"""Half of the risk is what `taught` was certified for, to the last digit."""
+
+
+async def test_of_three_models_each_earlier_one_has_half_of_the_errors_and_the_first_good_answer_is_given():
+    settings = config("small", "medium", "large", max_error=0.04, confidence=CONFIDENCE, audits=1)
+    settings["models"].insert(1, {"name": "medium", "targets": [{"provider": "near", "model": "m"}]})
+    bench = Bench([UNSURE, SURE], SURE)
+    bench.client = AsyncClient(settings, providers={"near": bench.near, "far": bench.far})
+    async with bench:
+        for learner in bench.known.learners.values():
+            assert learner.alpha == 0.02
+            learner.load(taught())
+        call, text = await bench.ask()
+        assert (text, call.stage) == (SURE, "medium")
+        assert call.verdict.startswith("reason=accepted, calls=2")
+        await bench.settled()
+        assert [target.model for target in bench.far.targets] == ["l"], "the audit asks whoever has not answered"
+        assert bench.near.calls == 2
+
+
+async def test_a_reload_keeps_what_was_learnt():
+    async with Bench() as bench:
+        bench.certify()
+        await bench.ask()
+        await bench.client.reload(load_mapping(config(audits=0.5), environ={}, probe=False))
+        assert bench.known.cascade.audits == 0.5
+        assert bench.known.counts.requests == 1
+        call, _ = await bench.ask(cache=CacheDirectives(no_cache=True))
+        assert call.verdict.startswith("reason=accepted")
+        await bench.client.reload(load_mapping(config("large", "small"), environ={}, probe=False))
+        assert (await bench.ask("What is 4 + 2?"))[0].stage == "small", "nothing is known of the large one"
