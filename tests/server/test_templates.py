@@ -133,6 +133,19 @@ async def test_answers_are_cached_by_what_is_said_and_cleared_by_version(ask, ga
     assert (await ask("POST", "/admin/cache/clear", tag="prompt:greet@1"))[1]["answers"] == 2
 
 
+async def test_caches_are_explained_and_warmed_by_prompt(ask, call, gateway, provider):
+    _, said = await ask("POST", "/admin/cache/explain", prompt=greet())
+    assert said["exact"] == "miss"
+    lines = json.dumps({"prompt": greet(), "answer": "Hello, Ada."}).encode()
+    status, told = await call(gateway, "POST", "/admin/cache/warm", ROOT, body=lines)
+    assert (status, json.loads(told.splitlines()[-1])["seeded"]) == (200, 1)
+    _, said = await ask("POST", "/admin/cache/explain", prompt=greet())
+    assert said["exact"] == "hit"
+    _, answer = await ask("POST", CHAT, ROOT, prompt=greet())
+    assert answer["choices"][0]["message"]["content"] == "Hello, Ada."
+    assert provider.requests == []
+
+
 async def test_the_early_way_follows_a_reload(gateway, provider, directory):
     route = gateway.hot[CHAT]
     body = json.dumps({"prompt": greet()}).encode()

@@ -163,8 +163,10 @@ def request_of(body: dict[str, Any], make: Make) -> Request:
     """
     question, tags = body.pop("question", None), body.pop("tags", ())
     directives = read_directives(None, body.pop("cache", None))
-    if (question is None) == ("messages" not in body):
-        raise InvalidRequest("Expected either `question` or `messages`.", param="messages", code="invalid_value")
+    if (question is None) == ("messages" not in body) and (question is not None or "prompt" not in body):
+        raise InvalidRequest(
+            "Expected either `question` or `messages`, or a `prompt`.", param="messages", code="invalid_value"
+        )
     if question is not None:
         body["messages"] = [{"role": "user", "content": question}]
     if not isinstance(tags, list | tuple) or not all(isinstance(tag, str) for tag in tags):
