@@ -8,6 +8,7 @@ trying many costs nothing: the certificate fails only if the test fails at the o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from functools import lru_cache
 from math import exp, inf, lgamma, log, log1p
@@ -116,10 +117,8 @@ def losses_allowed(labels: int, alpha: float, delta: float, horizon: int | None 
     In the long run that is the binomial tail of Clopper & Pearson (1934). With a horizon, labels and requests to come
     are a random division of all of them, which makes the tail hypergeometric, and exact.
     """
-    allowed = -1
-    while allowed < labels and _tail(labels, allowed + 1, alpha, horizon) <= delta:
-        allowed += 1
-    return allowed
+    refused = bisect_right(range(labels + 1), delta, key=lambda losses: _tail(labels, losses, alpha, horizon))
+    return refused - 1
 
 
 def _tail(labels: int, losses: int, alpha: float, horizon: int | None) -> float:
