@@ -203,12 +203,13 @@ class _Run:
         return response
 
     async def _whole(self, stage: Stage) -> Response:
-        self._account.asked += 1
-        asked = _replace(
-            self._request, model=stage.leg.model, route=stage.leg, stream=False, include_usage=False,
-            stream_options=None,
-        )  # fmt: skip
-        response = await self._inner(asked)
+        # No more than half of the time there is, or a model that hangs would take the next one's.
+        now, end, own = self._layer.means.clock.monotonic(), self._end(), stage.leg.timeout_s
+        limits = [now + own] if own is not None else []
+        if end is not None:
+            limits.append(now + (end - now) / 2)
+        asked = _replace(self._request, stream=False, include_usage=False, stream_options=None)
+        response = await self._ask(stage, asked, min(limits, default=None))
         try:
             body = await response.read()
         finally:
@@ -217,10 +218,10 @@ class _Run:
         return Response(body=body, usage=response.usage, finish_reason=response.finish_reason)
 
     async def _last(self, stage: Stage) -> Response:
-        self._account.asked += 1
-        asked = _replace(self._request, model=stage.leg.model, route=stage.leg)
+        # With an answer to give there must be time to give it: the deadline layer, outside, would cancel everything.
+        end = None if self._held is None else self._end()
         try:
-            response = await (self._inner(asked) if self._held is None else self._in_time(asked))
+            response = await self._ask(stage, self._request, None if end is None else end - _SPARE_S)
         except PenstockError as error:
             if self._held is None or not self._request.fallback or not (_passes(error) or cause_of(error) == "late"):
                 raise
@@ -229,20 +230,28 @@ class _Run:
         response.observe(_Watch(self, stage, collects=self._drawn))
         return response
 
-    async def _in_time(self, asked: Request) -> Response:
-        """Ask, but leave time to give the answer there is; the deadline layer, outside, would cancel everything."""
-        ends = [at - _SPARE_S for at in (asked.deadline, asked.begin_by) if at is not None]
-        if not ends:
+    async def _ask(self, stage: Stage, request: Request, until: float | None) -> Response:
+        """Ask a model, and give it up when it has not begun to answer at `until`, on `Clock.monotonic`."""
+        self._account.asked += 1
+        asked = _replace(request, model=stage.leg.model, route=stage.leg)
+        if until is None:
             return await self._inner(asked)
-        left = min(ends) - self._layer.means.clock.monotonic()
-        scope = asyncio.timeout(max(left, 0.0))
+        left = until - self._layer.means.clock.monotonic()
+        if left <= 0.0:
+            raise _late(stage)
+        scope = asyncio.timeout(left)
         try:
             async with scope:
-                return await self._inner(_replace(asked, begin_by=min(ends)))
+                return await self._inner(_replace(asked, begin_by=until))
         except TimeoutError:
             if not scope.expired():
                 raise
-            raise ProviderError(f"model '{asked.model}' did not answer in time", code="upstream_timeout") from None
+            raise _late(stage) from None
+
+    def _end(self) -> float | None:
+        """Return when the request's time is over, on `Clock.monotonic`."""
+        ends = [at for at in (self._request.deadline, self._request.begin_by) if at is not None]
+        return min(ends, default=None)
 
     def _degraded(self, held: _Held) -> Response:
         call, response = self._request.call, held.response
@@ -292,8 +301,15 @@ class _Watch:
         body = None
         if self._events is not None:
             events = self._events or response.events
-            body = assemble(events) if events else response.body
+            try:
+                body = assemble(events) if events else response.body
+            except ValueError:  # chunks that are none, which the client got too
+                body = None
         self._run.ended(self._stage, response.usage, body)
+
+
+def _late(stage: Stage) -> ProviderError:
+    return ProviderError(f"model '{stage.name}' did not answer in time", code="upstream_timeout")
 
 
 def _why_not(certificate: Certificate) -> str:
