@@ -46,6 +46,8 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[Servi
         loaded = load_mapping(penstock_config(settings), environ={})
         client = await opened.enter_async_context(AsyncClient(loaded))
         log.info("Cache initialized: %s", cache_status(settings))
+        if settings.redis_url is not None:
+            log.warning("REDIS_URL is not used: this version of Penstock has no Redis store")
         log.info("Prompt manager initialized: %d templates", len(client.prompts.list()))
         monitor = HealthMonitor(
             client,

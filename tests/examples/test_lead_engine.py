@@ -163,7 +163,7 @@ def test_the_lines_of_the_readme(start):
 
 
 def test_start_and_stop_in_order(start):
-    engine = start(CACHE_BACKEND="redis", WARM_MODELS_ON_START="true")
+    engine = start(CACHE_BACKEND="redis", REDIS_URL="redis://there:6379/0", WARM_MODELS_ON_START="true")
     assert engine.get("/health")["cache"] == {
         "enabled": True,
         "backend": "sqlite",
@@ -176,6 +176,7 @@ def test_start_and_stop_in_order(start):
     steps = [
         "Database initialized",
         "Cache initialized: sqlite",
+        "REDIS_URL is not used",
         "Prompt manager initialized: 3",
         "Simulated ready: gemma3:1b, gemma3:4b",
         "First health check: healthy",
