@@ -6,20 +6,17 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from penstock.abc import StateStore
-from penstock.config.problems import Problems
-from penstock.config.prompt_files import NOTHING, Known, PromptFiles, read_prompts
+from penstock.config.prompt_sources import PromptSource, stands_in
 from penstock.config.prompts import PromptDocument, PromptSettings
-from penstock.config.provenance import MAPPING, wrap
-from penstock.config.validation import validate_as
-from penstock.config.watch import FileStamp, stamps
+from penstock.config.watch import FileStamp
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.errors import ConfigError, InvalidRequest, StoreError
-from penstock.core.prompt import BUILT_IN, PRODUCTION, PromptDefinition
+from penstock.core.errors import ConfigError, InvalidRequest, PenstockError, StoreError
+from penstock.core.prompt import PRODUCTION, PromptDefinition
 from penstock.prompts.collection import EMPTY, Prompt, PromptSet, build
 from penstock.prompts.compiling import Rendered
 from penstock.prompts.difference import difference
@@ -45,18 +42,6 @@ class Reloaded(msgspec.Struct, frozen=True):
     changed: list[str] = []
     removed: list[str] = []
     prompts: int = 0
-
-
-class _Meant(NamedTuple):
-    """What the files and what is built in come to, before it is compiled."""
-
-    files: PromptFiles
-    definitions: dict[str, PromptDefinition]
-    warnings: list[str]
-    problems: list[ConfigError]
-
-
-_NO_FILES = PromptFiles({}, {}, (), {}, NOTHING)
 
 
 class PromptLibrary:
@@ -88,16 +73,15 @@ class PromptLibrary:
         Raises:
             ConfigError: A prompt cannot be used and none is built in, or Jinja2 is not installed.
         """
-        self.directory = None if directory is None else os.fspath(directory)
         self.current: PromptSet = EMPTY
         self.warnings: tuple[str, ...] = ()
         self._clock = clock or SystemClock()
         self._store = store
         self._changing = asyncio.Lock()
-        self._stamps: dict[str, FileStamp] = {}
-        self._known: Known = NOTHING
+        self._seen: dict[str, FileStamp] | None = None
+        self._tried: dict[str, FileStamp] | None = None
         self._unsaved: dict[str, LabelState] = {}
-        self._built_in = {name: self._define(name, said) for name, said in (built_in or {}).items()}
+        self._source = PromptSource(None if directory is None else os.fspath(directory), built_in or {})
         self._load(states or {}, first=True)
 
     @classmethod
@@ -114,8 +98,6 @@ class PromptLibrary:
         library = await asyncio.to_thread(
             cls, settings.directory, built_in=settings.built_in, states=states, store=store, clock=clock
         )
-        for warning in library.warnings:
-            _log.warning("%s", warning)
         await library._save()
         return library
 
@@ -125,10 +107,7 @@ class PromptLibrary:
 
     def changed(self) -> dict[str, FileStamp] | None:
         """Return the files' stamps if they are not those of the last reading; None if they are."""
-        if self.directory is None:
-            return None
-        now = stamps(os.path.realpath(os.path.expanduser(self.directory)))
-        return None if now == self._stamps else now
+        return self._source.changed()
 
     def render(self, name: str, variables: Mapping[str, Any] | None = None, version: str | None = None) -> Rendered:
         """Return what a prompt says.
@@ -172,6 +151,28 @@ class PromptLibrary:
             done = await (asyncio.to_thread(self.reload) if states is None else asyncio.to_thread(self._load, states))
             await self._save()
             return done
+
+    async def renew(self) -> None:
+        """As `refresh`; what came of it is logged."""
+        try:
+            done = await self.refresh()
+        except PenstockError as error:
+            _log.error("the new prompts are not used, the old ones stay: %s", error)
+            return
+        if done.added or done.changed or done.removed:
+            counts = len(done.added), len(done.changed), len(done.removed)
+            _log.info("prompts reloaded: %d new, %d changed, %d gone", *counts)
+
+    async def keep_up(self) -> None:
+        """As `renew`, if files have changed since they were read, and not since the last call: many may change at once.
+
+        To be called every second or so; what cannot be used is tried once.
+        """
+        now = await asyncio.to_thread(self.changed) if self._source.directory is not None else None
+        if now is not None and now == self._seen and now != self._tried:
+            self._tried = now
+            await self.renew()
+        self._seen = now
 
     async def rollback(self, name: str, label: str = PRODUCTION, to: str | None = None, *, by: str = "") -> Move:
         """Let a label stand for another version: by default for the one before; it is kept before it is in force.
@@ -219,16 +220,20 @@ class PromptLibrary:
         return found
 
     def _load(self, states: Mapping[str, LabelState], *, first: bool = False) -> Reloaded:
-        files, definitions, warnings, wrong = self._read(first=first)
+        source = self._source
+        files, definitions, warnings, wrong = source.read(first=first)
         noted = self._noted(definitions, {**states, **self._unsaved})
         new, problems = build(definitions, files.partials, noted, self.current)
-        if first and problems and all(name in files.prompts and name in self._built_in for name in problems):
-            warnings += [self._stands_in(name, found[0]) for name, found in problems.items()]
-            definitions |= {name: self._built_in[name] for name in problems}
+        if first and problems and all(name in files.prompts and name in source.built_in for name in problems):
+            warnings += [stands_in(name, found[0]) for name, found in problems.items()]
+            definitions |= {name: source.built_in[name] for name in problems}
             new, problems = build(definitions, files.partials, noted, new)
-        _raise([*wrong, *(problem for found in problems.values() for problem in found)], self.directory)
+        _raise([*wrong, *(problem for found in problems.values() for problem in found)], source.directory)
         self._unsaved = {name: state for name, state in noted.items() if state != states.get(name, UNMOVED)}
-        self._stamps, self._known = files.stamps, files.read
+        source.accept(files)
+        for warning in warnings:
+            if warning not in self.warnings:
+                _log.warning("%s", warning)
         self.warnings = tuple(warnings)
         old, self.current = self.current, new
         return _difference(old, new)
@@ -242,44 +247,6 @@ class PromptLibrary:
             name: known.get(name, UNMOVED) if made.built_in else observe(made, known.get(name, UNMOVED), now)
             for name, made in definitions.items()
         }
-
-    def _read(self, *, first: bool) -> _Meant:
-        """Return the files, the prompts that are meant, and warnings; only a start makes do with built-in ones."""
-        if self.directory is None:
-            return _Meant(_NO_FILES, dict(self._built_in), [], [])
-        try:
-            files = read_prompts(self.directory, self._known)
-        except ConfigError as error:
-            if not first or not self._built_in:
-                raise
-            return _Meant(_NO_FILES, dict(self._built_in), [f"built-in prompts are used: {error}"], [])
-        named = [(self._name_of(problem) if first else None, problem) for problem in files.problems]
-        broken = {name: problem for name, problem in named if name is not None}
-        missing = [name for name in self._built_in if name not in files.prompts and name not in broken]
-        warnings = [self._stands_in(name, problem) for name, problem in broken.items()]
-        warnings += [f"prompt {name} has no file in {self.directory}: the built-in one is used" for name in missing]
-        found = {name: made for name, made in files.prompts.items() if name not in broken}
-        wrong = [problem for name, problem in named if name is None]
-        return _Meant(files, {**self._built_in, **found}, warnings, wrong)
-
-    def _name_of(self, problem: ConfigError) -> str | None:
-        """Return the name of the built-in prompt that can stand in for a broken file, if there is one."""
-        name = os.path.basename(problem.file or "").partition(".")[0]
-        return name if name in self._built_in else None
-
-    def _stands_in(self, name: str, problem: ConfigError) -> str:
-        return f"prompt {name} is broken, the built-in one is used: {problem}"
-
-    def _define(self, name: str, said: Mapping[str, Any] | PromptDocument) -> PromptDefinition:
-        problems = Problems()
-        document = said if isinstance(said, PromptDocument) else validate_as(
-            PromptDocument, wrap(said, MAPPING), problems
-        )  # fmt: skip
-        problems.raise_any()
-        if document is None:
-            raise RuntimeError("the prompt is not valid, but no problem was reported")
-        made = document.define(name, version=BUILT_IN, built_in=self.directory is not None)
-        return msgspec.structs.replace(made, name=name)
 
     async def _save(self) -> None:
         """Keep what was noted; failing that, it is noted again with the next reading."""

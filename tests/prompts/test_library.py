@@ -160,6 +160,30 @@ async def test_a_label_of_ones_own_can_be_set(directory):
         await library.rollback("greet", to="9")
 
 
+async def test_it_keeps_up_with_files_that_have_settled(directory, caplog):
+    library = PromptLibrary(directory)
+    greet = directory / "greet.yaml"
+    good = greet.read_text()
+
+    async def after(text):
+        greet.write_text(text)
+        for _ in range(2):
+            await library.keep_up()
+        return say(library).messages[1]["content"]
+
+    assert await after(good) == "Say hello to Ada."
+    greet.write_text(good.replace("Say hello", "Wave hands"))
+    await library.keep_up()
+    assert say(library).messages[1]["content"] == "Say hello to Ada."  # it may not be all yet
+    await library.keep_up()
+    assert say(library).messages[1]["content"] == "Wave hands to Ada."
+    assert await after(good.replace("Say hello", "{% if %}")) == "Wave hands to Ada."
+    for _ in range(3):
+        await library.keep_up()
+    assert caplog.text.count("the new prompts are not used") == 1
+    assert await after(good) == "Say hello to Ada."
+
+
 def test_a_change_of_the_directory_behind_a_link_is_noticed_and_read_whole(directory, tmp_path):
     link = tmp_path / "live"
     link.symlink_to(directory)

@@ -176,7 +176,7 @@ class _Server:
 
     async def _reload_all(self) -> None:
         await self._reload()
-        await self._reload_prompts()
+        await self._client.prompts.renew()
 
     async def _watch(self, path: str) -> None:
         seen = FileStamp.of(path)
@@ -188,28 +188,10 @@ class _Server:
                 await self._reload()
 
     async def _watch_prompts(self) -> None:
-        """Read prompts again once their files have changed and stayed so for a while, since many may change at once."""
-        seen, tried = None, None
         while True:
             await asyncio.sleep(_WATCH_S)
-            terms, prompts = self._client.settings.prompts, self._client.prompts
-            if not terms.reload or terms.directory is None:
-                continue
-            now = await asyncio.to_thread(prompts.changed)
-            if now is not None and now == seen and now != tried:
-                tried = now
-                await self._reload_prompts()
-            seen = now
-
-    async def _reload_prompts(self) -> None:
-        try:
-            done = await self._client.prompts.refresh()
-        except PenstockError as error:
-            _log.error("the new prompts are not used, the old ones stay: %s", error)
-            return
-        if done.added or done.changed or done.removed:
-            counts = len(done.added), len(done.changed), len(done.removed)
-            _log.info("prompts reloaded: %d new, %d changed, %d gone", *counts)
+            if self._client.settings.prompts.reload:
+                await self._client.prompts.keep_up()
 
     async def _reload(self) -> None:
         async with self._reloading:
