@@ -145,7 +145,7 @@ def test_the_explanation_counts_as_the_provider_bills():
         (Terms(tokens=10**6), "it fits"),
         (Terms(), "there is no budget of tokens"),
         (Terms("off"), "nothing is cut in mode off"),
-        (Terms("aggressive"), "it is no longer than the 4096 tokens that a cut leaves"),
+        (Terms("aggressive"), "it is no longer than the 8192 tokens that a cut leaves"),
         (
             Terms("aggressive", billing=BILLINGS["anthropic"], recent=100),
             "no cut has paid for itself so far, as the provider bills what it has cached",

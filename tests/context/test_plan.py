@@ -287,3 +287,27 @@ def test_ill_formed_messages_do_no_harm(messages, terms):
     except InvalidRequest:
         return
     assert made is None or terms.tokens is None or size(made.messages) <= terms.tokens
+
+
+def test_where_much_has_come_since_the_request_before_its_end_is_a_breakpoint():
+    """Anthropic looks back 20 blocks from a mark for what it has cached."""
+    minutes = [{"role": "user", "name": f"speaker_{at % 2}", "content": f"Point {at}."} for at in range(40)]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Here are the minutes."}]
+    messages += [{"role": "assistant", "content": "Go on."}, *minutes]
+    assert stable_points(messages) == (0, 1, 41, 42)
+    assert stable_points(messages[:8]) == (0, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("terms", "shares"),
+    [
+        (Terms(tokens=8000), (2000, 2000, 1000)),
+        (Terms(tokens=100_000), (25_000, 8192, 12_500)),
+        (Terms("aggressive", tokens=100_000), (8192, 4096, 768)),
+        (Terms("aggressive", billing=BILLINGS["anthropic"]), (16_384, 4096, 768)),
+        (Terms("aggressive", tokens=4000, recent=7, excerpts=0), (7, 0, 500)),
+    ],
+)
+def test_what_each_part_may_have_when_nobody_says(terms, shares):
+    found = terms.shares()
+    assert (found.recent, found.excerpts, found.summary) == shares

@@ -43,7 +43,7 @@ class ContextSettings(Section):
         None,
         ge=0,
         description="Tokens of the newest exchanges that a cut leaves as they are; by default a quarter of `tokens`, "
-        "in mode `aggressive` as many as cost no more from the provider's cache than 4,096 that are not in it, "
+        "in mode `aggressive` as many as cost no more from the provider's cache than 8,192 that are not in it, "
         "16,384 at most.",
     )
     excerpt_tokens: int | None = Field(

@@ -27,19 +27,22 @@ from penstock.core.errors import InvalidRequest
 
 SUMMARY_NOTE = "[Summary of the earlier conversation, which is not repeated here]\n{}\n[End of the summary]\n\n"
 EXCERPTS_NOTE = "[Excerpts of the earlier conversation, word for word]\n{}\n[End of the excerpts]\n\n"
+LOOK_BACK = 12
+"""Messages after which a mark is set once more; some have several blocks."""
 _HALVINGS = 6
+_INSTRUCTIONS = ("system", "developer")
 
 Fate = Literal["kept", "summarised", "left out"]
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What becomes of a run of messages.
+    """What becomes of a run of messages; system and developer messages among them stay, whatever it is.
 
     Attributes:
         start: Place of the first.
         end: Place of the one after the last.
         fate: ``kept``, ``summarised`` or ``left out`` (no summary stands for them).
-        tokens: What they have.
+        tokens: What they have; of those that are not kept, without the system and developer messages.
         reason: Why.
         quoted: Which of them are repeated in excerpts, in part or whole.
     """
@@ -228,11 +231,19 @@ def stable_points(messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
 
 
 def _breakpoints(messages: Sequence[Mapping[str, Any]], last: int, *, cut: bool) -> tuple[int, ...]:
-    """After the system prompts, before the last user turn, and at the end where that is not `cut` for the question."""
-    head = next((at for at, each in enumerate(messages) if each.get("role") not in ("system", "developer")), 0)
+    """After the system prompts, before the last user turn, and at the end where that is not `cut` for the question.
+
+    Anthropic looks for what it has cached in the 20 blocks before a mark only. Where more came since the request
+    before, as a transcript or many results of tools, there is one where that ended.
+    """
+    head = next((at for at, each in enumerate(messages) if each.get("role") not in _INSTRUCTIONS), 0)
     points = {head - 1, last - 1}
     if not cut or len(messages) > last + 1:
         points.add(len(messages) - 1)
+    answers = (at for at in range(max(points), 0, -1) if messages[at].get("role") == "assistant")
+    before = next(answers, 0) - 1
+    if before >= head and not any(0 <= point - before < LOOK_BACK for point in points):
+        points.add(before)
     return tuple(sorted(point for point in points if point >= 0))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from penstock.context.billing import NO_CACHE, Billing
 from penstock.core.route import ContextMode
 
-MOST_RECENT, RECENT_PRICE = 16_384, 4096
+MOST_RECENT, RECENT_PRICE = 16_384, 8192
 EXCERPTS, SUMMARY = 4096, 768
 """Tokens of each part where the bill decides; of recent exchanges at most as many as cost no more to read from a cache
 than `RECENT_PRICE` tokens that are not cached."""
@@ -24,7 +24,7 @@ class Terms(msgspec.Struct, frozen=True):
         tokens: Most tokens of messages and tools; None for any number.
         billing: How the provider bills a prefix it has cached.
         recent: Tokens of the newest exchanges, before the last user turn, that a cut leaves; None takes a quarter of
-            `tokens`, and in mode ``aggressive`` no more than 4,096 / `billing.read`, 16,384 at most.
+            `tokens`, and in mode ``aggressive`` no more than 8,192 / `billing.read`, 16,384 at most.
         excerpts: Most tokens of earlier messages that are repeated because of the question; None takes a quarter of
             `tokens`, 8,192 at most, and in mode ``aggressive`` 4,096 at most.
         summary: Most tokens of all summaries; None takes an eighth of `tokens`, and in mode ``aggressive`` 768 at most.
