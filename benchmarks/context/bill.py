@@ -25,14 +25,12 @@ from penstock.context.selection import Index, Turn
 from penstock.context.terms import Terms
 
 RETRIEVED = (8192, 16_384, 32_768)
-PLANNED = ((None, None), (16_384, 2048), (24_576, 2048), (24_576, 4096))
+PLANNED = ((None, None), (16_384, 2048), (24_576, 4096), (32_768, 4096))
 """Tokens of the plan's recent turns, and of its excerpts; first as they are when nothing is set."""
 LEAST = 0.95
 """Mean recall at which bills are compared."""
 MARGIN = 0.01
 """By how much the recall of a setting must be above `LEAST` where it is chosen."""
-CHOSEN_ON = 4
-"""Conversations."""
 ENVELOPE = 4
 """Tokens of a message beside its name and text."""
 
@@ -58,7 +56,7 @@ class Curves(NamedTuple):
 def bills(meetings: Sequence[Meeting], *, later: float, processes: int) -> tuple[dict[str, Any], list[Curves]]:
     """Return the figures of all models, and what to draw."""
     prices = published()
-    practice = list(conversations([each for each in meetings if each.fitted], later=later))[:CHOSEN_ON]
+    practice = list(conversations([each for each in meetings if each.fitted], later=later))
     reported = list(conversations([each for each in meetings if not each.fitted], later=later))
     say(f"{len(practice)} conversations to choose on, {len(reported)} to report on")
     with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
