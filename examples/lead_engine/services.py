@@ -14,11 +14,11 @@ from lead_engine.monitor import HealthMonitor
 from lead_engine.penstock_config import LARGE, SMALL, penstock_config
 from lead_engine.settings import Settings
 from lead_engine.stages import make_classifier
-from lead_engine.watching import watch_templates
 from penstock import AsyncClient, Classifier, PenstockError
 from penstock.config.loader import load_mapping
 
 log = logging.getLogger("lead_engine")
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[Servi
             opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(monitor.run()))
 
         if settings.enable_custom_prompts and settings.prompt_auto_reload:
-            opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(watch_templates(client)))
+            opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(_follow_templates(client)))
 
         yield Services(settings, database, client, make_classifier(client, settings), monitor, Counters())
         log.info("Stopping: scheduled tasks, cache, database")
@@ -90,6 +90,13 @@ def cache_status(settings: Settings) -> str:
     if settings.cache_backend == "redis":
         return "sqlite, since this version of Penstock has no Redis store (CACHE_BACKEND=redis)"
     return settings.cache_backend
+
+
+async def _follow_templates(client: AsyncClient) -> None:
+    """Read prompts again when their files change, until cancelled; what cannot be used changes nothing."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        await client.prompts.keep_up()
 
 
 async def _warm(client: AsyncClient) -> None:

@@ -363,7 +363,7 @@ def test_templates_are_read_again_when_they_change(start, tmp_path):
     path = folder / "classify_signal.yaml"
     good = path.read_text()
     path.write_text(good.replace("{{ form }}", "{{ from }}"))
-    wait_for(lambda: "Templates are not reloaded" in engine.log.read_text())
+    wait_for(lambda: "the new prompts are not used" in engine.log.read_text())
     assert engine.get("/api/classify/templates")["classify_signal"]["labels"]["production"] == "2"
     path.write_text(good.replace('production: "2"', 'production: "1"'))
     wait_for(lambda: engine.get("/api/classify/templates")["classify_signal"]["labels"]["production"] == "1")
