@@ -191,4 +191,6 @@ async def test_what_cannot_be_learnt_from_is_said_with_its_line(penstock, tmp_pa
         output = (await penstock("train", "smart", str(path), code=1)).output
         assert "samples.jsonl:3: " in output
         assert said in output
+    path.write_bytes(b"\xff")
+    assert "is not UTF-8 text" in (await penstock("train", "smart", str(path), code=1)).output
     assert "'smrat' is no cascade; those there are: smart" in (await penstock("status", "smrat", code=1)).output

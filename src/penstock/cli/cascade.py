@@ -91,10 +91,15 @@ def train_(model: str, file: TextIO, config: str | None, as_json: bool) -> None:
     random from requests like those to come: the certificate rests on that. A running server takes it up within a minute
     in which it is asked something.
     """
-    text = file.read()
+    try:
+        text = file.read()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{file.name} is not UTF-8 text", code="invalid_value") from None
 
     async def work(cascades: Cascades) -> dict[str, Any]:
         known = _known(cascades, model)
+        if not known.learners:
+            raise InvalidRequest(f"'{model}' has one model and no other to teach", code="invalid_value")
         samples = read_samples(text, list(known.learners), file.name)
         right = await train(known, samples, Chain([BY_EXACT, BY_RULE, ByVector(LexicalEmbedder())]))
         await cascades.save()
