@@ -451,3 +451,15 @@ async def test_a_reload_keeps_what_was_learnt():
         assert call.verdict.startswith("reason=accepted")
         await bench.client.reload(load_mapping(config("large", "small"), environ={}, probe=False))
         assert (await bench.ask("What is 4 + 2?"))[0].stage == "small", "nothing is known of the large one"
+
+
+@pytest.mark.parametrize(("said", "learnt"), [("SAME", [0.0]), ("DIFFERENT", [1.0]), ("I cannot say.", [])])
+async def test_a_judge_compares_what_rules_cannot_and_leaves_out_what_it_does_not_decide(said, learnt):
+    terms = {"labels": ["exact", "judge"], "judge": {"model": "large"}, "audits": 1}
+    async with Bench("It is a colour.", ["A colour, I believe.", said], **terms) as bench:
+        await bench.ask("What is blue?", tenant="acme")
+        await bench.settled()
+        assert [example.lost for example in bench.known.learners["small"]._fitting] == learnt
+        assert bench.known.counts.unlabelled == (not learnt)
+        assert bench.far.requests[-1].metadata["operation"] == "penstock-judge"
+        assert bench.far.requests[-1].tenant == "acme"
