@@ -109,6 +109,7 @@ def test_providers_are_asked_with_their_key(examine, upstream):
         "models:\n"
         "- {name: a, targets: [{provider: good, model: gpt-4o-mini}, {provider: near, model: llama3.2}]}\n"
         "- {name: b, targets: [{provider: near, model: 'qwen:1b'}, {provider: claude, model: claude-x}]}\n"
+        "- {name: c, cascade: {stages: [near/phi-9, a]}}\n"
     )
     statuses = {name.removeprefix("provider "): finding["status"] for name, finding in found.items()}
     assert code == 1
@@ -117,6 +118,7 @@ def test_providers_are_asked_with_their_key(examine, upstream):
     assert statuses["wrong"] == "fail"
     assert "refuses the key (401)" in found["provider wrong"]["detail"]
     assert found["provider near"]["mend"] == "ollama pull qwen:1b"
+    assert found["provider near"]["detail"].endswith("qwen:1b, phi-9")
     assert "claude-x" in found["provider claude"]["detail"]
     assert "sk-" not in json.dumps(found)
 

@@ -191,7 +191,11 @@ def _lacks_key(provider: ProviderSettings) -> bool:
 
 def _wanted(settings: Settings, provider: str) -> list[str]:
     targets = [target for model in settings.models for target in model.targets]
-    return list(dict.fromkeys(t.model for t in targets if t.provider == provider and t.model != "*"))
+    named = [t.model for t in targets if t.provider == provider and t.model != "*"]
+    stages = [stage.model for model in settings.models if model.cascade for stage in model.cascade.stages]
+    addressed = [name.partition("/")[2] for name in stages if name and name.partition("/")[0] == provider]
+    configured = {model.name for model in settings.models}
+    return list(dict.fromkeys([*named, *(each for each in addressed if f"{provider}/{each}" not in configured)]))
 
 
 def _offers(models: frozenset[str], model: str) -> bool:
