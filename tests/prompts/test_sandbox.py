@@ -1,9 +1,12 @@
 """What templates may do: nothing but write text, and not too much of it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.prompts.mistakes import Mistake
-from penstock.prompts.sandbox import MOST_CHARS, MOST_STEPS, Sandbox
+from penstock.prompts.sandbox import Sandbox
+from penstock.prompts.work import MOST_CHARS, MOST_STEPS
 
 PARTIALS = {
     "macros.j2": "{% macro quoted(text) %}«{{ text }}»{% endmacro %}",
@@ -172,3 +175,22 @@ def test_what_is_nested_too_deeply_is_said_to_be(depth):
     loops = "{% for i in x %}" * depth + "{% endfor %}" * depth
     with pytest.raises(Mistake, match="nested too deeply"):
         Sandbox({}).compile(loops)
+
+
+FRAGMENTS = [
+    "{{ ", " }}", "{% for i in x %}", "{% endfor %}", "{% if o %}", "{% endif %}", "{% set y = x %}",
+    "{% macro m(a) %}", "{% endmacro %}", "m(1)", "x", "o", "o.a", "o['a']", "|", "join", "(", ")", "[", "]", ",",
+    " ~ ", " + ", " * ", "'a'", "1", "-1", "1.5", "none", "range", "namespace", "tojson", "sort", "loop.index",
+    "{# ", " #}", "{% include 'sign.j2' %}", "y", "\n", "{% raw %}", "{% endraw %}", "{% call m() %}",
+    "{% endcall %}", "__class__", ".", "=", "{% filter upper %}", "{% endfilter %}",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=25))
+def test_whatever_a_file_says_it_is_a_text_or_a_mistake(fragments):
+    try:
+        text = render("".join(fragments), x=[1, "b", None], o={"a": {"b": 2}}, name="Ada")
+    except Mistake:
+        return
+    assert type(text) is str
+    assert "class '" not in text

@@ -7,35 +7,25 @@ so that none can hold up the others: steps (turns of loops, calls, filters) and 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from types import GeneratorType
 from typing import Any
 
 from jinja2 import BaseLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2 import Environment as _Environment
 from jinja2.environment import Template, TemplateModule
-from jinja2.exceptions import TemplateNotFound, TemplateRuntimeError
-from jinja2.runtime import LoopContext, Undefined
+from jinja2.exceptions import TemplateNotFound
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
+from penstock.prompts.filters import bounded_range, bounded_round, join, replace, shown, to_int, to_json, turns
 from penstock.prompts.mistakes import Mistake
+from penstock.prompts.work import WORK, Work, size_of
 
-MOST_STEPS = 100_000
-"""Turns of loops, calls and filters in one rendering."""
-MOST_CHARS = 1_000_000
-"""Characters of a rendered text, and of any text on the way to it."""
-MOST_MADE = 10_000_000
-"""Characters made in one rendering altogether."""
-_PER_STEP = 64
-"""Characters that a filter or method looks at for one step; items are a step each."""
 _LARGEST = 2**127
 _POWER = 64
-_DIGITS = 40
 
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
@@ -52,29 +42,6 @@ _FILTERS = _AT_ONCE | frozenset(
 )  # fmt: skip
 """Filters that are there; those of the first line take the same time whatever they look at."""
 _TURNS, _JOINED = "_turns", "_joined"
-
-
-class _Work:
-    """What one rendering has done."""
-
-    __slots__ = ("made", "steps")
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.made = 0
-
-    def step(self, count: int = 1) -> None:
-        self.steps += count
-        if self.steps > MOST_STEPS:
-            raise TemplateRuntimeError(f"more than {MOST_STEPS} steps: turns of loops, calls and filters")
-
-    def make(self, chars: int) -> None:
-        self.made += chars
-        if chars > MOST_CHARS or self.made > MOST_MADE:
-            raise TemplateRuntimeError(f"a text of more than {MOST_CHARS} characters, or {MOST_MADE} in all")
-
-
-_WORK: ContextVar[_Work] = ContextVar("work")
 
 
 class Compiled:
@@ -94,13 +61,13 @@ class Compiled:
         Raises:
             Mistake: It cannot be rendered with these values, or would be too much.
         """
-        token = _WORK.set(_Work())
+        token = WORK.set(Work())
         try:
             return self._template.render(values)
         except Exception as error:  # whatever a template does wrong is the template's mistake
             raise _mistake(error) from error
         finally:
-            _WORK.reset(token)
+            WORK.reset(token)
 
 
 class Sandbox:
@@ -168,14 +135,14 @@ class _Sandboxed(ImmutableSandboxedEnvironment):
 
     def __init__(self, loader: BaseLoader) -> None:
         super().__init__(
-            undefined=StrictUndefined, loader=loader, auto_reload=False, optimized=False, finalize=_shown,
+            undefined=StrictUndefined, loader=loader, auto_reload=False, optimized=False, finalize=shown,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        own = {"int": _int, "join": _join, "replace": _replace, "round": _round, "string": _string, "tojson": _tojson,
-               _JOINED: _join, _TURNS: _turns}  # fmt: skip
+        own = {"int": to_int, "join": join, "replace": replace, "round": bounded_round, "string": shown,
+               "tojson": to_json, _JOINED: join, _TURNS: turns}  # fmt: skip
         allowed = {name: _counted(self.filters[name], sized=name not in _AT_ONCE) for name in _FILTERS}
         self.filters = {**allowed, **own}
-        self.globals = {"range": _range, "namespace": Namespace, "dict": dict}
+        self.globals = {"range": bounded_range, "namespace": Namespace, "dict": dict}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree: nodes.Template = _Counting().visit(super()._parse(source, name, filename))
@@ -186,7 +153,7 @@ class _Sandboxed(ImmutableSandboxedEnvironment):
     def concat(parts: Iterable[str]) -> str:
         """Put texts together, if that is not too much."""
         found = list(parts)
-        _WORK.get().make(sum(map(len, found)))
+        WORK.get().make(sum(map(len, found)))
         return "".join(found)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:  # noqa: ANN401 Jinja2's signature
@@ -208,25 +175,25 @@ class _Sandboxed(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 Jinja2's signature
         """Calculate, unless much could come of little."""
-        work = _WORK.get()
+        work = WORK.get()
         work.step()
         numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
         if operator == "**" and (not numbers or abs(left) > _POWER**2 or abs(right) > _POWER):
-            raise TemplateRuntimeError(f"powers are for numbers up to {_POWER**2}, and exponents up to {_POWER}")
+            raise Mistake(f"powers are for numbers up to {_POWER**2}, and exponents up to {_POWER}")
         if operator == "%" and not numbers:
-            raise TemplateRuntimeError("`%` is for numbers")
+            raise Mistake("`%` is for numbers")
         if operator == "*" and not numbers:
-            raise TemplateRuntimeError("`*` is for numbers")
+            raise Mistake("`*` is for numbers")
         if operator == "+" and isinstance(left, (str, list, tuple)) and isinstance(right, (str, list, tuple)):
             work.make(len(left) + len(right))
         result = super().call_binop(context, operator, left, right)
         if isinstance(result, int) and abs(result) > _LARGEST:
-            raise TemplateRuntimeError("a number that is too large")
+            raise Mistake("a number that is too large")
         return result
 
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 Jinja2's signature
         """Call, and count it."""
-        _WORK.get().step(1 + _size(getattr(obj, "__self__", None)))
+        WORK.get().step(1 + size_of(getattr(obj, "__self__", None)))
         return super().call(context, obj, *args, **kwargs)
 
 
@@ -249,123 +216,10 @@ def _counted(function: Callable[..., Any], *, sized: bool) -> Callable[..., Any]
 
     @wraps(function)
     def counted(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 whatever the filter takes
-        _WORK.get().step(1 + _size(args[at]) if sized else 1)
+        WORK.get().step(1 + size_of(args[at]) if sized else 1)
         return function(*args, **kwargs)
 
     return counted
-
-
-def _size(value: object) -> int:
-    """Return the steps it takes to look at all of a value."""
-    if isinstance(value, str):
-        return len(value) // _PER_STEP
-    return len(value) if isinstance(value, (list, tuple, dict)) else 0
-
-
-def _turns(items: Iterable[Any]) -> Iterator[Any]:
-    """Yield what a loop goes over, counting."""
-    step = _WORK.get().step
-    for item in items:
-        step()
-        yield item
-
-
-def _range(*limits: int) -> range:
-    made = range(*limits)
-    if made and (len(made) if abs(made[-1]) < _LARGEST else MOST_STEPS + 1) > MOST_STEPS:
-        raise TemplateRuntimeError(f"a range of more than {MOST_STEPS}")
-    _WORK.get().step(len(made) // _PER_STEP)
-    return made
-
-
-def _shown(value: object) -> object:
-    """Write a value as people and models read it: nothing for none, JSON for truth, lists and objects."""
-    if isinstance(value, Undefined):
-        return value  # raises when it becomes a text
-    text = value if isinstance(value, str) else _written(value)
-    _WORK.get().make(len(text))
-    return text
-
-
-def _written(value: object, indent: int | None = None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    if isinstance(value, (GeneratorType, range, KeysView, ValuesView, ItemsView)):
-        value = list(_turns(value))
-    if not isinstance(value, (list, tuple, dict)):
-        raise TemplateRuntimeError(f"a {type(value).__name__} is no text")
-    # Before it is written: a few lines of a template can make a list that has no end when it is written out.
-    items, chars = _extent(value, 0)
-    work = _WORK.get()
-    work.step(items // _PER_STEP)
-    work.make(chars)
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _extent(value: object, items: int) -> tuple[int, int]:
-    """Return how many values are in `value`, `items` added, and about how many characters they have."""
-    if items > MOST_STEPS:
-        raise TemplateRuntimeError(f"a list or object of more than {MOST_STEPS} values")
-    if isinstance(value, Undefined):
-        str(value)  # raises
-    if isinstance(value, (str, int, float)) or value is None:
-        return items + 1, len(value) if isinstance(value, str) else 8
-    if not isinstance(value, (list, tuple, dict)):
-        raise TemplateRuntimeError(f"a {type(value).__name__} cannot be written as JSON")
-    chars = sum(len(key) if isinstance(key, str) else 8 for key in value) if isinstance(value, dict) else 0
-    for inner in value.values() if isinstance(value, dict) else value:
-        items, more = _extent(inner, items)
-        chars += more
-    return items + 1, chars
-
-
-def _tojson(value: object, indent: int | None = None) -> str:
-    if indent is not None and not 0 <= indent <= 8:
-        raise TemplateRuntimeError("tojson takes an indent from 0 to 8")
-    return "null" if value is None else json.dumps(value, ensure_ascii=False) if isinstance(value, str) else _written(
-        value, indent
-    )  # fmt: skip
-
-
-def _join(items: Iterable[Any], separator: str = "", attribute: str | None = None) -> str:
-    found = []
-    work = _WORK.get()
-    for item in _turns(items):
-        value = item if attribute is None else item[attribute]
-        text = str(_shown(value))
-        work.make(len(text) + len(separator))
-        found.append(text)
-    return separator.join(found)
-
-
-def _string(value: object) -> str:
-    return str(_shown(value))
-
-
-def _replace(text: str, old: str, new: str, count: int = -1) -> str:
-    text, new = str(text), str(new)
-    times = text.count(old) if count < 0 else min(text.count(old), count)
-    work = _WORK.get()
-    work.step(1 + len(text) // _PER_STEP)
-    work.make(len(text) + times * max(0, len(new) - len(old)))
-    return text.replace(old, new, times)
-
-
-def _int(value: object, default: int = 0) -> int:
-    if not isinstance(value, (int, float, str)) or (isinstance(value, str) and len(value) > _DIGITS):
-        return default
-    try:
-        return int(value)
-    except (ValueError, OverflowError):
-        return default
-
-
-def _round(value: float, precision: int = 0) -> float:
-    if not -_POWER <= precision <= _POWER:
-        raise TemplateRuntimeError(f"round takes a precision up to {_POWER}")
-    return round(value, precision)
 
 
 def _mistake(error: BaseException) -> Mistake:
@@ -376,7 +230,7 @@ def _mistake(error: BaseException) -> Mistake:
             line, file = trace.tb_lineno, trace.tb_frame.f_code.co_filename
         trace = trace.tb_next
     if isinstance(error, Mistake):
-        return error
+        return Mistake(error.message, error.line or line, error.file or file)
     if isinstance(error, RecursionError):
         return Mistake("macros that call each other too deeply", line, file)
     said = str(error) if isinstance(error, (TemplateError, TypeError, ValueError, ArithmeticError)) else ""
