@@ -220,7 +220,11 @@ class Tally:
             "operating": {
                 f"{alpha:.0%}": {
                     "violations": round(float(failed[alpha]), 4),
-                    **dict(zip(Outcome._fields, np.mean(found, axis=0).round(4).tolist(), strict=True)),
+                    **{
+                        name: round(float(mean), 4)
+                        for name, mean in zip(Outcome._fields, np.mean(found, axis=0), strict=True)
+                        if mean or not name.startswith("usd")
+                    },
                 }
                 for alpha, found in self._outcomes.items()
             },

@@ -24,6 +24,7 @@ Approach = Callable[[Places, Floats, Places], Floats]
 _TOPICS, _SEEN_LEAST, _SEEN_MOST = 8, 4, 0.15
 _WIDTH, _NOISE, _FAR = 0.6, 40.0, 4.0
 _CLUSTERS, _ROUNDS = (20, 40, 80), 15
+_POWERS = 4
 _BUCKETS = 1 << 12
 _OWN_WORDS = re.compile(r"\n[A-D]\. |\nAnswer:")
 
@@ -78,7 +79,7 @@ class Texts:
     def _latent(self, words: Sequence[Sequence[str]], most: float, dimensions: int) -> Floats:
         """Return principal components of TF-IDF (latent semantic analysis), by random projections."""
         seen = Counter(word for each in words for word in set(each))
-        known = [word for word, count in seen.items() if _SEEN_LEAST <= count < most * len(words)]
+        known = sorted(word for word, count in seen.items() if _SEEN_LEAST <= count < most * len(words))
         columns = {word: column for column, word in enumerate(known)}
         table = np.zeros((len(words), len(columns)), np.float32)
         for row, each in enumerate(words):
@@ -89,7 +90,9 @@ class Texts:
         if most >= 1.0:
             table -= table.mean(axis=0)
         sketch = self._random.standard_normal((table.shape[1], dimensions + 30)).astype(np.float32)
-        basis, _ = np.linalg.qr(table @ (table.T @ (table @ sketch)))
+        basis = table @ sketch
+        for _ in range(_POWERS):
+            basis, _ = np.linalg.qr(table @ (table.T @ basis))
         left, scale, _ = np.linalg.svd(basis.T @ table, full_matrices=False)
         return np.asarray(((basis @ left) * scale)[:, :dimensions], np.float64)
 
