@@ -43,6 +43,9 @@ def test_faults_are_named_without_the_text(answer: Answer, said: str):
         Answer("Paris."),
         Answer('{"a": 1}', form=Form(json=True)),
         Answer('{"name": "A", "age": null, "tags": ["a"], "more": 1}', form=Form(schema=PERSON)),
+        Answer(
+            '{"a": [1]}', form=Form(schema={"type": 5, "enum": 5, "required": 5, "properties": {"a": {"items": 5}}})
+        ),
         Answer(" warm. ", form=Form(choices=("Warm", "Cold"))),
     ],
 )

@@ -47,24 +47,28 @@ class Form(msgspec.Struct, frozen=True):
         return None
 
 
-def conforms(value: object, schema: Mapping[str, Any], depth: int = 0) -> bool:
-    """Return whether `value` fits those parts of a JSON Schema that `Form` names; nothing deeper than 32 levels."""
-    if depth > _DEPTH:
+def conforms(value: object, schema: object, depth: int = 0) -> bool:
+    """Return whether `value` fits those parts of a JSON Schema that `Form` names; nothing deeper than 32 levels.
+
+    What is no schema allows everything.
+    """
+    if depth > _DEPTH or not isinstance(schema, Mapping):
         return True
+    allowed, properties = schema.get("enum"), schema.get("properties")
     if not _is_kind(value, schema.get("type")):
         return False
-    if "enum" in schema and value not in schema["enum"]:
+    if isinstance(allowed, list) and value not in allowed:
         return False
     if "const" in schema and value != schema["const"]:
         return False
     if isinstance(value, dict):
-        if any(name not in value for name in schema.get("required", ())):
+        required = schema.get("required")
+        if isinstance(required, list) and any(name not in value for name in required):
             return False
-        known = schema.get("properties") or {}
+        known = properties if isinstance(properties, Mapping) else {}
         return all(conforms(value[name], part, depth + 1) for name, part in known.items() if name in value)
-    items = schema.get("items")
-    if isinstance(value, list) and isinstance(items, Mapping):
-        return all(conforms(each, items, depth + 1) for each in value)
+    if isinstance(value, list):
+        return all(conforms(each, schema.get("items"), depth + 1) for each in value)
     return True
 
 
