@@ -240,9 +240,10 @@ def test_where_the_prompt_can_be_cached():
     assert made.breakpoints == (0, len(made.messages) - 4, len(made.messages) - 1)
 
 
-def test_excerpts_stay_the_same_while_tools_are_called():
+@pytest.mark.parametrize("more", ["", " and my notes " + "blue valve " * 300])
+def test_excerpts_stay_the_same_while_tools_are_called(more):
     messages, memory = chat(60), Memory()
-    messages[-1] = {"role": "user", "content": "What was item 3 about?"}
+    messages[-1] = {"role": "user", "content": f"What about{more} was item 3 about?"}
     first = None
     for number in range(6):
         made = plan(messages, Terms(tokens=2500), memory)

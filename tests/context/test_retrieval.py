@@ -114,3 +114,12 @@ def test_indexes_are_forgotten_when_there_are_too_many():
             == draft(messages, 0, Terms(tokens=1200), estimate_message).finish()
         )
     assert memory.tokens <= 8000
+
+
+def test_what_is_kept_anyway_is_not_quoted():
+    messages = told({4: "The boathouse is painted green.", 58: FACT})
+    messages[-1] = {"role": "user", "content": "Where is the key of the boathouse?"}
+    sent = draft(messages, 0, Terms(tokens=2000, excerpts=300), estimate_message).finish().messages
+    assert sum(FACT in each["content"] for each in sent) == 1
+    assert FACT not in sent[-1]["content"]
+    assert "painted green" in sent[-1]["content"]
