@@ -18,6 +18,7 @@ from penstock.caching.entries import Entries, Entry
 from penstock.caching.freshness import Verdict, decide, lifetime_s
 from penstock.caching.key import cache_key
 from penstock.caching.stats import CacheStats
+from penstock.core.call import CASCADE
 from penstock.core.canonical import assemble
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
@@ -221,8 +222,8 @@ class AnswerCache:
     def keep(self, keeper: Keeper, response: Response) -> bool:
         """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
         request = keeper.request
-        # A guess about these words, which nobody has verified; or not the best answer, which the next may get.
-        if request.call.cache == "semantic" or request.call.degraded:
+        # A guess about these words, which nobody has verified; or not the answer that the next one may get.
+        if request.call.cache == "semantic" or CASCADE in request.call.degraded:
             return False
         body, events = response.body, response.events or keeper.events
         ttl = lifetime_s(request.cache, request.route.cache_ttl_s if request.route is not None else None, self.ttl_s)

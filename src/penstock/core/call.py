@@ -22,6 +22,8 @@ HEDGE_LOST = "hedge_lost"
 
 TEMPLATE = "template"
 """What `Call.degraded` says when no model answered but a template did; and the outcome of such a call."""
+CASCADE = "cascade"
+"""What `Call.degraded` says when the last model of a cascade failed, so that an earlier one's answer was given."""
 CACHED = ("hit", "stale", "semantic")
 """What `Call.cache` says of answers from a cache: fresh, past their freshness, or to a question of the same meaning."""
 _ANSWERING = ("ok", "")

@@ -22,6 +22,7 @@ from penstock.cascading.accounting import Account, Price
 from penstock.cascading.auditor import Auditor
 from penstock.cascading.known import Known
 from penstock.cascading.reading import read_answer
+from penstock.core.call import CASCADE
 from penstock.core.canonical import assemble
 from penstock.core.cascade import Cascade, Stage
 from penstock.core.clock import Clock
@@ -39,8 +40,6 @@ from penstock.routing.cascade.policy import Choice, Decision
 from penstock.routing.fallbacks import cause_of, fill, question_of
 from penstock.routing.filters import applies
 
-DEGRADED = "cascade"
-"""What `Call.degraded` says of an answer that is given only because the last model failed."""
 _SPARE_S = 0.05
 """How long before its time is over the last model is given up when there is another answer to give."""
 _MOST_BYTES = 1024 * 1024
@@ -256,7 +255,7 @@ class _Run:
     def _degraded(self, held: _Held) -> Response:
         call, response = self._request.call, held.response
         call.usage, call.finish_reason = response.usage, response.finish_reason
-        call.degraded.append(DEGRADED)
+        call.degraded.append(CASCADE)
         self._account.reason = "fallback"
         self._account.note(held.stage)
         self._known.counts.degraded += 1
