@@ -15,14 +15,13 @@ from typing import Any, Protocol
 from penstock.config.settings import ServerSettings
 from penstock.server.cycle import LeanCycle
 from penstock.server.guard import ANSWER, IDLE, OPENED, GuardedProtocol
+from penstock.server.seen import SeenBytes
 from penstock.server.watchman import Watchman
 
 _MOST_BYTES = 256 * 1024
 """Larger bodies are not gathered; uvicorn's flow control is for them."""
 
-_LONGEST_REPEATED = 32 * 1024
-_MOST_REPEATED = 4 * 1024 * 1024
-"""Bytes of one request, and of all, that are kept to be recognised."""
+_REPEATED_BYTES = 4 * 1024 * 1024
 
 Fields = list[tuple[bytes, bytes]]
 Again = Callable[[Fields], bytes | None]
@@ -48,31 +47,12 @@ class KnownAnswers(Protocol):
         """
 
 
-class Repeats:
-    """A bounded memory of whole requests, head and body, that were answered on the spot."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, Again] = {}
-        self._size = 0
-        self.get = self._known.get
-
-    def remember(self, data: bytes, again: Again) -> None:
-        """Keep `again` for `data`; when the memory is full all is forgotten, which costs each request one parsing."""
-        if len(data) > _LONGEST_REPEATED:
-            return
-        if self._size + len(data) > _MOST_REPEATED:
-            self._known.clear()
-            self._size = 0
-        if data not in self._known:
-            self._size += len(data)
-        self._known[data] = again
-
-
 class EarlyProtocol(GuardedProtocol):
     """uvicorn's protocol with a short way out."""
 
     routes: Mapping[bytes, KnownAnswers]
-    repeats: Repeats
+    repeats: SeenBytes[Again]
+    """Whole requests, head and body, that were answered on the spot."""
 
     draining = False
     """Connections are closed after the answer that comes next."""
@@ -221,5 +201,5 @@ def early_protocol(
         routes: What can answer on the spot.
         limits: Returns the settings in force.
     """
-    parts = {"routes": routes, "repeats": Repeats(), "watchman": Watchman(limits)}
+    parts = {"routes": routes, "repeats": SeenBytes[Again](_REPEATED_BYTES), "watchman": Watchman(limits)}
     return type("EarlyProtocol", (EarlyProtocol,), parts)

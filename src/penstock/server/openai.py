@@ -40,13 +40,14 @@ from penstock.server.http import (
     send_whole,
 )
 from penstock.server.lifecycle import Lifecycle, shutting_down
-from penstock.server.seen import Seen, SeenBodies
+from penstock.server.seen import Seen, SeenBytes
 from penstock.server.stored import Keeper
 from penstock.wire.json_body import LARGE_BYTES
 from penstock.wire.openai_chat import DONE, Inbound, decode_request, error_frame, frame
 
 _log = logging.getLogger("penstock.server")
 _replace = msgspec.structs.replace
+_SEEN_BYTES = 2 * 1024 * 1024
 _JSON = (b"content-type", b"application/json")
 _SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -74,7 +75,7 @@ class ModelRoute:
         self._keeper = keeper
         self._lifecycle = lifecycle
         self._watchers = Watchers()
-        self._seen = SeenBodies()
+        self._seen = SeenBytes[Seen](_SEEN_BYTES)
         self.again: Again | None = None
 
     def known(self, fields: Headers, body: bytes, default: Headers) -> tuple[bytes | None, object]:

@@ -1,13 +1,14 @@
-"""Bodies that were answered from the cache before, so that the same bytes need not be decoded and digested again."""
+"""Bytes that were answered from the cache before, so that they need not be read again."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from penstock.core.route import ContextTerms
 from penstock.wire.openai_chat import Inbound
 
-_MOST_BYTES = 2 * 1024 * 1024
+T = TypeVar("T")
+
 _LONGEST = 32 * 1024
 
 
@@ -25,20 +26,22 @@ class Seen(NamedTuple):
     key: bytes
 
 
-class SeenBodies:
-    """A bounded memory of bodies, of hits only: what is asked once does not displace what is asked often."""
+class SeenBytes(Generic[T]):
+    """A bounded memory of what bytes meant, of hits only: what is asked once does not displace what is asked often."""
 
-    def __init__(self) -> None:
-        self._known: dict[bytes, Seen] = {}
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._known: dict[bytes, T] = {}
         self._size = 0
         self.get = self._known.get
 
-    def remember(self, body: bytes, seen: Seen) -> None:
-        """Keep `seen` for `body`; when the memory is full all is forgotten, which costs each body one decoding."""
-        if len(body) > _LONGEST:
+    def remember(self, data: bytes, meaning: T) -> None:
+        """Keep `meaning` for `data`; when the memory is full all is forgotten, which costs reading each once more."""
+        if len(data) > _LONGEST:
             return
-        if self._size + len(body) > _MOST_BYTES:
+        if self._size + len(data) > self._most_bytes:
             self._known.clear()
             self._size = 0
-        self._size += len(body)
-        self._known[body] = seen
+        if data not in self._known:
+            self._size += len(data)
+        self._known[data] = meaning
