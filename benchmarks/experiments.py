@@ -189,7 +189,7 @@ def main() -> None:
             "power": head["power"],
             "mean_stopping_units": head["mean_stopping_units"],
             "fixed_horizon_units": head["fixed_horizon_units"],
-            "naive_peeking_false_alarms": max(naive.values()),
+            "naive_peeking_false_alarms": naive[f"{HEADLINE}, 2 arms"],
             "naive_peeking_by_metric": naive,
             "power_by_metric": found,
             "units": options.units,
