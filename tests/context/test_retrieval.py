@@ -123,3 +123,9 @@ def test_what_is_kept_anyway_is_not_quoted():
     assert sum(FACT in each["content"] for each in sent) == 1
     assert FACT not in sent[-1]["content"]
     assert "painted green" in sent[-1]["content"]
+
+
+def test_the_question_at_the_end_of_a_long_line_is_looked_up():
+    asked = question_of(history(("user", "word " * 500 + "where the key of the boathouse is?")))
+    assert asked.endswith("where the key of the boathouse is?")
+    assert len(asked) < 1300

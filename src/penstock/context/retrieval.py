@@ -62,7 +62,7 @@ def question_of(history: History) -> str:
     asked = history.said_in(turn)
     if len(asked) > SHORT:
         lines = [line.strip() for line in _ENDS.split(asked) if line.strip()]
-        asked = "\n".join(line[:SHORT] for line in (lines[0], lines[-1]))
+        asked = f"{lines[0][:SHORT]}\n{lines[-1][-SHORT:]}"
     before = history.turn_before(turn)
     if before < turn and sum(1 for _ in words(asked)) < LEAST_ASKED:
         asked = f"{history.said_in(before)[-SHORT:]}\n{asked}"
