@@ -40,7 +40,13 @@ class Memory:
         self._texts: OrderedDict[tuple[bytes, int, str], str] = OrderedDict()
 
     def library(self, history: History, ends: Sequence[int], measure: Measure) -> Library:
-        """Return the messages before the last of `ends` that are left out; the others are where earlier cuts were."""
+        """Return the messages before the last of `ends`, to be looked through; system messages are not among them.
+
+        Args:
+            history: The conversation.
+            ends: The others are where what earlier requests looked through may have ended, ascending.
+            measure: Estimates tokens; the same for all requests.
+        """
         keys = _digests(history, ends)
         library, done = Library(), 0
         for key, end in zip(reversed(keys), reversed(ends), strict=True):

@@ -88,9 +88,7 @@ class Draft:
         summaries: What is to be summarised, in order.
     """
 
-    def __init__(
-        self, history: History, cuts: Cuts, terms: Terms, overhead: int, count: Count, memory: Memory
-    ) -> None:  # fmt: skip
+    def __init__(self, history: History, cuts: Cuts, terms: Terms, overhead: int, count: Count, memory: Memory) -> None:
         """Made by `draft`."""
         self.cuts = cuts
         self._history, self._terms, self._overhead, self._count, self._memory = history, terms, overhead, count, memory
