@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.abc import (
     AlertStore,
@@ -35,6 +35,9 @@ from penstock.stores.memory import (
 from penstock.stores.memory_books import MemoryBooks
 from penstock.stores.memory_budgets import MemoryBudgetStore
 from penstock.stores.memory_scores import MemoryScoreStore
+
+if TYPE_CHECKING:
+    from penstock.stores.sql.database import Database
 
 MEMORY = "memory:"
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
@@ -178,80 +181,51 @@ async def open_keys(url: str, clock: Clock) -> AsyncIterator[KeyStore]:
         ConfigError: `url` names no file.
         StoreError: The store cannot be opened.
     """
-    if url == MEMORY:
-        raise ConfigError("store.url is memory:, which keeps no keys; set it to sqlite:///FILE", key="store.url")
-    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
-    from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see below
+    async with _opened(url, clock, "keys") as database:
+        from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see `open_store`
 
-    database = Database(url, clock)
-    await database.start()
-    try:
         yield SqlKeyStore(database)
-    finally:
-        await database.aclose()
 
 
 @asynccontextmanager
 async def open_budgets(url: str, clock: Clock) -> AsyncIterator[tuple[BudgetStore, KeyStore]]:
-    """Open budgets and keys alone, for commands, which hold nothing; servers may be using the same file.
+    """Open budgets and keys alone, for commands, which hold nothing; otherwise as `open_keys`."""
+    async with _opened(url, clock, "budgets") as database:
+        from penstock.stores.sql.budgets import BudgetTally, SqlBudgetStore  # noqa: PLC0415 - see `open_store`
+        from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see `open_store`
 
-    Raises:
-        ConfigError: `url` names no file.
-        StoreError: The store cannot be opened.
-    """
-    if url == MEMORY:
-        raise ConfigError("store.url is memory:, which keeps no budgets; set it to sqlite:///FILE", key="store.url")
-    from penstock.stores.sql.budgets import BudgetTally, SqlBudgetStore  # noqa: PLC0415 - see below
-    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
-    from penstock.stores.sql.keys import SqlKeyStore  # noqa: PLC0415 - see below
-
-    database = Database(url, clock)
-    await database.start()
-    try:
         yield SqlBudgetStore(database, None, BudgetTally(database.engine, clock)), SqlKeyStore(database)
-    finally:
-        await database.aclose()
 
 
 @asynccontextmanager
 async def open_states(url: str, clock: Clock) -> AsyncIterator[StateStore]:
-    """Open what was decided while Penstock ran alone, for commands; servers may be using the same file.
+    """Open what was decided while Penstock ran alone, for commands; otherwise as `open_keys`."""
+    async with _opened(url, clock, "decisions") as database:
+        from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see `open_store`
 
-    Raises:
-        ConfigError: `url` names no file.
-        StoreError: The store cannot be opened.
-    """
-    if url == MEMORY:
-        raise ConfigError("store.url is memory:, which keeps nothing; set it to sqlite:///FILE", key="store.url")
-    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
-    from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see below
-
-    database = Database(url, clock)
-    await database.start()
-    try:
         yield SqlStateStore(database, clock)
-    finally:
-        await database.aclose()
 
 
 @asynccontextmanager
 async def open_desk(url: str, clock: Clock) -> AsyncIterator[tuple[StateStore, ScoreStore]]:
-    """Open what experiments need alone, for commands; servers may be using the same file.
+    """Open what experiments need alone, for commands; otherwise as `open_keys`."""
+    async with _opened(url, clock, "experiments") as database:
+        from penstock.stores.sql.scores import SqlScoreStore  # noqa: PLC0415 - see `open_store`
+        from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see `open_store`
 
-    Raises:
-        ConfigError: `url` names no file.
-        StoreError: The store cannot be opened.
-    """
+        yield SqlStateStore(database, clock), SqlScoreStore(database)
+
+
+@asynccontextmanager
+async def _opened(url: str, clock: Clock, kept: str) -> AsyncIterator[Database]:
     if url == MEMORY:
-        raise ConfigError("store.url is memory:, which keeps no experiments; set it to sqlite:///FILE", key="store.url")
-    from penstock.stores.sql.database import Database  # noqa: PLC0415 - see below
-    from penstock.stores.sql.scores import SqlScoreStore  # noqa: PLC0415 - see below
-    from penstock.stores.sql.states import SqlStateStore  # noqa: PLC0415 - see below
+        raise ConfigError(f"store.url is memory:, which keeps no {kept}; set it to sqlite:///FILE", key="store.url")
+    from penstock.stores.sql import database as sql  # noqa: PLC0415 - see `open_store`
 
-    database = Database(url, clock)
+    database = sql.Database(url, clock)
     await database.start()
     try:
-        yield SqlStateStore(database, clock), SqlScoreStore(database)
+        yield database
     finally:
         await database.aclose()
 
