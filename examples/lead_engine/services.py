@@ -13,6 +13,8 @@ from lead_engine.database import Database
 from lead_engine.monitor import HealthMonitor
 from lead_engine.penstock_config import LARGE, SMALL, penstock_config
 from lead_engine.settings import Settings
+from lead_engine.shared_classifier import SharedClassifier
+from lead_engine.shared_results import SharedResults
 from lead_engine.stages import make_classifier
 from penstock import AsyncClient, Classifier, PenstockError
 from penstock.config.loader import load_mapping
@@ -28,7 +30,8 @@ class Services:
     settings: Settings
     database: Database
     client: AsyncClient
-    classifier: Classifier
+    classifier: Classifier | SharedClassifier
+    shared: SharedResults | None
     monitor: HealthMonitor
     counters: Counters
 
@@ -45,9 +48,14 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[Servi
         # DATABASE_URL means the leads' database here.
         loaded = load_mapping(penstock_config(settings), environ={})
         client = await opened.enter_async_context(AsyncClient(loaded))
-        log.info("Cache initialized: %s", cache_status(settings))
-        if settings.redis_url is not None:
-            log.warning("REDIS_URL is not used: this version of Penstock has no Redis store")
+        shared = None
+        if settings.shares_results:
+            shared = SharedResults(
+                settings.redis_url, ttl_s=settings.cache_ttl_seconds, timeout_s=settings.redis_timeout_seconds
+            )
+            opened.push_async_callback(shared.aclose)
+            await shared.check()
+        log.info("Cache initialized: %s", cache_status(settings, shared))
         log.info("Prompt manager initialized: %d templates", len(client.prompts.list()))
         monitor = HealthMonitor(
             client,
@@ -67,7 +75,9 @@ async def running(settings: Settings, database: Database) -> AsyncIterator[Servi
         if settings.enable_custom_prompts and settings.prompt_auto_reload:
             opened.push_async_callback(_cancelled, asyncio.get_running_loop().create_task(_follow_templates(client)))
 
-        yield Services(settings, database, client, make_classifier(client, settings), monitor, Counters())
+        alone = make_classifier(client, settings)
+        classifier = alone if shared is None else SharedClassifier(alone, client, settings, shared)
+        yield Services(settings, database, client, classifier, shared, monitor, Counters())
         log.info("Stopping: scheduled tasks, cache, database")
 
 
@@ -83,13 +93,17 @@ def missing(settings: Settings, monitor: HealthMonitor) -> list[str]:
     return [model for model in needed if model.removesuffix(":latest") not in has]
 
 
-def cache_status(settings: Settings) -> str:
+def cache_status(settings: Settings, shared: SharedResults | None) -> str:
     """Where the cache is, in words."""
     if not settings.enable_response_cache:
         return "off"
-    if settings.cache_backend == "redis":
-        return "sqlite, since this version of Penstock has no Redis store (CACHE_BACKEND=redis)"
-    return settings.cache_backend
+    if settings.cache_backend != "redis":
+        return settings.cache_backend
+    if shared is None:
+        return "memory only: results are not shared while PROMPT_EXPERIMENT compares prompts"
+    if shared.problem is not None:
+        return f"memory only: Redis cannot be used ({shared.problem})"
+    return "memory, and results are shared through Redis"
 
 
 async def _follow_templates(client: AsyncClient) -> None:

@@ -8,7 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from redis.asyncio.connection import parse_url
 
 HERE = Path(__file__).parent
 
@@ -78,11 +79,12 @@ class Settings(BaseModel):
     cache_backend: Literal["memory", "sqlite", "redis"] = _setting(
         "Cache",
         "memory",
-        "Where answers are: `sqlite` keeps them over restarts. There is no Redis store in this version: `redis` keeps "
-        "them in SQLite, and the log and /health say so.",
+        "Where answers are: `sqlite` keeps them over restarts in a file; `redis` keeps them in memory, and shares "
+        "finished classifications with other instances through Redis.",
     )
-    cache_database: str = _setting("Cache", "lead_engine_cache.db", "The file for that.", min_length=1)
-    redis_url: str | None = _setting("Cache", None, "Not used yet; see CACHE_BACKEND.")
+    cache_database: str = _setting("Cache", "lead_engine_cache.db", "The file of `sqlite`.", min_length=1)
+    redis_url: str = _setting("Cache", "redis://127.0.0.1:6379/0", "The server of `redis`: one, not a Redis Cluster.")
+    redis_timeout_seconds: float = _setting("Cache", 0.25, "One exchange with it; what is late is a miss.", gt=0)
     cache_ttl_seconds: float = _setting("Cache", 86400, "How long an answer stays fresh.", ge=0)
     cache_max_size: int = _setting("Cache", 10_000, "Answers kept; the least valuable go first.", ge=1)
     cache_max_memory_mb: int = _setting("Cache", 64, "Memory for them.", ge=1)
@@ -131,6 +133,15 @@ class Settings(BaseModel):
     similarity_threshold: float = _setting("Matching", 0.8, "Leads at least so near are similar (cosine).", ge=-1, le=1)
     similar_leads_limit: int = _setting("Matching", 5, "Most similar leads to name.", ge=1)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _address_of_redis(cls, value: str) -> str:
+        try:
+            parse_url(value)
+        except ValueError:  # which may say a part of the password
+            raise ValueError("expected redis://HOST:PORT/DATABASE, rediss://… or unix://…") from None
+        return value
+
     @model_validator(mode="after")
     def _one_choice_of_versions(self) -> Self:
         if self.prompt_experiment is not None:
@@ -156,8 +167,13 @@ class Settings(BaseModel):
 
     @property
     def cache_kept_in(self) -> Literal["memory", "sqlite"]:
-        """Where cached answers really are."""
-        return "memory" if self.cache_backend == "memory" else "sqlite"
+        """Where this instance's own answers are."""
+        return "sqlite" if self.cache_backend == "sqlite" else "memory"
+
+    @property
+    def shares_results(self) -> bool:
+        """Whether Redis is used: not while prompts are compared, since a result is that of one of them."""
+        return self.enable_response_cache and self.cache_backend == "redis" and self.prompt_experiment is None
 
     @property
     def models(self) -> tuple[str, str]:

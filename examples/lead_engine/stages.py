@@ -19,7 +19,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "urgency": {"type": "string", "enum": ["low", "medium", "high"]},
     "company": {"type": ["string", "null"]},
 }
-_NOISE = ("unsubscribe", "newsletter", "out of office", "lottery", "cookie policy", "delivery status notification")
+NOISE = ("unsubscribe", "newsletter", "out of office", "lottery", "cookie policy", "delivery status notification")
 _CHARS_PER_TOKEN = 3
 """Of text, at the fewest for most languages: a window that is too small would cut the signal."""
 
@@ -40,7 +40,7 @@ def make_classifier(client: AsyncClient, settings: Settings) -> Classifier:
         gate = Gate(settings.prefilter_score_threshold, settings.prefilter_accept_threshold)
         options = _options(settings, settings.prefilter_max_tokens)
         small = ModelStage(SMALL, name=PREFILTER_STAGE, prompt=PREFILTER, verify=gate, fields={}, options=options)
-        rules = [Rules(keywords={DROPPED: _NOISE}, name=RULES)] if settings.enable_rules else []
+        rules = [Rules(keywords={DROPPED: NOISE}, name=RULES)] if settings.enable_rules else []
         stages = [*rules, small, large]
     return Classifier(client, stages=stages, labels=CATEGORIES, dropped=DROPPED, fields=FIELDS, tags=["classify"])
 

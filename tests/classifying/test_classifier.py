@@ -187,6 +187,15 @@ async def test_a_small_model_that_fails_is_made_up_for():
     assert (found.steps[0].decision, str(found.steps[0].error)) == ("failed", "down")
 
 
+async def test_a_stage_says_that_another_model_stood_in():
+    large = {**CONFIG["models"][1], "fallbacks": {"errors": ["small"]}}
+    models = Models(large=ProviderError("down", retryable=True), models=[CONFIG["models"][0], large])
+    async with models.client:
+        found = await models.classifier(ModelStage("large")).classify("Hiring")
+        plain = await models.classifier(ModelStage("small")).classify("Hiring")
+    assert (found.label, found.steps[0].degraded, plain.steps[0].degraded) == ("hiring", ("fallback-errors",), ())
+
+
 async def test_a_request_that_is_wrong_is_not_asked_elsewhere():
     models = Models()
     async with models.client:

@@ -6,19 +6,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from benchmarks.processes import free_port
+from tests.examples.engines import EXAMPLES, PATH, Engine, wait_for
 
 from lead_engine.app import create_app
 from lead_engine.penstock_config import penstock_config
@@ -29,97 +24,12 @@ from penstock import AsyncClient
 from penstock.config.loader import load_mapping
 from penstock.testing import FakeClock
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = EXAMPLES / "lead_engine"
-PATH = f"{EXAMPLES}{os.pathsep}{EXAMPLES.parent / 'src'}"
 README = (HERE / "README.md").read_text()
-QUICK = {"SIMULATED_SMALL_SECONDS": "0", "SIMULATED_LARGE_SECONDS": "0", "SIMULATED_TOKENS_PER_SECOND": "0"}
 NAMES = """
     ENABLE_RESPONSE_CACHE CACHE_BACKEND REDIS_URL BATCH_CONCURRENCY_LIMIT BATCH_ENABLE_PARALLEL USE_QUANTIZED_MODELS
     ENABLE_EMBEDDINGS ENABLE_HEALTH_MONITORING ENABLE_CUSTOM_PROMPTS PREFILTER_SCORE_THRESHOLD
 """
-
-
-class Engine:
-    """`python -m lead_engine` in a folder of its own."""
-
-    def __init__(self, folder, **environ):
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "engine.log"
-        clean = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "OLLAMA_HOST")}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lead_engine"],
-                cwd=folder,
-                env={
-                    **clean,
-                    **QUICK,
-                    "PORT": str(self.port),
-                    "PYTHONPATH": PATH,
-                    **environ,
-                },
-                stdout=log,
-                stderr=log,
-            )
-        until = time.monotonic() + 40
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                self.get("/health")
-            except urllib.error.HTTPError:
-                return
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        self.stop()
-        pytest.fail(self.log.read_text())
-
-    def ask(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=50) as answer:
-            return answer.read()
-
-    def get(self, path):
-        return json.loads(self.ask("GET", path))
-
-    def post(self, path, body=None):
-        return json.loads(self.ask("POST", path, body))
-
-    def refused(self, method, path, body=None):
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            self.ask(method, path, body)
-        with caught.value as error:
-            return error.code, json.loads(error.read())
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
-
-
-def wait_for(happened):
-    until = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def start(tmp_path):
-    started = []
-
-    def start(**environ):
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        started.append(Engine(folder, **environ))
-        return started[-1]
-
-    yield start
-    for engine in started:
-        engine.stop()
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +73,13 @@ def test_the_lines_of_the_readme(start):
 
 
 def test_start_and_stop_in_order(start):
-    engine = start(CACHE_BACKEND="redis", REDIS_URL="redis://there:6379/0", WARM_MODELS_ON_START="true")
+    engine = start(CACHE_BACKEND="sqlite", WARM_MODELS_ON_START="true")
     assert engine.get("/health")["cache"] == {
         "enabled": True,
         "backend": "sqlite",
-        "requested": "redis",
-        "status": "sqlite, since this version of Penstock has no Redis store (CACHE_BACKEND=redis)",
+        "requested": "sqlite",
+        "status": "sqlite",
+        "redis": "off",
     }
     engine.post("/api/classify/signal", {"signal_text": "Hiring"})
     engine.stop()
@@ -176,7 +87,6 @@ def test_start_and_stop_in_order(start):
     steps = [
         "Database initialized",
         "Cache initialized: sqlite",
-        "REDIS_URL is not used",
         "Prompt manager initialized: 3",
         "Simulated ready: gemma3:1b, gemma3:4b",
         "First health check: healthy",
@@ -464,6 +374,8 @@ async def test_the_seeds_table_as_ratios():
         ({"PROMPT_EXPERIMENT": "1,2", "PROMPT_VERSION": "2"}, "not both"),
         ({"PREFILTER_SCORE_THRESHOLD": "101"}, "PREFILTER_SCORE_THRESHOLD: "),
         ({"ENABLE_RULES": "perhaps"}, "ENABLE_RULES: "),
+        ({"REDIS_URL": "http://there:6379"}, "REDIS_URL: .*expected redis://HOST:PORT/DATABASE"),
+        ({"REDIS_URL": "redis://user:pa/ss@there"}, "REDIS_URL: .*expected redis://HOST:PORT/DATABASE"),
     ],
 )
 def test_settings_that_cannot_be(environ, said):

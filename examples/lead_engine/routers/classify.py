@@ -102,6 +102,7 @@ async def metrics(services: Running) -> dict[str, Any]:
             "hits": statistics.hits,
             "calls": statistics.calls,
             "hit_rate": statistics.hit_rate,
+            "redis": None if services.shared is None else dict(services.shared.counts),
         },
         "models": {
             "attempts": statistics.attempts,
@@ -118,12 +119,14 @@ async def metrics(services: Running) -> dict[str, Any]:
 
 @router.post("/cache/clear")
 async def clear_cache(services: Running) -> dict[str, Any]:
-    """Forget all cached answers."""
+    """Forget all cached answers of this instance, and shared results; ``partly`` if Redis cannot be used."""
     if not services.settings.enable_response_cache:
-        return {"status": "off", "removed": 0}
+        return {"status": "off", "removed": 0, "removed_from_redis": 0}
+    shared = 0 if services.shared is None else await services.shared.clear()
     removed = await services.client.cache.clear()
-    log.info("Cache cleared: %d answers", removed.answers)
-    return {"status": "cleared", "removed": removed.answers}
+    log.info("Cache cleared: %d answers, %s shared results", removed.answers, "no" if shared is None else shared)
+    status = "partly" if shared is None else "cleared"
+    return {"status": status, "removed": removed.answers, "removed_from_redis": shared}
 
 
 def _refuse_long(services: Services, signals: Sequence[Signal]) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from lead_engine.routers.common import Running
-from lead_engine.services import cache_status, log, missing
+from lead_engine.services import Services, cache_status, log, missing
 
 router = APIRouter(tags=["operations"])
 
@@ -27,6 +27,10 @@ async def health(services: Running) -> JSONResponse:
     small, large = settings.models
     monitored = services.monitor.status() if settings.enable_health_monitoring else "off"
     status = "unhealthy" if problem else "healthy" if monitored == "off" else monitored
+    if services.shared is not None:
+        await services.shared.check()
+        if services.shared.problem is not None and status == "healthy":
+            status = "degraded"
     whole: dict[str, Any] = {
         "status": status,
         "database": {"status": "unreachable" if problem else "connected", "error": problem},
@@ -42,7 +46,8 @@ async def health(services: Running) -> JSONResponse:
             "enabled": settings.enable_response_cache,
             "backend": settings.cache_kept_in,
             "requested": settings.cache_backend,
-            "status": cache_status(settings),
+            "status": cache_status(settings, services.shared),
+            "redis": _redis(services),
         },
         "prompts": {"templates": len(services.client.prompts.list()), "custom": settings.enable_custom_prompts},
         "features": {
@@ -58,6 +63,12 @@ async def health(services: Running) -> JSONResponse:
         "health_monitoring": {"status": monitored, "providers": services.monitor.report()},
     }
     return JSONResponse(whole, status_code=503 if status == "unhealthy" else 200)
+
+
+def _redis(services: Services) -> str:
+    if services.shared is None:
+        return "off"
+    return "connected" if services.shared.problem is None else "unreachable"
 
 
 @router.get("/metrics")

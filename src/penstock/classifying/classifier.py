@@ -204,6 +204,7 @@ class Classifier:
             error=failure,
             request_id=talk.request_id,
             prompt=talk.prompt,
+            degraded=talk.degraded,
         )
 
     def _decided(self, verify: Verify, opinion: Opinion) -> Decision:

@@ -195,6 +195,11 @@ class Talk:
         return self.calls[-1].prompt if self.calls else ""
 
     @property
+    def degraded(self) -> tuple[str, ...]:
+        """Why the answers are not the best possible ones, each reason once."""
+        return tuple(dict.fromkeys(reason for call in self.calls for reason in call.degraded))
+
+    @property
     def provider(self) -> str:
         """Who was asked last."""
         attempts = self.calls[-1].attempts if self.calls else ()

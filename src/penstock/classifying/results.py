@@ -68,6 +68,7 @@ class Step(msgspec.Struct, frozen=True):
         error: Why it failed.
         request_id: The last call's id in the record, for `AsyncClient.score`; empty for rules.
         prompt: The stored prompt it was made from, as ``NAME@VERSION``; empty without one.
+        degraded: Why its answers are not the best possible ones, as `Answer.degraded`; empty when nothing went wrong.
     """
 
     stage: str
@@ -80,6 +81,7 @@ class Step(msgspec.Struct, frozen=True):
     error: Exception | None = None
     request_id: str = ""
     prompt: str = ""
+    degraded: tuple[str, ...] = ()
 
 
 class Classification(msgspec.Struct, frozen=True):
