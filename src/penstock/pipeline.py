@@ -19,7 +19,7 @@ from penstock.config.budgets import configured
 from penstock.config.context import context_terms
 from penstock.config.experiments import compared
 from penstock.config.settings import Settings
-from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
+from penstock.core.errors import InvalidRequest
 from penstock.core.handler import Handler, Layer, compose
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
@@ -38,6 +38,7 @@ from penstock.layers.record import Record
 from penstock.layers.refresh import Refresh
 from penstock.layers.retry import Retry
 from penstock.layers.semantic_cache import SemanticCache
+from penstock.listing import list_models
 from penstock.making import (
     attempts,
     balanced,
@@ -268,16 +269,7 @@ class Pipeline:
 
     async def models(self) -> list[ModelInfo]:
         """List the names clients may use: the configured ones, then what providers that answer in time offer."""
-        prompts = [PROMPT_MODEL + name for name, prompt in self.parts.prompts.current.prompts.items() if prompt.model]
-        listed = {name: ModelInfo(id=name, owned_by="penstock") for name in (*self.routes.names, *prompts)}
-        names = list(self.providers)
-        offers = await asyncio.gather(*(self._offer(name) for name in names))
-        for provider, offer in zip(names, offers, strict=True):
-            for info in offer:
-                known = self._reaches(info.id, provider)
-                name = info.id if known else f"{provider}/{info.id}"
-                listed.setdefault(name, msgspec.structs.replace(info, id=name, owned_by=provider))
-        return list(listed.values())
+        return await list_models(self.routes, self.providers, self.parts.prompts.current)
 
     @property
     def learner(self) -> Learner | None:
@@ -371,20 +363,6 @@ class Pipeline:
         if target is None:
             raise AssertionError("failover chooses a target before a provider is asked")
         return await self.providers[target.provider].send(request, target)
-
-    async def _offer(self, name: str) -> Sequence[ModelInfo]:
-        try:
-            async with asyncio.timeout(3.0):
-                return await self.providers[name].models()
-        except (ProviderError, TimeoutError):
-            return ()
-
-    def _reaches(self, model: str, provider: str) -> bool:
-        try:
-            targets = self.routes.resolve(model).targets
-        except PenstockError:
-            return False
-        return any(target.provider == provider and target.model == model for target in targets)
 
     def _enter(self) -> None:
         self.running += 1
