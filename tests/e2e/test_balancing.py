@@ -121,4 +121,5 @@ async def test_a_slow_replica_gets_less(bench, stream):
         await asyncio.gather(*(ask(worker) for worker in range(6)))
     counts = [len(replica.asked) for replica in running.replicas]
     assert sum(counts) == 90
-    assert counts[2] < min(counts[:2]) / 2
+    # Of its even share. How the other two share the rest is not said: both answer at once, so either may have it all.
+    assert counts[2] < 90 / 3 / 2
