@@ -179,7 +179,8 @@ def _row(span: Span) -> tuple[object, ...]:
 def _payback(turns: float) -> str:
     if not isfinite(turns):
         return "No number of turns pays for the cut: the whole, once cached, costs no more."
-    return f"A cut now has paid for itself after {max(turns, 1):.0f} turns."
+    count = f"{max(turns, 1):.0f}"
+    return f"A cut now has paid for itself after {count} {'turn' if count == '1' else 'turns'}."
 
 
 def _visible(line: str) -> str:
