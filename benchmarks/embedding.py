@@ -79,6 +79,7 @@ async def measure(model: Path | None, texts: list[str], repeat: int) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the last line always is JSON")
     parser.add_argument("--model", type=Path, default=FOLDER / "model")
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--repeat", type=int, default=200)

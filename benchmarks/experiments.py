@@ -24,7 +24,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from benchmarks.outcome import finish
-from penstock.core.experiment import Arm, Bandit, Change, Experiment, Metric
+from penstock.core.experiment import Arm, Bandit, Change, Experiment, Metric, Policy
 from penstock.experiments.bandit import shares
 from penstock.experiments.comparing import Comparison
 
@@ -44,7 +44,7 @@ class Case(NamedTuple):
     metric: str
     arms: int = 2
     weights: tuple[float, ...] = ()
-    bandit: str = ""
+    bandit: Policy | None = None
 
 
 METRICS: dict[str, tuple[tuple[float, float] | None, Draw]] = {
@@ -81,14 +81,13 @@ class Run(NamedTuple):
 def experiment(case: Case, units: int) -> Experiment:
     """Return what is run."""
     weights = case.weights or (1.0,) * case.arms
-    bandit = Bandit(case.bandit, 0.1, 1.0) if case.bandit in ("thompson", "ucb") else None  # type: ignore[arg-type]
     return Experiment(
         name=case.name,
         arms=tuple(Arm(f"arm{number}", weight, Change()) for number, weight in enumerate(weights)),
         primary=Metric("score.value", "higher", METRICS[case.metric][0]),
         most_units=units,
         alpha=ALPHA,
-        bandit=bandit,
+        bandit=None if case.bandit is None else Bandit(case.bandit, floor=0.1, every_s=1.0),
     )
 
 

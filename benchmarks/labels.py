@@ -128,6 +128,7 @@ async def both(data: Path, onnx: str | None) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the last line always is JSON")
     parser.add_argument("--data", type=Path, required=True, help="where the public sets are")
     parser.add_argument("--onnx", help="a directory with a model, to compare answers by meaning")
     given = parser.parse_args()

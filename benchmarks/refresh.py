@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from benchmarks.outcome import finish
 from penstock.caching.recurrence import Recurrence
@@ -48,6 +49,13 @@ def zipf(seed: int = 1, requests: int = 20_000, questions: int = 2_000) -> Strea
     return sorted((chance.uniform(0, 86_400), number.to_bytes(4)) for number in asked)
 
 
+class Hear(Protocol):
+    """Is told of a request."""
+
+    def __call__(self, key: bytes, now: float, /, *, miss: bool) -> None:
+        """`miss` says whether it had to be asked for."""
+
+
 class Cache:
     """Answers of one lifetime, whose times `renew` may push on."""
 
@@ -57,9 +65,7 @@ class Cache:
         self.fresh_until: dict[bytes, float] = {}
         self.misses = self.renewals = 0
 
-    def play(
-        self, renew: Callable[[float], list[bytes]], hear: Callable[[bytes, float, bool], None]
-    ) -> tuple[int, int]:
+    def play(self, renew: Callable[[float], list[bytes]], hear: Hear) -> tuple[int, int]:
         """Return misses and renewals; `renew` is asked now and then, `hear` is told of requests and misses."""
         at = self.stream[0][0]
         for now, key in self.stream:
@@ -72,13 +78,13 @@ class Cache:
             if miss:
                 self.misses += 1
                 self.fresh_until[key] = now + self.lifetime_s
-            hear(key, now, miss)
+            hear(key, now, miss=miss)
         return self.misses, self.renewals
 
 
 def never(stream: Stream, lifetime_s: float) -> tuple[int, int]:
     """Renew nothing."""
-    return Cache(stream, lifetime_s).play(lambda _: [], lambda *_: None)
+    return Cache(stream, lifetime_s).play(lambda _: [], lambda *_, **_named: None)
 
 
 def learnt(stream: Stream, lifetime_s: float, *, least: float = 0.5, per_minute: int = 600) -> tuple[int, int]:
@@ -91,7 +97,7 @@ def learnt(stream: Stream, lifetime_s: float, *, least: float = 0.5, per_minute:
             policy.stored(key, now, now + lifetime_s)
         return keys
 
-    def hear(key: bytes, now: float, miss: bool) -> None:  # noqa: FBT001 - called with places only
+    def hear(key: bytes, now: float, *, miss: bool) -> None:
         policy.asked(key, now, None)
         if miss:
             policy.stored(key, now, now + lifetime_s)
@@ -107,7 +113,7 @@ def always(stream: Stream, lifetime_s: float) -> tuple[int, int]:
         lambda now: [
             key for key, end in cache.fresh_until.items() if end - STEP_S <= now < end and last[key] > end - lifetime_s
         ],
-        lambda key, now, _: last.update({key: now}),
+        lambda key, now, **_named: last.update({key: now}),
     )
 
 
@@ -122,7 +128,7 @@ def oracle(stream: Stream, lifetime_s: float) -> tuple[int, int]:
         due = [key for key, end in cache.fresh_until.items() if end - STEP_S <= now < end]
         return [key for key in due if any(cache.fresh_until[key] <= at < now + lifetime_s for at in future[key])]
 
-    def hear(key: bytes, _now: float, _miss: bool) -> None:  # noqa: FBT001 - called with places only
+    def hear(key: bytes, now: float, *, miss: bool) -> None:
         future[key].pop()
 
     return cache.play(renew, hear)
@@ -130,6 +136,7 @@ def oracle(stream: Stream, lifetime_s: float) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the last line always is JSON")
     parser.add_argument("--data", type=Path, required=True, help="where the public sets are")
     given = parser.parse_args()
     started = time.monotonic()

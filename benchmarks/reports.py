@@ -30,6 +30,7 @@ BATCH = 5000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the last line always is JSON")
     parser.add_argument("--calls", type=int, default=10_000_000)
     parser.add_argument("--tenants", type=int, default=20)
     parser.add_argument("--folder", default=None, help="Where to keep the database; by default it is removed.")

@@ -123,14 +123,14 @@ class ModelStage:
         if self._structured != "text":
             try:
                 response = await self._send(
-                    talk, asked | {"response_format": talk.form.response_format()}, text, stream
+                    talk, asked | {"response_format": talk.form.response_format()}, text, stream=stream
                 )
             except (InvalidRequest, ProviderError) as error:
                 if self._structured == "schema" or not _refuses_schema(error):
                     raise
                 self._structured = "text"
         if self._structured == "text":
-            response = await self._send(talk, asked, text, stream)
+            response = await self._send(talk, asked, text, stream=stream)
         try:
             if stream:
                 async for piece in _streamed(response, self.name):
@@ -140,7 +140,7 @@ class ModelStage:
         finally:
             await response.aclose()
 
-    async def _send(self, talk: Talk, payload: dict[str, Any], text: str, stream: bool) -> Response:  # noqa: FBT001
+    async def _send(self, talk: Talk, payload: dict[str, Any], text: str, *, stream: bool) -> Response:
         options = self._options(text) if callable(self._options) else self._options or {}
         request = talk.client.request("chat", self.model, payload, stream=stream, **{**talk.options, **options})
         talk.calls.append(request.call)

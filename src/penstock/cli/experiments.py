@@ -56,7 +56,7 @@ def list_(config: str | None, as_json: bool) -> None:
 def show(name: str, config: str | None, as_json: bool) -> None:
     """Show where one experiment stands."""
     found = _at_desk(config, lambda desk: desk.get(name))
-    emit(msgspec.to_builtins(found) if as_json else _row(found), as_json)
+    _say(found, as_json=as_json)
 
 
 @experiments.command()
@@ -68,7 +68,7 @@ def show(name: str, config: str | None, as_json: bool) -> None:
 def stop(name: str, winner: str | None, why: str, config: str | None, as_json: bool) -> None:
     """End an experiment."""
     found = _at_desk(config, lambda desk: desk.stop(name, winner=winner, why=why, by=BY))
-    emit(msgspec.to_builtins(found) if as_json else _row(found), as_json)
+    _say(found, as_json=as_json)
 
 
 @experiments.command()
@@ -78,7 +78,7 @@ def stop(name: str, winner: str | None, why: str, config: str | None, as_json: b
 def start(name: str, config: str | None, as_json: bool) -> None:
     """Let an experiment run; one that has ended begins anew, and its earlier calls do not count."""
     found = _at_desk(config, lambda desk: desk.start(name))
-    emit(msgspec.to_builtins(found) if as_json else _row(found), as_json)
+    _say(found, as_json=as_json)
 
 
 @experiments.command()
@@ -162,6 +162,10 @@ def _row(standing: Standing) -> dict[str, object]:
 
 def _time(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
+
+
+def _say(standing: Standing, *, as_json: bool) -> None:
+    emit(msgspec.to_builtins(standing) if as_json else _row(standing), as_json)
 
 
 def _at_desk(config: str | None, work: Callable[[Desk], Awaitable[T]]) -> T:
