@@ -11,6 +11,7 @@
     │   └── NotCached      `only-if-cached` was asked for and there is no usable entry
     ├── ProviderError      an upstream failed or answered something unusable
     ├── StoreError         a store could not read or write; for a cache this is a miss
+    ├── WorkerError        another worker of this gateway ended, or could not answer
     └── DeliveryFailed     a message to people or programs did not arrive
 
 Fields are structured so that nobody parses messages; `penstock.server.errors` is the only map from here to HTTP.
@@ -205,6 +206,17 @@ class StoreError(PenstockError):
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+
+
+class WorkerError(PenstockError):
+    """Another worker of this gateway ended, or could not answer.
+
+    Attributes:
+        code: ``worker_gone`` for one that is not there or ended, ``worker_timeout``, or the code of what went wrong
+            there.
+    """
+
+    code = "worker_failed"
 
 
 class DeliveryFailed(PenstockError):

@@ -18,6 +18,7 @@ from penstock.core.errors import (
     RateLimited,
     Refused,
     StoreError,
+    WorkerError,
 )
 from penstock.core.quota import Quota
 
@@ -39,7 +40,7 @@ def status_of(error: PenstockError) -> int:
             return 429
         case ProviderError():
             return _provider_status(error)
-        case StoreError() | Refused():
+        case StoreError() | Refused() | WorkerError():
             return 503
         case _:
             return 500
