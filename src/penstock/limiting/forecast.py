@@ -20,6 +20,9 @@ class Tokens(NamedTuple):
     spread: float = 0.0
 
 
+NOTHING = Tokens(0.0, 0.0)
+
+
 class Forecast:
     """Learns a model's mean output, and by how much estimates of its input are off."""
 

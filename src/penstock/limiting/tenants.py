@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from penstock.core.quota import Quota
 from penstock.limiting.bucket import Bucket
+from penstock.limiting.shared_bucket import SharedBucket
+from penstock.shared_memory.table import Table, digest
 
 _REMEMBERED = 4096
 """Tenants kept, the least recently used forgotten first: without keys their names come from clients."""
@@ -30,9 +33,11 @@ class TenantAccount:
 
     __slots__ = ("requests", "tokens")
 
-    def __init__(self, limits: TenantLimits) -> None:
-        self.requests = _bucket(limits.requests_per_minute)
-        self.tokens = _bucket(limits.tokens_per_minute)
+    def __init__(self, limits: TenantLimits, bucket: Callable[[str, int], Bucket]) -> None:
+        """`bucket` makes what counts one of the two, by its name and limit."""
+        requests, tokens = limits
+        self.requests = None if requests is None else bucket("requests", requests)
+        self.tokens = None if tokens is None else bucket("tokens", tokens)
 
     def quota(self, now: float) -> Quota:
         """What is left, for ``x-ratelimit-…`` headers."""
@@ -83,6 +88,35 @@ class Tenants:
         self._default = TenantLimits()
         self._named: Mapping[str, TenantLimits] = {}
         self._accounts: OrderedDict[str, tuple[TenantLimits, TenantAccount]] = OrderedDict()
+        self._table: Table | None = None
+        self._alone: AbstractContextManager[None] = nullcontext()
+
+    def share(self, table: Table) -> None:
+        """Count in `table`, with other processes; to be called before anything else."""
+        self._table = self._alone = table
+
+    def take(self, now: float, *demands: tuple[Sequence[Bucket], float]) -> tuple[float, Bucket | None]:
+        """Charge each amount to its buckets, or nothing at all if one has not so much.
+
+        Returns:
+            0 and None when it was charged; otherwise how long must be waited for the first amount that is not there,
+            and for which of its buckets longest.
+        """
+        with self._alone:
+            for buckets, amount in demands:
+                longest = longest_wait(buckets, amount, now)
+                if longest[1] is not None:
+                    return longest
+            for buckets, amount in demands:
+                for bucket in buckets:
+                    bucket.charge(amount, now)
+        return 0.0, None
+
+    def settle(self, buckets: Sequence[Bucket], amount: float, now: float) -> None:
+        """Charge `amount` to all of `buckets` whatever they have; give back when it is negative."""
+        with self._alone:
+            for bucket in buckets:
+                bucket.charge(amount, now)
 
     def put_in_force(self, default: TenantLimits, named: Mapping[str, TenantLimits]) -> None:
         """Put limits in force; what was used under the same limits before counts on."""
@@ -96,8 +130,8 @@ class Tenants:
 
     def own(self, keys: Mapping[str, TenantLimits], teams: Mapping[str, TenantLimits]) -> None:
         """Put limits of single keys, by id, and of teams and organisations, by tenant, in force; as `put_in_force`."""
-        self._keys = _kept(self._keys, keys)
-        self._teams = _kept(self._teams, teams)
+        self._keys = self._kept("key", self._keys, keys)
+        self._teams = self._kept("team", self._teams, teams)
 
     def accounts(self, tenant: str, key_id: str) -> list[TenantAccount]:
         """Return all accounts that a request is charged to."""
@@ -118,25 +152,41 @@ class Tenants:
             return known[1]
         if limits == TenantLimits():
             return None
-        account = known[1] if known is not None and known[0] == limits else TenantAccount(limits)
+        account = known[1] if known is not None and known[0] == limits else self._open("tenant", tenant, limits)
         self._accounts[tenant] = (limits, account)
         if len(self._accounts) > _REMEMBERED:
             self._accounts.popitem(last=False)
         return account
 
+    def _open(self, kind: str, name: str, limits: TenantLimits) -> TenantAccount:
+        def bucket(what: str, per_minute: int) -> Bucket:
+            if self._table is None:
+                return Bucket(per_minute)
+            # With the limit in its name, so that what is used under other limits does not count.
+            return SharedBucket(per_minute, self._table, digest(kind, name, what, str(per_minute)))
+
+        return TenantAccount(limits, bucket)
+
+    def _kept(self, kind: str, accounts: _Owned, limits: Mapping[str, TenantLimits]) -> _Owned:
+        return {
+            name: accounts[name]
+            if name in accounts and accounts[name][0] == each
+            else (each, self._open(kind, name, each))
+            for name, each in limits.items()
+            if each != TenantLimits()
+        }
+
+
+def longest_wait(buckets: Sequence[Bucket], amount: float, now: float) -> tuple[float, Bucket | None]:
+    """Return how long must be waited for `amount` from all buckets, and for which of them longest."""
+    longest: tuple[float, Bucket | None] = (0.0, None)
+    for bucket in buckets:
+        wait = bucket.wait_s(amount, now)
+        if wait > longest[0]:
+            longest = (wait, bucket)
+    return longest
+
 
 def _over(tenant: str) -> tuple[str, ...]:
     organisation, slash, _ = tenant.partition("/")
     return (tenant, organisation) if slash else (tenant,)
-
-
-def _kept(accounts: _Owned, limits: Mapping[str, TenantLimits]) -> _Owned:
-    return {
-        name: accounts[name] if name in accounts and accounts[name][0] == each else (each, TenantAccount(each))
-        for name, each in limits.items()
-        if each != TenantLimits()
-    }
-
-
-def _bucket(per_minute: int | None) -> Bucket | None:
-    return None if per_minute is None else Bucket(per_minute)

@@ -1,0 +1,75 @@
+"""A table of numbers by name, in memory that several processes share."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from penstock.shared_memory.file import SharedFile
+
+NAME_BYTES = 16
+"""Names are digests of so many bytes: two that meet by chance do so once in 10^19 tables."""
+_SLOT, _WAYS = 32, 8
+_SET = _SLOT * _WAYS
+_EMPTY = bytes(NAME_BYTES)
+
+
+def digest(*parts: str) -> bytes:
+    """Return the name of what `parts` say together; different lists of parts have different names."""
+    text = "\0".join(f"{len(part)}:{part}" for part in parts)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=NAME_BYTES).digest()
+
+
+class Table(SharedFile):
+    """Two numbers by name: a value, and until when it is needed.
+
+    A name has one of eight places, by its first bytes. When others have all of them, the one that is needed least long
+    makes room: forgetting is always possible and never an error, so the size is fixed, and a table never full.
+    """
+
+    __slots__ = ("_sets",)
+
+    def __init__(self, path: str, slots: int) -> None:
+        """Has room for `slots` names of 32 bytes, a multiple of 8; pages that were never used take no memory.
+
+        Raises:
+            OSError: The file cannot be made or mapped.
+        """
+        super().__init__(path, slots * _SLOT)
+        self._sets = slots // _WAYS
+
+    def get(self, name: bytes) -> float | None:
+        """Return the value of `name`; None when it is not there."""
+        at = self._find(name)
+        return None if at < 0 else self.numbers[at + 2]
+
+    def put(self, name: bytes, value: float, until: float) -> None:
+        """Set both, `until` being more than 0; to be called under the lock."""
+        at = self._find(name)
+        if at >= 0:
+            self.numbers[at + 3] = until
+            self.numbers[at + 2] = value
+            return
+        numbers = self.numbers
+        start = self._start(name) // 8
+        at = min(range(start, start + _SET // 8, _SLOT // 8), key=lambda place: numbers[place + 3])
+        # In this order a process that is killed meanwhile leaves the old name with the new numbers, or an empty place.
+        self.memory[at * 8 : at * 8 + NAME_BYTES] = _EMPTY
+        numbers[at + 3] = until
+        numbers[at + 2] = value
+        self.memory[at * 8 : at * 8 + NAME_BYTES] = name
+
+    def drop(self, name: bytes) -> None:
+        """Forget it; to be called under the lock."""
+        at = self._find(name)
+        if at >= 0:
+            self.memory[at * 8 : at * 8 + NAME_BYTES] = _EMPTY
+            self.numbers[at + 3] = 0.0
+
+    def _find(self, name: bytes) -> int:
+        """Return where `name` is, counted in numbers; negative when it is not there."""
+        start = self._start(name)
+        at = self.memory.find(name, start, start + _SET)
+        return at // 8 if at >= 0 and not at % _SLOT else -1
+
+    def _start(self, name: bytes) -> int:
+        return int.from_bytes(name[:4], "little") % self._sets * _SET

@@ -1,0 +1,99 @@
+"""Processes that share a bucket admit together what one alone would."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.limiting.bucket import Bucket
+from penstock.limiting.shared_bucket import SharedBucket
+from penstock.limiting.tenants import TenantLimits, Tenants
+from penstock.shared_memory.table import Table, digest
+
+steps = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 40.0), st.integers(-300, 300)), min_size=1, max_size=40)
+
+
+@pytest.fixture(scope="module")
+def handles(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("shared") / "limits")
+    handles = [Table(path, 64), Table(path, 64)]
+    yield handles
+    for each in handles:
+        each.close()
+
+
+@given(steps=steps, per_minute=st.integers(1, 1000))
+def test_it_is_the_same_bucket_wherever_it_is_drawn_from(handles, steps, per_minute):
+    name = digest(str(per_minute))
+    with handles[0]:
+        handles[0].drop(name)
+    alone = Bucket(per_minute)
+    shared = [SharedBucket(per_minute, handle, name) for handle in handles]
+    now = 1000.0
+    for who, pause, amount in steps:
+        now += pause
+        assert shared[who].wait_s(amount, now) == pytest.approx(alone.wait_s(amount, now), abs=1e-6)
+        for bucket in (alone, shared[who]):
+            bucket.charge(amount, now)
+        assert shared[1 - who].level(now) == pytest.approx(alone.level(now), abs=1e-6)
+        assert shared[who].full_in_s(now) == pytest.approx(alone.full_in_s(now), abs=1e-6)
+
+
+def test_a_provider_that_knows_better_lowers_it_for_all(handles):
+    one, other = (SharedBucket(60, handle, digest("lower")) for handle in handles)
+    one.lower(10, 5.0)
+    assert other.level(5.0) == pytest.approx(10)
+    other.lower(30, 5.0)
+    assert one.level(5.0) == pytest.approx(10)
+
+
+def test_limits_that_change_begin_anew_as_in_one_process(handles):
+    def both(limit):
+        found = []
+        for handle in handles:
+            tenants = Tenants()
+            tenants.share(handle)
+            tenants.put_in_force(TenantLimits(limit), {})
+            found.append(tenants)
+        return found
+
+    one, other = both(7)
+    assert one.take(0.0, ([one.account("a").requests], 7.0)) == (0.0, None)
+    assert other.account("a").quota(0.0).requests_remaining == 0
+    assert other.account("b").quota(0.0).requests_remaining == 7
+    wait, bucket = other.take(0.0, ([other.account("a").requests], 1.0))
+    assert (wait, bucket) == (pytest.approx(60 / 7), other.account("a").requests)
+    _, other = both(8)
+    assert other.account("a").quota(0.0).requests_remaining == 8
+
+
+def test_nothing_is_charged_when_one_of_several_has_too_little():
+    tenants = Tenants()
+    tenants.put_in_force(TenantLimits(60, 100), {})
+    account = tenants.account("a")
+    _, bucket = tenants.take(0.0, ([account.requests], 1.0), ([account.tokens], 90.0))
+    assert bucket is None
+    wait, bucket = tenants.take(0.0, ([account.requests], 1.0), ([account.tokens], 20.0))
+    assert (wait, bucket) == (pytest.approx(6.0), account.tokens)
+    assert account.quota(0.0).requests_remaining == 59
+
+
+BURST = """
+import sys
+from penstock.limiting.tenants import TenantLimits, Tenants
+from penstock.shared_memory.table import Table
+tenants = Tenants()
+tenants.share(Table(sys.argv[1], 64))
+tenants.put_in_force(TenantLimits(500), {})
+bucket = [tenants.account("a").requests]
+print(sum(tenants.take(1000.0, (bucket, 1.0))[1] is None for _ in range(1000)))
+"""
+
+
+def test_a_burst_on_several_processes_is_admitted_once(tmp_path):
+    path = str(tmp_path / "limits")
+    command = [sys.executable, "-c", BURST, path]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
+    assert sum(int(each.communicate()[0]) for each in running) == 500
