@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.abc import Provider
+from penstock.abc.workers import Bus
 from penstock.config.environment import supplied
 from penstock.config.loader import Loaded, load, load_mapping
 from penstock.config.settings import Settings
@@ -35,12 +36,14 @@ class Engine:
     Attributes:
         loaded: The configuration as it was read.
         clock: Where time comes from.
+        bus: Reaches the other workers of the same gateway, if there are any; set before `open`.
     """
 
     def __init__(self, config: Config, clock: Clock | None, providers: Mapping[str, Provider] | None) -> None:
         """As `AsyncClient`."""
         self.loaded = _load(config)
         self.clock = clock or SystemClock()
+        self.bus: Bus | None = None
         self._providers = providers
         self._opening = asyncio.Lock()
         self._reloading = asyncio.Lock()
@@ -98,7 +101,7 @@ class Engine:
             async with self._opening:
                 if self._pipeline is None:
                     self._frequent = await read_lists(self.loaded.settings.cache.warm)
-                    shared = await Shared.open(self.loaded.settings, self.clock)
+                    shared = await Shared.open(self.loaded.settings, self.clock, self.bus)
                     try:
                         monitor = self._watch(shared)
                         reports = ReportSchedule(shared.tasks, shared.clock, shared.stores.books, monitor.tell)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from penstock.abc import Provider
+from penstock.abc.workers import Bus
 from penstock.budgeting.purses import Purses
 from penstock.caching.recurrence import Recurrence
 from penstock.cascading.cascades import Cascades
@@ -48,6 +49,7 @@ class Shared:
 
     Attributes:
         clock: Where time comes from.
+        bus: Reaches the other workers of the same gateway; None when there are none.
         random: Where chance comes from.
         stores: Cache, ledger and stored completions at rest.
         metrics: Counters of the process.
@@ -73,8 +75,9 @@ class Shared:
     loading: asyncio.Future[None]
     answer: Handler
 
-    def __init__(self, stores: Stores, clock: Clock) -> None:
+    def __init__(self, stores: Stores, clock: Clock, bus: Bus | None = None) -> None:
         self.clock = clock
+        self.bus = bus
         self.random = random.Random()
         self.stores = stores
         self.metrics = Metrics()
@@ -98,7 +101,7 @@ class Shared:
         self._closing = AsyncExitStack()
 
     @classmethod
-    async def open(cls, settings: Settings, clock: Clock | None = None) -> Shared:
+    async def open(cls, settings: Settings, clock: Clock | None = None, bus: Bus | None = None) -> Shared:
         """Open the store and start what runs in the background.
 
         Raises:
@@ -106,7 +109,7 @@ class Shared:
             StoreError: The store cannot be opened.
         """
         clock = clock or SystemClock()
-        shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock)
+        shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock, bus)
         shared._closing.push_async_callback(shared.stores.aclose)
         shared.budgets.configure(configured(settings.budgets))
         await shared.stores.start()

@@ -6,7 +6,8 @@ from penstock.access.principal import Role
 from penstock.config.loader import load
 from penstock.config.settings import ServerSettings
 from penstock.core.errors import ConfigError, InvalidRequest
-from penstock.server.serving import _Server, listen
+from penstock.server.listening import listen
+from penstock.server.serving import _Server
 
 CONFIG = """\
 server: {host: 0.0.0.0, keys: [{key: sk-first}]}
@@ -27,16 +28,16 @@ async def test_keys_cannot_be_reloaded_away_from_an_address_others_reach(tmp_pat
     path = tmp_path / "penstock.yaml"
     path.write_text(CONFIG)
     server = _Server(load(str(path)), Listening(), lambda: None)
-    async with server._client:
+    async with server.client:
         path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "keys: []"))
         await server._reload()
         with pytest.raises(InvalidRequest):
-            server._gateway.gate.admit({})
+            server.gateway.gate.admit({})
         path.write_text(CONFIG.replace("sk-first", "sk-second"))
         await server._reload()
-        assert server._gateway.gate.admit({b"authorization": b"Bearer sk-second"}).tenant == "default"
+        assert server.gateway.gate.admit({b"authorization": b"Bearer sk-second"}).tenant == "default"
         with pytest.raises(InvalidRequest):
-            server._gateway.gate.admit({b"authorization": b"Bearer sk-first"})
+            server.gateway.gate.admit({b"authorization": b"Bearer sk-first"})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
@@ -55,11 +56,11 @@ async def test_an_admin_key_is_enough_for_any_address_and_cannot_be_reloaded_awa
     path = tmp_path / "penstock.yaml"
     path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "admin_key: sk-0123456789abcdef"))
     server = _Server(load(str(path)), Listening(), lambda: None)
-    async with server._client:
+    async with server.client:
         root = {b"authorization": b"Bearer sk-0123456789abcdef"}
-        assert server._gateway.gate.admit(root).role is Role.ROOT
+        assert server.gateway.gate.admit(root).role is Role.ROOT
         path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "keys: []"))
         await server._reload()
-        assert server._gateway.gate.admit(root).role is Role.ROOT
+        assert server.gateway.gate.admit(root).role is Role.ROOT
         with pytest.raises(InvalidRequest):
-            server._gateway.gate.admit({})
+            server.gateway.gate.admit({})

@@ -41,6 +41,7 @@ class ServerSettings(Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(4141, ge=0, le=65535, description="0 takes a free port.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that answer; more than one on Linux only.")
     keys: list[KeySettings] = Field([], description="Keys for calling models; `penstock keys` makes others.")
     admin_key: Key | None = Field(
         None, min_length=16, description="What may do everything; also from PENSTOCK_ADMIN_KEY."

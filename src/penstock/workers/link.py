@@ -91,7 +91,7 @@ class Link(asyncio.Protocol):
 
     def _send(self, kind: Kind, number: int, topic: str, data: bytes) -> None:
         if len(data) > MOST_BYTES:
-            raise WorkerError(f"A message of {len(data)} bytes is too large for another worker.", code="too_large")
+            raise WorkerError(f"A message of {len(data)} bytes is too large for another worker.")
         if self._transport is None:
             return
         self._transport.write(encode(kind, number, topic, data))
