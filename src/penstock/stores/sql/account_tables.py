@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, LargeBinary, String, Table, Text
 
-from penstock.stores.sql.tables import Id, metadata
+from penstock.stores.sql.tables import Id
+from penstock.stores.sql.tables import metadata as metadata
 
 teams = Table(
     "teams",

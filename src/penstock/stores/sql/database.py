@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import inspect
+from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
 from penstock.stores.sql import sqlite
+from penstock.stores.sql.question_tables import metadata
 from penstock.stores.sql.tables import HEAD
 from penstock.stores.sql.writer import Writer, WriterState
 
@@ -187,8 +188,11 @@ def prepare(engine: Engine, path: str) -> None:
     try:
         with engine.begin() as connection:
             sqlite.check(connection, path)
-            if revision(connection, path) != HEAD:
-                _migrate(connection)
+            found = revision(connection, path)
+            if found is None:
+                create(connection)
+            elif found != HEAD:
+                migrate(connection)
     except SQLAlchemyError as error:
         raise sqlite.explain(error, path) from error
 
@@ -215,8 +219,17 @@ def revision(connection: Connection, path: str) -> str | None:
     return str(found)
 
 
-def _migrate(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 - 0.1 s that only a new or older database needs
+def create(connection: Connection) -> None:
+    """Make the tables in an empty database: those the revisions lead to, without the tool that runs them."""
+    metadata.create_all(connection)
+    version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+    version.create(connection)
+    connection.execute(version.insert().values(version_num=HEAD))
+
+
+def migrate(connection: Connection) -> None:
+    """Run the revisions that a database lacks."""
+    from alembic import command  # noqa: PLC0415 - 0.1 s and 10 MB that only an older database needs
     from alembic.config import Config  # noqa: PLC0415 - as above
 
     config = Config(attributes={"connection": connection})

@@ -6,52 +6,15 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    Float,
-    Index,
-    LargeBinary,
-    Table,
-    Text,
-    bindparam,
-    delete,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from penstock.abc import Question
 from penstock.core.errors import StoreError
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.queries import of_tenant
+from penstock.stores.sql.question_tables import learnt, questions
 from penstock.stores.sql.sqlite import Insert
-from penstock.stores.sql.tables import Id, metadata
-
-questions = Table(
-    "questions",
-    metadata,
-    Column("id", Id, primary_key=True, autoincrement=False),
-    Column("tenant", Text, nullable=False),
-    Column("partition", LargeBinary(32), nullable=False),
-    Column("text", Text, nullable=False),
-    Column("key", LargeBinary(32), nullable=False),
-    Column("group", LargeBinary(32), nullable=False),
-    Column("model", Text, nullable=False),
-    Column("embedder", Text, nullable=False),
-    Column("vector", LargeBinary, nullable=False),
-    Column("asked_at", BigInteger, nullable=False),
-    Column("right", Float(53), nullable=False),
-    Column("wrong", Float(53), nullable=False),
-    Column("tags", JSON),
-    Index("questions_partition", "partition", "id"),
-)
-"""``key`` is where the cache has the answer. Ids rise with time."""
-
-learnt = Table("learnt", metadata, Column("name", Text, primary_key=True), Column("state", LargeBinary, nullable=False))
-"""What matching has learnt, by what it was learnt of."""
 
 
 class _Gone(NamedTuple):

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 HEAD = "0003"
-"""Newest revision in `penstock.stores.migrations`; a database that is there needs no migration tool to be imported."""
+"""Newest revision in `penstock.stores.migrations`; only a database of an older one needs the migration tool."""
 
 metadata = MetaData()
 
