@@ -64,7 +64,7 @@ def test_an_answer_that_was_read_is_in_the_ledger_though_the_process_was_killed_
 
 
 def test_a_call_that_was_running_when_the_process_was_killed_is_there_as_an_estimate(make_gateway, again):
-    gateway = make_gateway(environment={"PENSTOCK_FAILPOINT": "spool-append.after:2"})  # the first begins the file
+    gateway = make_gateway(environment={"PENSTOCK_FAILPOINT": "spool-append.after:1"})
     with pytest.raises(httpx.TransportError):
         httpx.post(f"{gateway.url}/v1/chat/completions", json=QUESTION, headers={"x-request-id": "mine"})
     second = again(gateway)
@@ -86,13 +86,13 @@ store: {{url: "sqlite:///{folder}/small/penstock.db"}}
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A command prefix that runs something with a file system of 2 MiB in `small`."""
+    """A command prefix that runs something with a file system of 8 MiB in `small`."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         if os.environ.get("CI") == "true":
             pytest.fail("unshare -rm does not work here")
         pytest.skip("unshare -rm does not work here")
     (tmp_path / "small").mkdir()
-    return f"mount -t tmpfs -o size=2m none {shlex.quote(str(tmp_path / 'small'))} && exec "
+    return f"mount -t tmpfs -o size=8m none {shlex.quote(str(tmp_path / 'small'))} && exec "
 
 
 async def test_with_a_full_disk_nothing_is_sent_until_there_is_room_again(small_disk, tmp_path):
@@ -120,8 +120,10 @@ def fill(path):
 
 
 async def check_full_disk(client, url, upstream, filler):
+    metadata = {"x-penstock-metadata": ",".join(f"{name}={'x' * 500}" for name in range(20))}  # so that few fill it
+
     async def ask():
-        return await client.post(f"{url}/v1/chat/completions", json=QUESTION)
+        return await client.post(f"{url}/v1/chat/completions", json=QUESTION, headers=metadata)
 
     assert (await ask()).status_code == 200
     with pytest.raises(OSError, match="space"):

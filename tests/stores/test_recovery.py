@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -20,7 +22,8 @@ from penstock.stores.sql import ledger as _ledger  # noqa: F401 its points are k
 PLACES = {
     "spool-append": (1, 40),
     "spool-rotate": (2,),
-    "spool-remove": (2,),
+    "spool-reuse": (2,),
+    "spool-remove": (1,),
     "ledger-insert": (2,),
     "ledger-committed": (2,),
 }
@@ -135,7 +138,12 @@ async def test_what_cannot_be_written_down_is_refused_and_said(empty, monkeypatc
     await stores.start()
     request = Request(operation="chat", model="fast", payload={}, call=Call(id="one"))
     attempt = Attempt("openai", "gpt", 1.0, running=True)
-    monkeypatch.setattr("penstock.stores.sql.spool.os.write", lambda fd, data: 0)
+    stores.ledger._spool._segments[-1].limit = 0
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StoreError) as refused:
         stores.ledger.reserve(request, attempt, Usage(7))
     assert (refused.value.code, refused.value.retry_after) == ("ledger_unavailable", 5.0)

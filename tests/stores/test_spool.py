@@ -1,5 +1,6 @@
 import errno
 import itertools
+import mmap
 import os
 
 import pytest
@@ -12,18 +13,19 @@ from penstock.core.errors import StoreError
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 from penstock.stores.sql.entry import begun, ended
+from penstock.stores.sql.frames import WRITTEN, frames, pack
 from penstock.stores.sql.spool import Spool
 
 _idents = itertools.count(1)
 
 
-def call_of(*attempts, ident=None):
+def call_of(*attempts, ident=None, **fields):
     """A request with attempts that are already written down under one id."""
     ident = ident or next(_idents)
     call = Call(id=f"req_{ident}", attempts=list(attempts))
     for attempt in attempts:
         attempt.ledger_id = ident
-    return ident, Request(operation="chat", model="fast", payload={"max_tokens": 7}, call=call)
+    return ident, Request(operation="chat", model="fast", payload={"max_tokens": 7}, call=call, **fields)
 
 
 def attempt(**fields):
@@ -38,6 +40,13 @@ def settle(spool, ident, request, outcome="ok"):
     return spool.settle(ended(ident, request, request.call, 0.5, outcome, None))
 
 
+def _failing(number):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 def found(spool):
     """What a next process would find after this one was killed: it releases the lock and nothing else."""
     os.close(spool._lock)
@@ -48,8 +57,10 @@ def found(spool):
     return entries
 
 
-@pytest.fixture
-def spool(tmp_path):
+@pytest.fixture(params=["mapped", "written"])
+def spool(request, tmp_path, monkeypatch):
+    if request.param == "written":
+        monkeypatch.setattr(mmap, "mmap", _failing(errno.ENODEV))
     opened = Spool(tmp_path / "spool", segment_bytes=2000)
     opened.open()
     yield opened
@@ -103,9 +114,10 @@ def test_segments_go_when_the_database_has_what_ended_in_them_and_running_calls_
         begin(spool, *short)
         settle(spool, *short).stored += 1
         spool.sweep()
-    files = sorted((tmp_path / "spool").glob("*/*"))
+    files = sorted((tmp_path / "spool").glob("*/[0-9]*"))
     assert len(files) == 1
     assert int(files[0].name) > 5
+    assert len(list((tmp_path / "spool").glob("*/*"))) <= 2
     assert [entry.id for entry in found(spool) if not entry.outcome] == [long[0]]
 
 
@@ -113,15 +125,16 @@ def test_a_segment_waits_for_older_ones(spool, tmp_path):
     old = call_of(attempt())
     begin(spool, *old)
     kept = settle(spool, *old)
+    path = kept.path
     while spool._segments[-1] is kept:
         short = call_of(attempt())
         begin(spool, *short)
         settle(spool, *short).stored += 1
     spool.sweep()
-    assert kept.path.exists()
+    assert path.exists()
     kept.stored += 1
     spool.sweep()
-    assert not kept.path.exists()
+    assert not path.exists()
 
 
 def test_nothing_is_left_when_all_is_stored(spool, tmp_path):
@@ -152,7 +165,10 @@ def test_two_that_recover_do_not_get_the_same(spool, tmp_path):
     held[0].remove()
 
 
-def test_a_write_that_finds_no_room_leaves_nothing_behind(spool, monkeypatch):
+def test_a_write_that_finds_no_room_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(mmap, "mmap", _failing(errno.ENODEV))
+    spool = Spool(tmp_path / "spool")
+    spool.open()
     first = call_of(attempt())
     begin(spool, *first)
     real = os.write
@@ -165,19 +181,78 @@ def test_a_write_that_finds_no_room_leaves_nothing_behind(spool, monkeypatch):
     assert [entry.outcome for entry in found(spool)] == ["ok"]
 
 
-def test_no_room_for_a_new_segment_refuses_and_the_old_one_stays_in_use(spool, monkeypatch):
-    calls = []
-    while spool._segments[-1].size < spool._segments[-1].limit:
+def test_no_room_for_a_new_segment_refuses_calls_and_those_that_run_can_still_end(spool, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", _failing(errno.ENOSPC))
+    calls, segment = [], spool._segments[-1]
+    while segment.size + 300 < segment.limit:
         calls.append(call_of(attempt()))
         begin(spool, *calls[-1])
-    real = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: 0)
     with pytest.raises(OSError, match="space"):
-        begin(spool, *call_of(attempt()))
-    monkeypatch.setattr(os, "write", real)
-    for call in calls:
+        begin(spool, *call_of(attempt(), metadata={"long": "x" * 300}))
+    spool.sweep()
+    settle(spool, *calls[0])
+    monkeypatch.undo()
+    for call in calls[1:]:
         settle(spool, *call)
     assert [entry.outcome for entry in found(spool)] == ["ok"] * len(calls)
+
+
+@pytest.mark.parametrize("at", ["mmap", "posix_fallocate"])
+def test_a_disk_that_fails_is_not_taken_for_one_that_cannot_map_files(tmp_path, monkeypatch, at):
+    monkeypatch.setattr({"mmap": mmap, "posix_fallocate": os}[at], at, _failing(errno.EIO))
+    spool = Spool(tmp_path / "spool")
+    with pytest.raises(OSError, match="Input/output"):
+        spool.open()
+
+
+def test_a_file_system_that_cannot_make_room_ahead_is_written_to(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    spool = Spool(tmp_path / "spool")
+    spool.open()
+    call = call_of(attempt())
+    begin(spool, *call)
+    (path,) = (tmp_path / "spool").glob("*/[0-9]*")
+    assert path.stat().st_size < 1000
+    assert [entry.id for entry in found(spool)] == [call[0]]
+
+
+def test_what_is_larger_than_a_segment_gets_one_of_its_size(spool):
+    ident, request = call_of(attempt(), metadata={"long": "x" * 10_000})
+    begin(spool, ident, request)
+    short = call_of(attempt())
+    begin(spool, *short)
+    settle(spool, ident, request)
+    done, running = found(spool)
+    assert (done.id, len(done.metadata["long"]), running.id) == (ident, 10_000, short[0])
+
+
+def test_a_file_that_is_used_again_has_nothing_of_what_was_in_it(spool, tmp_path):
+    """Old frames behind the newest one must not come back."""
+    for _ in range(40):
+        call = call_of(attempt())
+        begin(spool, *call)
+        settle(spool, *call).stored += 1
+        spool.sweep()
+    last = call_of(attempt())
+    while spool._segments[-1].size > 800:  # until just after a new one was begun
+        begin(spool, *call_of(attempt()))
+    begin(spool, *last)
+    entries = found(spool)
+    assert entries[-1].id == last[0]
+    assert all(not entry.outcome for entry in entries[-2:])
+
+
+def test_what_the_version_before_wrote_is_read(tmp_path):
+    folder = tmp_path / "spool" / "0007"
+    folder.mkdir(parents=True)
+    (first, one), (_, two) = call_of(attempt()), call_of(attempt())
+    whole = frames([pack(ended(first, one, one.call, 0.5, "ok", None))])
+    torn = frames([pack(ended(2, two, two.call, 0.5, "ok", None))])[:-3]
+    (folder / "00000001").write_bytes(WRITTEN + whole + torn)
+    (leftover,) = Spool(tmp_path / "spool").leftovers()
+    assert [entry.id for entry in leftover.entries()] == [first]
+    assert leftover.damaged == []
+    leftover.close()
 
 
 def test_a_closed_spool_takes_nothing(spool):
@@ -197,7 +272,7 @@ def test_what_is_damaged_is_read_as_far_as_possible_and_kept_aside(spool, tmp_pa
         settle(spool, *call)
     (path,) = (tmp_path / "spool").glob("*/*")
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[spool._segments[-1].size // 2] ^= 1
     path.write_bytes(data)
     os.close(spool._lock)
     spool._lock = -1
@@ -221,7 +296,7 @@ def test_what_another_version_wrote_is_not_guessed_at(spool, tmp_path, content):
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Calls begin, are retried, end and are stored; the process is killed at any byte of any write.
+    """Calls begin, are retried, end and are stored; the process is killed at any store of any frame.
 
     What the next process finds must be exactly what the model says: every acknowledged end that is not stored, once;
     every other acknowledged beginning, as running.
@@ -284,23 +359,30 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(ends=st.booleans(), data=st.data())
     def be_killed(self, ends, data):
-        """In the middle of a write: only the first bytes of it are in the file."""
+        """In the middle of a frame: of its payload are some bytes in the file, of its header nothing yet."""
         segment = self.spool._segments[-1]
-        before = os.path.getsize(segment.path)
+        before = segment.size
         if ends and self.running:
             ident = data.draw(st.sampled_from(sorted(self.running)))
             settle(self.spool, ident, self.running[ident])
         else:
             begin(self.spool, *call_of(attempt(), ident=next(self.idents)))
-        if self.spool._segments[-1] is segment:
-            after = os.path.getsize(segment.path)
-            os.truncate(segment.path, data.draw(st.integers(before, after - 1)))
-        else:  # the segment is new: it holds what runs, and is whole or torn; the older one still has all of it
-            size = os.path.getsize(self.spool._segments[-1].path)
-            os.truncate(self.spool._segments[-1].path, data.draw(st.integers(0, size - 1)))
+        newest = self.spool._segments[-1]
+        if newest is not segment:  # it is new, whole but for the frame, or torn; the older one still has all of it
+            before = data.draw(st.sampled_from([newest.size - self.length(newest), 0]))
+        written = data.draw(st.integers(before + 8, newest.size))
+        newest._memory[written : newest.size] = bytes(newest.size - written)
+        newest._memory[before : before + 8] = bytes(8)
         self.look()
         self.running, self.ended, self.stored, self.waiting = {}, {}, set(), []
         self.spool = self.opened()
+
+    def length(self, segment):
+        """Of the last frame."""
+        at, data = 8, segment.path.read_bytes()
+        while at + (size := int.from_bytes(data[at : at + 4], "little") + 8) < segment.size:
+            at += size
+        return size
 
     def look(self):
         os.close(self.spool._lock)
@@ -325,8 +407,8 @@ class SpoolMachine(RuleBasedStateMachine):
         self.stored |= {ident for ident, _ in self.waiting}
         self.waiting = []
         self.spool.sweep()
-        frames = sum(len(frame) for frame in self.spool._running.values())
-        assert sum(path.stat().st_size for path in self.root.glob("*/*")) < 2 * 3000 + 2 * frames + 2000
+        running = sum(len(payload) + 8 for payload in self.spool._running.values())
+        assert sum(path.stat().st_size for path in self.root.glob("*/*")) < 2 * (3000 + 3 * running + 2000)
 
     def teardown(self):
         if hasattr(self, "spool"):

@@ -1,10 +1,14 @@
-"""The spool's files: a magic that names the format, then frames of length, Adler-32 and an `Entry` in MessagePack."""
+"""The spool's files: a magic that names the format, then frames of length, Adler-32 and an `Entry` in MessagePack.
+
+A mapped file has its whole size from the beginning and is zero where nothing was written; a frame's header is stored
+after its payload, by one instruction, so a zero header is the end. A written file ends with its last frame.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,22 +16,31 @@ import msgspec
 from penstock.core.errors import StoreError
 from penstock.stores.sql.entry import Entry
 
-MAGIC = b"PSPOOL1\n"
-_HEADER = struct.Struct("<II")
+WRITTEN, MAPPED = b"PSPOOL1\n", b"PSPOOL2\n"
+HEADER_BYTES = 8
+_HEADER = struct.Struct("<Q")
 _LONGEST = 64 * 1024 * 1024
 """A frame that says it is longer is damaged, not cut short."""
-_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
+
+pack = msgspec.msgpack.Encoder().encode
+"""Make a frame's payload of an entry."""
+put_header = _HEADER.pack_into
+"""Store a `header`, given a buffer, a position and the header."""
 
 
 class DamagedError(Exception):
     """A file is not what was written."""
 
 
-def pack(entry: Entry) -> bytes:
-    """Make a frame."""
-    payload = _encode(entry)
-    return _HEADER.pack(len(payload), zlib.adler32(payload)) + payload
+def header(payload: bytes | memoryview) -> int:
+    """Return what stands before `payload`: its length and its checksum."""
+    return len(payload) | zlib.adler32(payload) << 32
+
+
+def frames(payloads: Iterable[bytes]) -> bytes:
+    """Make frames of `payloads`."""
+    return b"".join([part for payload in payloads for part in (_HEADER.pack(header(payload)), payload)])
 
 
 def unpack(path: Path) -> Iterator[Entry]:
@@ -38,16 +51,23 @@ def unpack(path: Path) -> Iterator[Entry]:
         StoreError: Another version of Penstock wrote it.
     """
     data = memoryview(path.read_bytes())
-    if data[: len(MAGIC)] != MAGIC[: len(data)]:
+    magic = bytes(data[:HEADER_BYTES])
+    if not any(magic):  # it was killed before it began the file
+        return
+    mapped = magic == MAPPED
+    if not mapped and magic != WRITTEN[: len(magic)]:
         raise _foreign(path)
-    at = len(MAGIC)
-    while len(data) - at >= _HEADER.size:
-        size, checksum = _HEADER.unpack_from(data, at)
-        at += _HEADER.size
-        if at + size > len(data) and size <= _LONGEST:
+    at = len(magic)
+    while len(data) - at >= HEADER_BYTES:
+        (before,) = _HEADER.unpack_from(data, at)
+        if mapped and not before:
+            return
+        at += HEADER_BYTES
+        size = before & 0xFFFFFFFF
+        if not mapped and at + size > len(data) and size <= _LONGEST:
             return
         payload = data[at : at + size]
-        if not size or zlib.adler32(payload) != checksum:
+        if not size or header(payload) != before:
             raise DamagedError
         try:
             yield _decode(payload)

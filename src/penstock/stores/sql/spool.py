@@ -4,13 +4,16 @@
         0417/             one directory a process, locked (flock) for as long as the process lives
             00000001      segments, see `penstock.stores.sql.frames`
             00000002
+            spare-3       one that will be the next
 
-A call is written when an attempt is about to be sent, and when it has ended. One `write` puts a frame into the
-kernel's page cache, where it survives the process, however that is ended, and costs some microseconds. It does not
-survive a power cut of some seconds later; neither does a commit of the database (``synchronous=NORMAL``).
+A call is written when an attempt is about to be sent, and when it has ended. A segment has its whole size from the
+beginning and is mapped into memory, so a frame is two copies into the kernel's page cache, without a system call, and
+a full disk is an error where a segment is made. In the page cache it survives the process, however that is ended. It
+does not survive a power cut of some seconds later; neither does a commit of the database (``synchronous=NORMAL``).
 
-A full segment is followed by a new one that begins with what has not ended yet. Segments are removed in their order,
-when the database has what ended in them: most are gone before the kernel has written them to the disk.
+A full segment is followed by a new one that begins with what has not ended yet. Segments are done with in their order,
+when the database has what ended in them: most before the kernel has written them to the disk. One of them is kept to be
+the next, because making a page of a file costs many times what clearing it does.
 """
 
 from __future__ import annotations
@@ -18,18 +21,33 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
+import mmap
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import SystemRandom
 
 from penstock.stores.failpoints import failpoint
 from penstock.stores.sql.entry import Entry
-from penstock.stores.sql.frames import MAGIC, DamagedError, pack, unpack
+from penstock.stores.sql.frames import (
+    HEADER_BYTES,
+    MAPPED,
+    WRITTEN,
+    DamagedError,
+    frames,
+    header,
+    pack,
+    put_header,
+    unpack,
+)
 
-SEGMENT_BYTES = 4 * 1024 * 1024
+SEGMENT_BYTES = 1024 * 1024
 NODES = 1 << 10
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENODEV, errno.ENOSYS, errno.EINVAL)
+"""What file systems say that cannot make room ahead or cannot be mapped."""
+_ZEROS = bytes(64 * 1024)
 
 
 class Segment:
@@ -37,40 +55,116 @@ class Segment:
 
     Attributes:
         path: Where.
-        fd: Open for appending, until it is sealed.
         size: Bytes written.
-        limit: Size at which a new one is begun; what it began with does not count.
+        room: Bytes it holds.
+        limit: Size from which no call may begin in it; the rest of its room is for the ends of those that have.
         sealed: A newer one is in use.
         ended: Calls whose end is in it; counted by the thread that writes here.
         stored: How many of them the database has, or will never have; counted by the thread that writes there.
     """
 
-    __slots__ = ("ended", "fd", "limit", "path", "sealed", "size", "stored")
+    __slots__ = ("_fd", "_memory", "ended", "limit", "path", "room", "sealed", "size", "stored")
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self.size = self.limit = self.ended = self.stored = 0
-        self.sealed = False
-
-    @failpoint("spool-append", during=lambda self, data: os.write(self.fd, data[: len(data) // 2]))
-    def append(self, data: bytes) -> None:
-        """Write all of `data`, or nothing.
+    def __init__(self, path: Path, room: int) -> None:
+        """Make the file, with all of its `room`; where that is impossible it is written with a system call a frame.
 
         Raises:
             OSError: There is no room, or the file system failed.
         """
-        written = os.write(self.fd, data)
-        if written != len(data):
-            os.ftruncate(self.fd, self.size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.size += written
+        self.path = path
+        self.room = room
+        self._memory: mmap.mmap | None = None
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._map()
+            self.clear()
+        except BaseException:
+            self.remove()
+            raise
 
-    def seal(self) -> None:
+    def _map(self) -> None:
+        try:
+            os.posix_fallocate(self._fd, 0, self.room)
+            self._memory = mmap.mmap(self._fd, self.room)
+        except AttributeError:  # macOS
+            return
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            os.ftruncate(self._fd, 0)
+            return
+        os.close(self._fd)
+        self._fd = -1
+
+    def clear(self) -> None:
+        """Forget what is in it; also brings its pages into memory, so that nobody waits for one later."""
+        self.size = self.limit = self.ended = self.stored = 0
+        self.sealed = False
+        memory = self._memory
+        if memory is None:
+            os.ftruncate(self._fd, 0)
+            return
+        for start in range(0, self.room, len(_ZEROS)):
+            memory[start : start + len(_ZEROS)] = _ZEROS[: self.room - start]
+
+    def begin(self, path: Path, payloads: Iterable[bytes]) -> None:
+        """Let it begin with `payloads`, and call it `path`.
+
+        Raises:
+            OSError: There is no room, or the file system failed.
+        """
+        memory = self._memory
+        data = (WRITTEN if memory is None else MAPPED) + frames(payloads)
+        if memory is None:
+            self._write(data)
+        else:
+            memory[: len(data)] = data
+        self.size = len(data)
+        self.limit = self.room - (self.room - self.size) // 4
+        self.path = self.path.rename(path)
+
+    def _torn(self, payload: bytes) -> None:
+        half, memory = payload[: len(payload) // 2], self._memory
+        if memory is None:
+            os.write(self._fd, frames([payload])[: len(half)])
+        else:
+            memory[self.size + HEADER_BYTES : self.size + HEADER_BYTES + len(half)] = half
+
+    @failpoint("spool-append", during=_torn)
+    def append(self, payload: bytes) -> None:
+        """Write all of `payload`, or nothing; there must be room for it.
+
+        Raises:
+            OSError: There is no room, or the file system failed.
+        """
+        memory, at = self._memory, self.size
+        start = at + HEADER_BYTES
+        end = start + len(payload)
+        if memory is None:
+            self._write(frames([payload]))
+        else:
+            memory[start:end] = payload
+            put_header(memory, at, header(payload))  # last: until then the file ends before it
+        self.size = end
+
+    def _write(self, data: bytes) -> None:
+        if os.write(self._fd, data) != len(data):
+            os.ftruncate(self._fd, self.size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
         """Write no more."""
-        self.sealed = True
-        fd, self.fd = self.fd, -1
-        os.close(fd)
+        memory, self._memory = self._memory, None
+        fd, self._fd = self._fd, -1
+        if memory is not None:
+            memory.close()
+        if fd >= 0:
+            os.close(fd)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        _remove(self.path)
+        self.close()
 
 
 class Spool:
@@ -89,8 +183,9 @@ class Spool:
         self._segment_bytes = segment_bytes
         self._lock = -1
         self._folder = root
-        self._count = 0
+        self._count = itertools.count(1)
         self._segments: deque[Segment] = deque()
+        self._spares: deque[Segment] = deque()
         self._running: dict[int, bytes] = {}
 
     def open(self) -> None:
@@ -107,7 +202,7 @@ class Spool:
                 self._lock = _locked(folder)
                 if self._lock >= 0:
                     self.node, self._folder = node, folder
-                    self._segments.append(self._new_segment())
+                    self._segments.append(self._new_segment(0))
                     return
         raise OSError(f"{NODES} processes use it")
 
@@ -117,12 +212,12 @@ class Spool:
         Raises:
             OSError: It cannot be written.
         """
-        frame = pack(entry)
+        payload = pack(entry)
         segment = self._current()
-        if segment.size >= segment.limit:
-            segment = self._rotate(segment)
-        segment.append(frame)
-        self._running[entry.id] = frame
+        if segment.size + len(payload) >= segment.limit:
+            segment = self._rotate(len(payload))
+        segment.append(payload)
+        self._running[entry.id] = payload
 
     def release(self, entry: Entry) -> None:
         """Write down that nothing was sent for `entry` after all, if it has no attempts, or that these are all.
@@ -134,7 +229,7 @@ class Spool:
             self.begin(entry)
         else:
             self._running.pop(entry.id, None)
-            self._current().append(pack(entry))
+            self._end(entry)
 
     def settle(self, entry: Entry) -> Segment:
         """Write down that `entry` has ended; return where, for `sweep`.
@@ -144,24 +239,31 @@ class Spool:
         """
         for attempt in entry.attempts:
             self._running.pop(attempt.ledger_id, None)
-        segment = self._current()
-        segment.append(pack(entry))
+        segment = self._end(entry)
         segment.ended += 1
         return segment
 
     def sweep(self) -> None:
-        """Remove what the database has."""
+        """Do away with what the database has, and have a segment ready to be the next."""
         segments = self._segments
         while segments and segments[0].sealed and segments[0].stored == segments[0].ended:
-            _remove(segments.popleft().path)
+            self._reuse(segments.popleft())
+        if not self._spares and segments and segments[-1].size * 2 > segments[-1].limit:
+            with contextlib.suppress(OSError):  # who needs it will say so
+                self._spares.append(self._spare(self._segment_bytes))
 
     def close(self) -> None:
         """Give the directory up; what is left in it is for the next process. Safe to call twice, and without `open`."""
         if self._lock < 0:
             return
-        self._segments[-1].seal()
-        if not self._running:
-            self.sweep()
+        segments = self._segments
+        segments[-1].sealed = True
+        while segments and not self._running and segments[0].stored == segments[0].ended:
+            segments.popleft().remove()
+        for segment in segments:
+            segment.close()
+        while self._spares:
+            self._spares.popleft().remove()
         with contextlib.suppress(OSError):
             self._folder.rmdir()
         os.close(self._lock)
@@ -182,24 +284,47 @@ class Spool:
             raise OSError(errno.EBADF, "the spool is not open")
         return self._segments[-1]
 
-    def _new_segment(self) -> Segment:
-        self._count += 1
-        segment = Segment(self._folder / f"{self._count:08d}")
-        try:
-            segment.append(b"".join([MAGIC, *self._running.values()]))
-        except OSError:
-            segment.seal()
-            segment.path.unlink()
-            raise
-        segment.limit = segment.size + self._segment_bytes
+    def _end(self, entry: Entry) -> Segment:
+        payload = pack(entry)
+        segment = self._current()
+        if segment.size + HEADER_BYTES + len(payload) > segment.room:
+            segment = self._rotate(len(payload))
+        segment.append(payload)
         return segment
 
     @failpoint("spool-rotate")
-    def _rotate(self, full: Segment) -> Segment:
-        segment = self._new_segment()
+    def _rotate(self, size: int) -> Segment:
+        full, segment = self._segments[-1], self._new_segment(size)
         self._segments.append(segment)
-        full.seal()
+        full.sealed = True
         return segment
+
+    def _new_segment(self, size: int) -> Segment:
+        """Begin one with what runs, and with room for a frame of `size`."""
+        running = self._running.values()
+        needed = 2 * sum(len(payload) + HEADER_BYTES for payload in running) + 2 * size
+        segment = self._spares.popleft() if self._spares else self._spare(self._segment_bytes + needed)
+        if segment.room < needed:
+            segment.remove()
+            segment = self._spare(self._segment_bytes + needed)
+        try:
+            segment.begin(self._folder / f"{next(self._count):08d}", running)
+        except OSError:
+            segment.remove()
+            raise
+        return segment
+
+    def _spare(self, room: int) -> Segment:
+        return Segment(self._folder / f"spare-{next(self._count)}", room)
+
+    @failpoint("spool-reuse")
+    def _reuse(self, segment: Segment) -> None:
+        if self._spares:
+            segment.remove()
+            return
+        segment.path = segment.path.rename(segment.path.with_name(f"spare-{segment.path.name}"))
+        segment.clear()
+        self._spares.append(segment)
 
 
 class Leftover:
@@ -221,7 +346,7 @@ class Leftover:
             StoreError: Another version of Penstock wrote it.
         """
         running: dict[int, Entry] = {}
-        for path in sorted(self._folder.iterdir()):
+        for path in sorted(self._folder.glob("[0-9]*")):
             try:
                 yield from self._ended(path, running)
             except DamagedError:
