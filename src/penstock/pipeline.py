@@ -176,6 +176,7 @@ class Pipeline:
             health = old.health if old and old.settings.breaker == settings.breaker else None
             routes = RouteTable(rules(settings), identities(settings.providers), context_terms(settings.context))
             check_models(settings, routes)
+            shared.load_prices(settings)
             await check_context(settings, shared, routes, built)
             memory = await shared.recall(settings)
             await shared.cascades.configure(cascades_of(settings, routes))

@@ -31,7 +31,7 @@ from penstock.pricing.calibration import Calibration
 from penstock.pricing.estimate import estimate_request_tokens
 from penstock.pricing.machine_time import MachineTime
 from penstock.pricing.prices import Account, OwnPrice, Pricer
-from penstock.pricing.published import PriceList
+from penstock.pricing.published import SELLERS, PriceList
 from penstock.prompt_library import PromptLibrary
 from penstock.routing.balancing import Balancer
 from penstock.routing.health import Health
@@ -65,7 +65,7 @@ class Shared:
         budgets: What this process may spend.
         cascades: What models that are cascades have learnt.
         trials: The experiments.
-        loading: Ends when the price list is in memory.
+        loading: Ends when the price list is in memory, as far as it is needed.
         answer: The pipeline in force, for what Penstock asks on its own.
         memory: The questions that were asked, while they are matched by meaning.
         recurrence: What is asked for again and again, while that is renewed.
@@ -98,6 +98,7 @@ class Shared:
         self.recurrence: Recurrence[Request] | None = None
         self._renewed_by: RefreshSettings | None = None
         self._following = False
+        self._priced = False
         self._closing = AsyncExitStack()
 
     @classmethod
@@ -119,7 +120,8 @@ class Shared:
         shared._closing.push_async_callback(shared.writes.drain)
         shared._closing.push_async_callback(shared.tasks.aclose)
         shared.tasks.spawn(shared.stores.books.keep(settings.store.retention_days), name="keep the ledger's books")
-        shared.loading = shared.tasks.spawn(asyncio.to_thread(shared.prices.load), name="load the price list")
+        shared.loading = asyncio.get_running_loop().create_future()
+        shared.loading.set_result(None)
         try:
             await shared.budgets.refresh()
         except BaseException:
@@ -130,6 +132,12 @@ class Shared:
         else:
             shared.budgets.on_change(shared.follow_budgets)
         return shared
+
+    def load_prices(self, settings: Settings) -> None:
+        """Load the price list in the background, unless it is loaded or nobody in it is asked."""
+        if not self._priced and any(each.kind in SELLERS for each in settings.providers):
+            self._priced = True
+            self.loading = self.tasks.spawn(asyncio.to_thread(self.prices.load), name="load the price list")
 
     def ask(self, request: Request) -> Awaitable[Response]:
         """Answer a request of Penstock's own through the pipeline that is in force then.
