@@ -91,8 +91,9 @@ async def test_a_key_is_made_used_changed_rotated_and_revoked(api, caplog):
     assert (await api("DELETE", path))[1] == {"object": "key.deleted", "id": key["id"], "deleted": True}
     await api.refused(404, "key_not_found", "GET", path)
 
-    lines = [record.msg for record in caplog.records if record.name == "penstock.audit"]
-    assert [line["event"] for line in lines] == [
+    told = [record for record in caplog.records if record.name == "penstock.audit"]
+    lines = [record.fields for record in told]
+    assert [record.getMessage() for record in told] == [
         "key.create", "key.update", "key.rotate", "key.revoke", "key.delete"
     ]  # fmt: skip
     assert {(line["by"], line["tenant"]) for line in lines} == {("root", "acme/search")}
