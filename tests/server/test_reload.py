@@ -30,11 +30,11 @@ async def test_keys_cannot_be_reloaded_away_from_an_address_others_reach(tmp_pat
     server = _Server(load(str(path)), Listening(), lambda: None)
     async with server.client:
         path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "keys: []"))
-        await server._reload()
+        await server.reloader.reload()
         with pytest.raises(InvalidRequest):
             server.gateway.gate.admit({})
         path.write_text(CONFIG.replace("sk-first", "sk-second"))
-        await server._reload()
+        await server.reloader.reload()
         assert server.gateway.gate.admit({b"authorization": b"Bearer sk-second"}).tenant == "default"
         with pytest.raises(InvalidRequest):
             server.gateway.gate.admit({b"authorization": b"Bearer sk-first"})
@@ -60,7 +60,7 @@ async def test_an_admin_key_is_enough_for_any_address_and_cannot_be_reloaded_awa
         root = {b"authorization": b"Bearer sk-0123456789abcdef"}
         assert server.gateway.gate.admit(root).role is Role.ROOT
         path.write_text(CONFIG.replace("keys: [{key: sk-first}]", "keys: []"))
-        await server._reload()
+        await server.reloader.reload()
         assert server.gateway.gate.admit(root).role is Role.ROOT
         with pytest.raises(InvalidRequest):
             server.gateway.gate.admit({})

@@ -260,8 +260,8 @@ async def test_the_hang_up_signal_reads_prompts_again_and_a_broken_set_changes_n
     server = _Server(load(str(path), environ={}), Listening(), lambda: None)
     async with server.client as client:
         (directory / "greet.yaml").write_text(GREET.replace("Greet", "{% if %}"))
-        await server._reload_all()
+        await server.reload_all()
         assert (await client.render("greet", {"name": "Ada"})).messages[1]["content"] == "Greet Ada."
         (directory / "greet.yaml").write_text(GREET.replace("Greet", "Salute"))
-        await server._reload_all()
+        await server.reload_all()
         assert (await client.render("greet", {"name": "Ada"})).messages[1]["content"] == "Salute Ada."

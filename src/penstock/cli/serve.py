@@ -11,7 +11,6 @@ import click
 from penstock.config.kinds import KINDS
 from penstock.config.loader import Loaded, load
 from penstock.config.models import ModelSettings
-from penstock.server.serving import serve as run
 from penstock.telemetry import logs
 
 EXAMPLE = """curl {url}/v1/chat/completions -H 'content-type: application/json' \\
@@ -22,6 +21,7 @@ EXAMPLE = """curl {url}/v1/chat/completions -H 'content-type: application/json' 
 @click.option("--config", "path", type=click.Path(), help="YAML file; by default penstock.yaml, else the environment.")
 @click.option("--host", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 4141); 0 takes a free one.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer (default 1; more on Linux only).")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -30,20 +30,32 @@ EXAMPLE = """curl {url}/v1/chat/completions -H 'content-type: application/json' 
     help="Least important messages to log.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the address, and log, as JSON lines.")
-def serve(path: str | None, host: str | None, port: int | None, log_level: str, as_json: bool) -> None:
+def serve(
+    path: str | None, host: str | None, port: int | None, workers: int | None, log_level: str, as_json: bool
+) -> None:
     """Run the gateway until it is told to stop.
 
     SIGHUP reloads the configuration, SIGTERM lets running requests end and stops. Exit codes: 0 stopped, 2 the
-    configuration or the address cannot be used.
+    configuration or the address cannot be used, 1 the start failed otherwise. With several workers the signals are for
+    the process that is started here, which looks after them and starts those again that end.
     """
-    given = {"server.host": host, "server.port": port}
+    given = {"server.host": host, "server.port": port, "server.workers": workers}
     loaded = load(path, arguments={name: value for name, value in given.items() if value is not None})
     logs.configure(as_json=as_json, level=log_level)
-    run(loaded, ready=_announce_json if as_json else _announce)
+    ready = _announce_json if as_json else _announce
+    if loaded.settings.server.workers > 1:
+        from penstock.server.supervisor import supervise  # noqa: PLC0415 one process has no use for it
+
+        supervise(loaded, as_json=as_json, level=log_level, ready=ready)
+    else:
+        from penstock.server.serving import serve as run  # noqa: PLC0415 a supervisor has no use for it
+
+        run(loaded, ready=ready)
 
 
 def _announce(loaded: Loaded, url: str) -> None:
-    print(f"Penstock answers on {url}")
+    workers = loaded.settings.server.workers
+    print(f"Penstock answers on {url}" + (f" with {workers} workers" if workers > 1 else ""))
     for name, answering in answers(loaded).items():
         print(f"  model {name:<20} {answering}")
     for warning in loaded.warnings:
@@ -55,7 +67,9 @@ def _announce(loaded: Loaded, url: str) -> None:
 
 
 def _announce_json(loaded: Loaded, url: str) -> None:
-    print(json.dumps({"url": url, "models": answers(loaded), "warnings": loaded.warnings}), flush=True)
+    workers = loaded.settings.server.workers
+    several = {"workers": workers} if workers > 1 else {}
+    print(json.dumps({"url": url, "models": answers(loaded), "warnings": loaded.warnings, **several}), flush=True)
 
 
 def answers(loaded: Loaded) -> dict[str, str]:

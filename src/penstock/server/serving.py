@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -16,24 +15,18 @@ import uvloop
 
 from penstock.abc.workers import Bus
 from penstock.client import AsyncClient
-from penstock.config.loader import Loaded, load
-from penstock.config.watch import FileStamp
-from penstock.core.errors import PenstockError
+from penstock.config.loader import Loaded
 from penstock.server.app import Gateway
 from penstock.server.early import early_protocol
 from penstock.server.lifecycle import GracefulServer
-from penstock.server.listening import BACKLOG, listen, require_keys, url_of
+from penstock.server.listening import BACKLOG, listen, url_of
+from penstock.server.reloading import WATCH_S, Reloader
 from penstock.telemetry.lag import LoopLag
 
-_log = logging.getLogger("penstock.server")
 GARBAGE = (2_000, 5, 200)
 """Thresholds of the cyclic collector. Its defaults scan the whole cache every few hundred requests, a third of all time
 spent; at these a scan of everything is rare. The first two bound the pauses: 40,000 objects of failed requests,
 taken up at once, stopped the event loop for a sixth of a second."""
-WATCH_S = 1.0
-"""How often it is looked whether files have changed."""
-_UNCHANGEABLE = ("host", "port", "workers", "reload")
-"""Settings of `server` that are in force only after a restart."""
 _SWITCH_S = 0.0005
 """The store's thread gives way to the event loop after this long, not after Python's 5 ms."""
 
@@ -156,10 +149,9 @@ class _Server(Serving):
 
     def __init__(self, loaded: Loaded, listening: socket.socket, ready: Callable[[], None]) -> None:
         super().__init__(loaded)
-        self._loaded = loaded
         self._listening = listening
         self._ready = ready
-        self._reloading = asyncio.Lock()
+        self.reloader = Reloader(loaded, listening.getsockname()[0], self.apply)
 
     async def run(self) -> None:
         await self.open()
@@ -167,46 +159,12 @@ class _Server(Serving):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        if self._loaded.settings.server.reload and self._loaded.path is not None:
-            self.client.shared.tasks.spawn(self._watch(self._loaded.path), name="watch the configuration")
+        self.client.shared.tasks.spawn(self.reloader.watch(), name="watch the configuration")
         await self.serve(server, self._listening)
 
-    def _hang_up(self) -> None:
-        self.client.shared.tasks.spawn(self._reload_all(), name="reload")
-
-    async def _reload_all(self) -> None:
-        await self._reload()
+    async def reload_all(self) -> None:
+        await self.reloader.reload()
         await self.client.prompts.renew()
 
-    async def _watch(self, path: str) -> None:
-        seen = FileStamp.of(path)
-        while True:
-            await asyncio.sleep(WATCH_S)
-            now = FileStamp.of(path)
-            if now != seen:
-                seen = now
-                await self._reload()
-
-    async def _reload(self) -> None:
-        async with self._reloading:
-            try:
-                loaded = await asyncio.to_thread(load, self._loaded.path)
-                require_keys(loaded.settings.server, self._listening.getsockname()[0])
-                await self.apply(loaded)
-            except PenstockError as error:
-                _log.error("the new configuration is not used, the old one keeps serving: %s", error)
-                return
-            tell_reloaded(self._loaded, loaded)
-
-
-def tell_reloaded(started: Loaded, loaded: Loaded) -> None:
-    """Log that `loaded` is in force, and what of it is not before a restart, since the start was with `started`."""
-    _log.info("configuration reloaded from %s", started.path or "the environment")
-    for warning in loaded.warnings:
-        _log.warning("%s", warning)
-    before, wanted = started.settings.server, loaded.settings.server
-    for name in _UNCHANGEABLE:
-        # Arguments hold over a reload.
-        argued = started.sources.get(f"server.{name}", "").startswith("argument")
-        if getattr(wanted, name) != getattr(before, name) and not argued:
-            _log.warning("server.%s was changed: that takes effect with the next start", name)
+    def _hang_up(self) -> None:
+        self.client.shared.tasks.spawn(self.reload_all(), name="reload")

@@ -34,23 +34,14 @@ def configure(*, as_json: bool, level: str = "info", worker: int | None = None) 
     number = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine() if as_json else _TextLine(coloured=sys.stderr.isatty()))
+    if worker is not None:
+        handler.addFilter(_Worker(worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     logging.getLogger(_AUDIT).setLevel(logging.INFO)
-
-
-def _of(worker: int | None) -> list[structlog.typing.Processor]:
-    if worker is None:
-        return []
-
-    def add(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        event["worker"] = worker
-        return event
-
-    return [add]
 
 
 def audit(action: str, **fields: object) -> None:
@@ -71,6 +62,16 @@ def _when(record: logging.LogRecord) -> str:
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
     found: Mapping[str, object] = getattr(record, _FIELDS, {})
     return found
+
+
+class _Worker(logging.Filter):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        setattr(record, _FIELDS, {**_fields(record), "worker": self._number})
+        return True
 
 
 class _JsonLine(logging.Formatter):

@@ -142,8 +142,18 @@ class WorkerBus:
                     self._met.clear()
         return len(self.others) == self.workers - (self.number != SUPERVISOR)
 
+    async def reach(self, number: int, *, timeout_s: float = _MEETING_S) -> bool:
+        """Wait for one; return whether it is connected, after at most `timeout_s` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while number not in self._links:
+                    await self._met.wait()
+                    self._met.clear()
+        return number in self._links
+
     async def aclose(self) -> None:
         """Leave."""
+        self._listeners.clear()
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Protocol, cast
 
 from penstock.core.errors import WorkerError
 from penstock.workers.answering import Answering, Handlers
@@ -53,9 +53,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who this is."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream is needed")
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._send(Kind.HELLO, self._number, "", b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
