@@ -99,6 +99,23 @@ def test_a_topic_that_becomes_common_stays_as_near_as_it_was() -> None:
     assert dict(index.nearest(EMBED("when does the walrus sleep"), 20))[1000] == pytest.approx(1.0, abs=0.01)
 
 
+@given(st.lists(st.tuples(st.integers(0, 12), WORDS | st.none()), max_size=30), WORDS)
+def test_who_asked_before_makes_no_difference_to_what_is_near(changes: list[tuple[int, str | None]], text: str) -> None:
+    asked, quiet = InvertedIndex(), InvertedIndex()
+    for entry, known in changes:
+        for index in (asked, quiet):
+            if known is None:
+                index.remove(entry)
+            else:
+                index.add(entry, EMBED(known))
+        asked.nearest(EMBED(text))
+
+    def near(index: InvertedIndex) -> dict[int, float]:
+        return {entry: cosine for entry, cosine in index.nearest(EMBED(text), 20) if cosine >= 0.5}
+
+    assert near(asked) == near(quiet)
+
+
 class Changes(RuleBasedStateMachine):
     """Whatever is added, replaced and removed: what is in is found by its own text, what is not never comes back."""
 

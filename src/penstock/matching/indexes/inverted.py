@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from heapq import nlargest
 from itertools import repeat
 from math import log, sqrt
-from operator import itemgetter, mul
+from operator import itemgetter, mul, truediv
 from typing import TypeAlias
 
 from penstock.abc import Vector
@@ -20,6 +20,11 @@ _WEAK = 0.3
 
 _NEAR = 0.35
 """From this cosine on, an entry's length is reckoned anew: its terms may have become common since."""
+
+_REMEMBERED = 16384
+"""Terms whose rarity is at hand; a question has about 40."""
+
+_SQUARES = [level * level for level in range(_LEVELS + 1)]
 
 _Held: TypeAlias = "int | array[int]"
 """The slot of a term's only entry; else how many have the term, and the slots that are listed under it."""
@@ -54,9 +59,10 @@ class InvertedIndex:
         self._entries: list[int] = []
         self._vectors: list[bytes] = []
         self._lengths = array("d")
-        self._reckoned = array("B")
+        self._reckoned = array("Q")
         self._holders: dict[int, _Held] = {}
         self._rarities = _Rarities(0)
+        self._rarity = _RarityOfTerms(self._holders, self._rarities)
         self._changes = 0
         self._season = 0
 
@@ -73,6 +79,7 @@ class InvertedIndex:
         value = {term: weight * weight * rarities[_count(holders.get(term)) + 1] for term, weight in weights.items()}
         terms = sorted(value, key=value.__getitem__, reverse=True)[: self._kept]
         for place, term in enumerate(terms):
+            self._rarity.pop(term, None)
             held = holders.get(term)
             if held is None:
                 holders[term] = slot
@@ -94,6 +101,7 @@ class InvertedIndex:
             return
         holders = self._holders
         for term in _parted(self._vectors[slot])[0]:
+            self._rarity.pop(term, None)
             held = holders[term]
             if isinstance(held, int) or held[0] == 1:
                 del holders[term]
@@ -108,36 +116,32 @@ class InvertedIndex:
 
     def nearest(self, vector: Vector, count: int = 8) -> list[tuple[int, float]]:
         """Return up to `count` entries that share a term with `vector`, with their cosines, nearest first."""
-        holders, rarities = self._holders.get, self._rarities
-        never, once = rarities[0], rarities[1]
-        asked: list[tuple[float, float, int, _Held | None]] = []
-        for term, weight in _weights(vector).items():
-            held = holders(term)
-            if held is None:
-                factor = weight * never
-            elif isinstance(held, int):
-                factor = weight * once
-            else:
-                factor = weight * rarities[held[0]]
-            asked.append((weight * factor, factor, term, held))
-        if len(asked) > self._kept:
-            asked = nlargest(self._kept, asked, key=_share)
-        length = sqrt(sum(map(_share, asked)))
-        factors = {term: factor for _, factor, term, _ in asked}.get
-        vectors, lengths = self._vectors, self._lengths
-        shares = [(share, held) for share, _, _, held in asked if held is not None]
+        factors, length, shares = self._asked(_weights(vector))
+        factor, entries, vectors, lengths = factors.get, self._entries, self._vectors, self._lengths
+        reckoned, season, changes = self._reckoned, self._season, self._changes
         found = []
         for slot in self._likely(shares, max(count, self._compared)):
-            if self._reckoned[slot] != self._season:
-                lengths[slot] = self._length(slot)
             terms, levels = _parted(vectors[slot])
-            product = sum(map(mul, map(factors, terms, _ZEROS), levels)) / length
-            if product >= _NEAR * lengths[slot]:
+            product = sum(map(mul, map(factor, terms, _ZEROS), levels)) / length
+            before = reckoned[slot]
+            if before < season or (before < changes and product >= _NEAR * lengths[slot]):
                 lengths[slot] = self._length(slot)
             if product:
-                found.append((product / lengths[slot], -self._entries[slot]))
+                found.append((product / lengths[slot], -entries[slot]))
         found.sort(reverse=True)
         return [(-entry, min(1.0, cosine)) for cosine, entry in found[:count]]
+
+    def _asked(self, weights: dict[int, float]) -> tuple[dict[int, float], float, list[tuple[float, _Held]]]:
+        """Return by what each term of a query multiplies, its length, and what `_likely` wants of it."""
+        rarity = self._rarity
+        if len(weights) > self._kept:
+            value = {term: weight * (weight * rarity[term]) for term, weight in weights.items()}
+            weights = {term: weights[term] for term in nlargest(self._kept, value, key=value.__getitem__)}
+        factors = dict(zip(weights, map(mul, weights.values(), map(rarity.__getitem__, weights)), strict=True))
+        squares = list(map(mul, weights.values(), factors.values()))
+        held = map(self._holders.get, weights)
+        shares = [(square, each) for square, each in zip(squares, held, strict=True) if each is not None]
+        return factors, sqrt(sum(squares)), shares
 
     def _likely(self, shares: list[tuple[float, _Held]], count: int) -> Iterable[int]:
         """Return the slots of up to `count` entries that hold most of the query.
@@ -167,30 +171,28 @@ class InvertedIndex:
                     gathered[slot] = share
         if len(gathered) <= count:
             return gathered
-        lengths = self._lengths
         least = _WEAK * max(gathered.values())
-        strong = [(share / lengths[slot], slot) for slot, share in gathered.items() if share >= least]
+        strong: Collection[int] = [slot for slot, share in gathered.items() if share >= least]
         if len(strong) < count:
-            strong = [(share / lengths[slot], slot) for slot, share in gathered.items()]
-        strong.sort(reverse=True)
-        return [slot for _, slot in strong[:count]]
+            strong = gathered
+        shared = list(map(truediv, map(gathered.__getitem__, strong), map(self._lengths.__getitem__, strong)))
+        # The first were found under the weightiest terms: few of the rest are above the least of the best of these.
+        bar = sorted(shared[: 4 * count])[-count]
+        best = [(share, slot) for share, slot in zip(shared, strong, strict=True) if share >= bar]
+        best.sort(reverse=True)
+        return [slot for _, slot in best[:count]]
 
     def _change(self) -> None:
         self._changes += 1
-        if 8 * self._changes > len(self):
-            self._changes = 0
+        if 8 * (self._changes - self._season) > len(self):
+            self._season = self._changes
             self._rarities = _Rarities(len(self))
-            self._season = (self._season + 1) % 256
+            self._rarity = _RarityOfTerms(self._holders, self._rarities)
 
     def _length(self, slot: int) -> float:
-        self._reckoned[slot] = self._season
-        rarities = self._rarities
-        once = rarities[1]
+        self._reckoned[slot] = self._changes
         terms, levels = _parted(self._vectors[slot])
-        square = 0.0
-        for level, held in zip(levels, map(self._holders.__getitem__, terms), strict=True):
-            square += level * level * (once if isinstance(held, int) else rarities[held[0]])
-        return sqrt(square)
+        return sqrt(sum(map(mul, map(_SQUARES.__getitem__, levels), map(self._rarity.__getitem__, terms))))
 
     def _slot(self, entry: int) -> int:
         if self._free:
@@ -200,7 +202,7 @@ class InvertedIndex:
         self._entries.append(entry)
         self._vectors.append(b"")
         self._lengths.append(0.0)
-        self._reckoned.append(self._season)
+        self._reckoned.append(0)
         return len(self._entries) - 1
 
 
@@ -214,6 +216,24 @@ class _Rarities(dict[int, float]):
     def __missing__(self, count: int) -> float:
         self[count] = square = log(1.0 + (self._entries + 8.0) / (count + 0.5)) ** 2
         return square
+
+
+class _RarityOfTerms(dict[int, float]):
+    """As `_Rarities`, by term, of the terms asked for lately; whoever changes how many have a term takes it out."""
+
+    def __init__(self, holders: dict[int, _Held], rarities: _Rarities) -> None:
+        super().__init__()
+        self._holders = holders
+        self._rarities = rarities
+
+    def __missing__(self, term: int) -> float:
+        held = self._holders.get(term)
+        if held is None:
+            return self._rarities[0]
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[term] = rarity = self._rarities[1 if isinstance(held, int) else held[0]]
+        return rarity
 
 
 def _count(held: _Held | None) -> int:
