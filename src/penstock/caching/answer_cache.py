@@ -71,6 +71,11 @@ class AnswerCache:
         return iter(self._entries)
 
     @property
+    def clears(self) -> int:
+        """How often it was cleared, in whole or in part."""
+        return self._clears
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes of the answers in memory."""
         return self._entries.memory_bytes
@@ -198,9 +203,31 @@ class AnswerCache:
         Raises:
             StoreError: It could not be read.
         """
-        if entry.held is not None:
-            return _at_rest(entry.key, entry, (entry.body, entry.events))
-        return await self._store.get(entry.key)
+        return await self._store.get(entry.key) if entry.held is None else self.at_rest(entry)
+
+    def at_rest(self, entry: Entry) -> StoredAnswer:
+        """Return an answer that is in memory as it is at rest."""
+        return _at_rest(entry.key, entry, (entry.body, entry.events))
+
+    def adopt(self, answer: StoredAnswer, clears: int) -> tuple[Entry, Known] | None:
+        """Take an answer into memory that another process has put to rest.
+
+        Args:
+            answer: The answer.
+            clears: What `clears` was when it was asked for.
+
+        Returns:
+            The entry and what it says; None when the answer is outdated or damaged, or the cache was cleared meanwhile.
+        """
+        try:
+            body, events, usage = read_answer(answer)
+        except ValueError:
+            return None
+        entry = Entry(answer, usage)
+        if clears != self._clears or self._entries.outdated(entry, self._clock.wall()):
+            return None
+        self._take_in(entry, body, events)
+        return entry, (body, events)
 
     def restore(self, answer: StoredAnswer) -> bool:
         """Store an answer that was copied; False when there is one under its key, or it is outdated.
@@ -278,14 +305,17 @@ class AnswerCache:
         return len(keys)
 
     def _put(self, answer: StoredAnswer, entry: Entry, body: bytes | None, events: Batch | None) -> None:
+        self._store.put(answer)
+        self._take_in(entry, body, events)
+
+    def _take_in(self, entry: Entry, body: bytes | None, events: Batch | None) -> None:
         gone = self._entries.expire(self._clock.wall())
         evicted = self._entries.put(entry)
         self._entries.hold(entry, body, events)
-        self._store.put(answer)
         self._left(gone + evicted)
         self.stats.evicted += len(evicted)
         for tell in self.on_keep.values():
-            tell(answer.key)
+            tell(entry.key)
 
     def _drop(self, entry: Entry) -> None:
         if self.find(entry.key) is entry:
