@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -99,9 +99,10 @@ def test_a_topic_that_becomes_common_stays_as_near_as_it_was() -> None:
     assert dict(index.nearest(EMBED("when does the walrus sleep"), 20))[1000] == pytest.approx(1.0, abs=0.01)
 
 
-@given(st.lists(st.tuples(st.integers(0, 12), WORDS | st.none()), max_size=30), WORDS)
+@given(st.lists(st.tuples(st.integers(0, 12), WORDS | st.none()), max_size=12), WORDS)
+@example([(100, "red dog"), (101, "dog"), (102, "dog cat")], "red dog cat")
 def test_who_asked_before_makes_no_difference_to_what_is_near(changes: list[tuple[int, str | None]], text: str) -> None:
-    asked, quiet = InvertedIndex(), InvertedIndex()
+    asked, quiet = filled(TEXTS), filled(TEXTS)
     for entry, known in changes:
         for index in (asked, quiet):
             if known is None:
