@@ -11,21 +11,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 
-from penstock.abc import ModelInfo, Provider
+from penstock.abc import Immediate, ModelInfo, Provider, Sending
 from penstock.config.budgets import configured
 from penstock.config.context import context_terms
 from penstock.config.experiments import compared
 from penstock.config.settings import Settings
-from penstock.core.errors import InvalidRequest
-from penstock.core.handler import Handler, Layer, compose
+from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.core.handler import Handler, Layer, handlers
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.exhibits import show
+from penstock.lane import Done, Lane, Passage, Stage
 from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
 from penstock.layers.concurrency import concurrency_of
@@ -48,6 +50,7 @@ from penstock.making import (
     check_arms,
     check_context,
     check_models,
+    coalesce,
     counter,
     fallback,
     hedge,
@@ -88,14 +91,7 @@ CALL: tuple[tuple[str, Build], ...] = (
     # Before coalescing: a known answer needs no company.
     ("exact_cache", lambda parts: parts.cache),
     # Outside failover: followers share its outcome, not only one attempt's.
-    (
-        "coalesce",
-        lambda parts: (
-            Coalesce(parts.shared.clock, parts.shared.tasks, by_meaning=parts.memory is not None)
-            if parts.settings.cache.coalesce
-            else None
-        ),
-    ),
+    ("coalesce", coalesce),
     # Inside coalescing, so that duplicates are embedded once; the exact cache outside holds the answers.
     ("semantic_cache", semantic_cache),
     # Inside the caches, so that each answer is worked for once; outside the budget, which holds what is really sent.
@@ -141,8 +137,8 @@ class Pipeline:
         self._idle = asyncio.Event()
         self._idle.set()
         self._layers: dict[str, Layer] = {}
-        self._ask_target = self._stack(TARGET, self._provide)
-        self._handler = self._stack(CALL, self._ask)
+        self._targets = self._stack(TARGET, self._provide)
+        self._restack()
 
     @classmethod
     async def open(
@@ -230,6 +226,11 @@ class Pipeline:
             raise
         response.observe(_Leave(self))
         return response
+
+    def passage(self, request: Request, done: Done) -> Passage:
+        """Return the short way of a routed request for a whole answer, to be `run`; see `penstock.lane`."""
+        self._enter()
+        return Passage(self.lane, request, done, self._leave)
 
     def prepare(self, request: Request) -> Request:
         """Return what will be asked: the prompt that is named, the arms of experiments, and the route.
@@ -333,31 +334,73 @@ class Pipeline:
         """Put the layers of limits and budgets into the stack, or take them out: there are the first now, or none."""
         for name in ("limit", "budget"):
             self._layers.pop(name, None)
-        self._handler = self._stack(CALL, self._ask)
+        self._restack()
 
     def _shape(self, request: Request) -> None:
         """Put the layer that cuts conversations into the stack if `request` is the first to ask for it."""
         if "shape_context" not in self._layers and request.context_terms() is not None:
             self._layers["shape_context"] = shaper(self.parts)
-            self._handler = self._stack(CALL, self._ask)
+            self._restack()
 
-    def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> Handler:
+    def _restack(self) -> None:
+        """Put the layers around failover together, for those that wait and for the short way."""
+        self._calls = self._stack(CALL, self._ask)
+        self._handler = next(iter(self._calls.values())).whole
+        self.lane = self._make_lane()
+
+    def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> dict[str, Stage]:
         built = [(name, self._layers[name] if name in self._layers else build(self.parts)) for name, build in order]
         layers = {name: layer for name, layer in built if layer is not None}
         self._layers |= layers
-        return compose(list(layers.values()), innermost)
+        answering = handlers(list(layers.values()), innermost)
+        return {
+            name: Stage(getattr(layer, "enter", None), inner, whole)
+            for (name, layer), whole, inner in zip(layers.items(), answering[:-1], answering[1:], strict=True)
+        }
+
+    def _make_lane(self) -> Lane:
+        calls, layers, shared = self._calls, self._layers, self.parts.shared
+        names = list(calls)
+        outside = names.index("failover")
+        failover, retry, deadline = layers["failover"], layers["retry"], layers["deadline"]
+        assert isinstance(failover, Failover)
+        assert isinstance(retry, Retry)
+        assert isinstance(deadline, Deadline)
+        # Found out once: a look at a protocol's members costs as much as several layers.
+        begins = {name: each.begin for name, each in self.providers.items() if isinstance(each, Immediate)}
+
+        def begin(request: Request, then: Callable[[], None]) -> Sending | None:
+            target = request.target
+            if target is None:
+                raise AssertionError("the lane chooses a target before a provider is asked")
+            ask = begins.get(target.provider)
+            return None if ask is None else ask(request, target, then)
+
+        return Lane(
+            call=[calls[name] for name in names[:outside]],
+            target=[*(calls[name] for name in names[outside + 1 :]), *self._targets.values()],
+            order=failover.order,
+            elsewhere=partial(_after_first, failover, retry, calls["failover"].inner, self._targets["retry"].inner),
+            begin=begin,
+            provide=self._provide,
+            failover=calls["failover"].whole,
+            ready=shared.loading.done,
+            in_time=deadline.in_time,
+            clock=shared.clock,
+            tasks=shared.tasks,
+        )
 
     def _flights(self) -> int:
         flights = self._layers.get("coalesce")
         return len(flights) if isinstance(flights, Coalesce) else 0
 
     def _ask(self, request: Request) -> Awaitable[Response]:
-        return self._ask_target(request) if self.parts.shared.loading.done() else self._ask_later(request)
+        return self._targets["retry"].whole(request) if self.parts.shared.loading.done() else self._ask_later(request)
 
     async def _ask_later(self, request: Request) -> Response:
         """Asking for a price while a thread imports the list would wait for that thread, and with it the event loop."""
         await asyncio.wait((self.parts.shared.loading,))
-        return await self._ask_target(request)
+        return await self._targets["retry"].whole(request)
 
     async def _provide(self, request: Request) -> Response:
         target = request.target
@@ -373,6 +416,37 @@ class Pipeline:
         self.running -= 1
         if self.running == 0:
             self._idle.set()
+
+
+async def _after_first(
+    failover: Failover,
+    retry: Retry,
+    inside_failover: Handler,
+    inside_retry: Handler,
+    request: Request,
+    targets: Sequence[Target],
+    error: PenstockError,
+    tried: bool,  # noqa: FBT001 the type of `Lane.elsewhere`, which has no names
+) -> Response:
+    """Go on as failover does when the first of `targets` has failed with `error`, and retry if that has `tried` it."""
+    failures = [error]
+
+    def fail_first(request: Request) -> Awaitable[Response]:
+        if failures:
+            raise failures.pop()
+        return inside_retry(request)
+
+    def ask(request: Request) -> Awaitable[Response]:
+        if not failures:
+            return inside_failover(request)
+        if tried:
+            return retry(request, fail_first)
+        raise failures.pop()
+
+    try:
+        return await failover.through(request, ask, targets)
+    finally:
+        del error  # its traceback refers to this frame
 
 
 class _Leave:

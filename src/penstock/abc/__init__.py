@@ -3,7 +3,17 @@
 from penstock.abc.accounts import Directory, KeyRecord, KeyStore, TeamRecord
 from penstock.abc.caches import CacheStore, Embedder, Question, QuestionStore, StoredAnswer, Vector, VectorIndex
 from penstock.abc.ledgers import AlertStore, BudgetStore, CompletionStore, Ledger, ScoreStore, StateStore
-from penstock.abc.providers import Connected, HttpReply, HttpRequest, ModelInfo, Provider, Transport, Windowed
+from penstock.abc.providers import (
+    Connected,
+    HttpReply,
+    HttpRequest,
+    Immediate,
+    ModelInfo,
+    Provider,
+    Sending,
+    Transport,
+    Windowed,
+)
 
 __all__ = [
     "AlertStore",
@@ -15,6 +25,7 @@ __all__ = [
     "Embedder",
     "HttpReply",
     "HttpRequest",
+    "Immediate",
     "KeyRecord",
     "KeyStore",
     "Ledger",
@@ -23,6 +34,7 @@ __all__ = [
     "Question",
     "QuestionStore",
     "ScoreStore",
+    "Sending",
     "StateStore",
     "StoredAnswer",
     "TeamRecord",

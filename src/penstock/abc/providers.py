@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -45,6 +45,38 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Close connections."""
+
+
+class Sending(Protocol):
+    """A request that is with a provider."""
+
+    request: Request
+
+    def cancel(self) -> None:
+        """Give it up."""
+
+    def answer(self) -> Response | None:
+        """Return the whole answer, once it is there; None when the provider must be asked again, with `Provider.send`.
+
+        Raises:
+            ProviderError: The attempt failed.
+        """
+
+
+@runtime_checkable
+class Immediate(Protocol):
+    """A provider that can be asked without a task."""
+
+    def begin(self, request: Request, target: Target, then: Callable[[], None]) -> Sending | None:
+        """Send `request`, for a whole answer, and call `then` when that is there or will not come.
+
+        Returns:
+            None when something would have to be waited for; nothing was done.
+
+        Raises:
+            ProviderError: It cannot be sent.
+            InvalidRequest: The payload, given as Python values, cannot be written as JSON.
+        """
 
 
 class HttpRequest(msgspec.Struct, frozen=True):

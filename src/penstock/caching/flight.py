@@ -13,7 +13,7 @@ Exactly one passenger pays: the attempts are on the notes of its call. When it l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ class Flight:
         ended: Nothing more will be said.
         error: Why it failed, if it did.
         said_bytes: How much has been said.
-        task: Runs it.
+        give_up: Ends it when nobody is left; returns what then ends, if that takes time.
     """
 
     __slots__ = (
@@ -54,11 +54,11 @@ class Flight:
         "_table",
         "ended",
         "error",
+        "give_up",
         "handed_over",
         "request",
         "said_bytes",
         "seats",
-        "task",
     )
 
     def __init__(self, key: bytes, leader: Seat, table: dict[bytes, Flight], *, handed_over: bool = False) -> None:
@@ -73,7 +73,7 @@ class Flight:
         self.handed_over = handed_over
         self.ended = False
         self.error: BaseException | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.give_up: Callable[[], asyncio.Future[None] | None] = _nothing
         self._batches: list[Batch] = []
         self._dropped = 0
         self.said_bytes = 0
@@ -103,8 +103,8 @@ class Flight:
         if seat.gathers:
             self.heard()
 
-    def leave(self, seat: Seat) -> asyncio.Task[None] | None:
-        """`seat` has heard enough; if it was the last and there is more to say, return the task, now cancelled."""
+    def leave(self, seat: Seat) -> asyncio.Future[None] | None:
+        """`seat` has heard enough; if it was the last and there is more to say, return what `give_up` does."""
         if seat not in self.seats:
             return None
         del self.seats[seat]
@@ -114,11 +114,10 @@ class Flight:
             return None
         if not self.seats:
             self.retire()
-            if self.task is not None:
-                self.task.cancel()
-            return self.task
+            return self.give_up()
         if seat.pays:
-            seat.pays, payer = False, next(iter(self.seats))
+            # What another worker's client pays for is written down there only if nobody here is left.
+            seat.pays, payer = False, min(self.seats, key=lambda other: other.away)
             payer.pays = True
             own, attempts = payer.request.call, self.request.call.attempts
             attempts[:0] = own.attempts
@@ -195,5 +194,10 @@ class Flight:
 
     def _end(self) -> None:
         self.ended = True
+        self.give_up = _nothing  # it may refer to who holds this flight
         for seat in self.seats:
             seat.wake()
+
+
+def _nothing() -> None:
+    """There is nothing to end yet."""

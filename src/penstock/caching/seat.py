@@ -30,9 +30,21 @@ class Seat:
         heard_bytes: How much that is, of all that was said.
         leads: The flight was started for it.
         pays: The flight's attempts are on the notes of its call.
+        away: The passenger is another worker's.
     """
 
-    __slots__ = ("_error", "_waiter", "flight", "gathers", "heard_bytes", "leads", "pays", "position", "request")
+    __slots__ = (
+        "_error",
+        "_waiter",
+        "away",
+        "flight",
+        "gathers",
+        "heard_bytes",
+        "leads",
+        "pays",
+        "position",
+        "request",
+    )
 
     flight: Flight
 
@@ -41,7 +53,7 @@ class Seat:
         self.gathers = not request.stream
         self.position = 0
         self.heard_bytes = 0
-        self.leads = self.pays = False
+        self.leads = self.pays = self.away = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -58,13 +70,13 @@ class Seat:
         if answer is None and (flight.silent or self.gathers):
             self._leave_with_error()
         if answer is None:
-            self._take_notes()
+            self.take_notes()
             return Response(source=self)
         if self.gathers:
             await answer.read()
         elif answer.events is None and self.request.operation != "embeddings":
             answer.all_events()
-        self._finish()
+        self.finish()
         return Response(body=answer.body, events=answer.events, usage=answer.usage, finish_reason=answer.finish_reason)
 
     def __aiter__(self) -> Seat:
@@ -85,16 +97,16 @@ class Seat:
             if flight.error is not None:
                 self._leave_with_error()
             if flight.ended:
-                self._finish()
+                self.finish()
                 raise StopAsyncIteration
             await self._wait()
 
     async def aclose(self) -> None:
         """Leave; the last one to do so sees the upstream closed."""
-        task = self.flight.leave(self)
-        if task is not None:
-            await asyncio.wait((task,), timeout=_CLOSING_S)
-            self._take_notes()
+        ending = self.flight.leave(self)
+        if ending is not None:
+            await asyncio.wait((ending,), timeout=_CLOSING_S)
+            self.take_notes()
 
     def cut_off(self) -> None:
         """Leave because the others cannot be kept waiting."""
@@ -117,24 +129,24 @@ class Seat:
     def _leave_with_error(self) -> NoReturn:
         flight = self.flight
         error = flight.error
-        self._take_notes()
+        self.take_notes()
         flight.leave(self)
         # Everybody raises an error of its own, since raising writes to it.
         raise copy.copy(error) if isinstance(error, PenstockError) else error or RuntimeError("the flight was lost")
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Heard everything. In the same step of the event loop the answer is stored outside, so no one joins late."""
         flight = self.flight
-        self._take_notes()
-        if not self.pays and self.request.call.cache == "collapsed":
+        self.take_notes()
+        if not self.pays and not flight.request.call.cache:
             self.request.call.saved_usd = flight.cost_usd
         flight.retire()
         flight.leave(self)
 
-    def _take_notes(self) -> None:
+    def take_notes(self) -> None:
         """Copy what the layers inside noted. Done when the answer begins, for its headers, and when it ends."""
         call, notes = self.request.call, self.flight.request.call
-        if notes.cache == "semantic":
+        if notes.cache:
             call.cache, call.age_s, call.saved_usd = notes.cache, notes.age_s, notes.saved_usd
         elif not self.pays:
             call.cache = "collapsed"

@@ -1,10 +1,17 @@
-"""One handler, a stack of layers."""
+"""One handler, a stack of layers.
+
+A layer that only looks at what goes in and at what comes out is written as two halves, see `Phased`: an awaited frame
+costs more than most of them do. `compose` puts neighbours of that kind into one frame, and `penstock.lane` runs them
+without any.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from penstock.core.events import Batch
 from penstock.core.request import Request
 from penstock.core.response import Response
 
@@ -21,16 +28,112 @@ class Layer(Protocol):
         """
 
 
+class Exit:
+    """What a layer does when what is inside has answered or failed; a `penstock.core.response.Observer`.
+
+    Either `failed` is called, or `begun` and then, for a live answer, `on_events` for each batch, and `on_end`. None of
+    them blocks or raises.
+    """
+
+    __slots__ = ()
+
+    def failed(self, error: BaseException, /) -> None:
+        """There is no answer, because of `error`."""
+
+    def begun(self, response: Response, /) -> None:
+        """There is an answer, or the first event of one."""
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Events are on their way to the client."""
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        """The answer has ended."""
+
+
+Step = tuple[Request, Exit | None]
+"""The request to go on with, and what to do at the end, if there is something."""
+Enter = Callable[[Request, Handler], Step | None]
+"""The first half of a layer, called with what is inside of it; None when it has to wait for something."""
+
+
+class Phased(ABC):
+    """A layer in two halves, before and after what is inside, neither of which waits."""
+
+    @abstractmethod
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Do what comes before `inner`; None, with nothing done, for a request that needs `handle`.
+
+        Raises:
+            PenstockError: The request is refused.
+        """
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
+        """Answer a request that `enter` did not take."""
+        raise NotImplementedError
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer `request`; raises `PenstockError`."""
+        return await _in_one(((self.enter, self.handle, inner),), inner, request)
+
+
 def compose(layers: Sequence[Layer], innermost: Handler) -> Handler:
     """Stack `layers`, the first outermost, on top of `innermost`."""
-    handler = innermost
+    return handlers(layers, innermost)[0]
+
+
+def handlers(layers: Sequence[Layer], innermost: Handler) -> list[Handler]:
+    """Return what answers from each of `layers` on, and last `innermost`."""
+    found = [innermost]
+    steps: _Steps = ()
+    inside = innermost
     for layer in reversed(layers):
-        handler = _bind(layer, handler)
-    return handler
+        inner = found[0]
+        if isinstance(layer, Phased):
+            steps = ((layer.enter, layer.handle, inner), *steps)
+            found.insert(0, _folded(steps, inside))
+        else:
+            steps = ()
+            inside = _bound(layer, inner)
+            found.insert(0, inside)
+    return found
 
 
-def _bind(layer: Layer, inner: Handler) -> Handler:
+_Steps = tuple[tuple[Enter, Callable[[Request, Handler], Awaitable[Response]], Handler], ...]
+
+
+def _bound(layer: Layer, inner: Handler) -> Handler:
     def handle(request: Request) -> Awaitable[Response]:
         return layer(request, inner)
 
     return handle
+
+
+def _folded(steps: _Steps, innermost: Handler) -> Handler:
+    def handle(request: Request) -> Awaitable[Response]:
+        return _in_one(steps, innermost, request)
+
+    return handle
+
+
+async def _in_one(steps: _Steps, innermost: Handler, request: Request) -> Response:
+    """Run layers in one frame, up to the first that has to wait."""
+    exits: list[Exit] = []
+    try:
+        for enter, handle, inner in steps:
+            step = enter(request, inner)
+            if step is None:
+                response = await handle(request, inner)
+                break
+            request, leave = step
+            if leave is not None:
+                exits.append(leave)
+        else:
+            response = await innermost(request)
+    except BaseException as error:
+        for leave in reversed(exits):
+            leave.failed(error)
+        raise
+    for leave in reversed(exits):
+        leave.begun(response)
+        response.observe(leave)
+    return response

@@ -13,9 +13,10 @@ from penstock.core.call import Attempt, CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
+from penstock.core.route import Target
 from penstock.core.usage import Usage
 
 Estimate = Callable[[Request, int], Usage]
@@ -60,11 +61,35 @@ class Attempts:
         self._estimate = estimate
         self._clock = clock
 
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Note it; for what ends by itself at its deadline, and after the time of its provider."""
+        target = _target(request)
+        attempt = self._note(request, target)
+        if target.timeout_s is not None:
+            own = attempt.started + target.timeout_s
+            if request.deadline is None or own < request.deadline:
+                request = _replace(request, deadline=own)
+        return request, _Notes(self, request, attempt)
+
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer with what the provider says; it sees the attempt's deadline as ``request.deadline``."""
-        target = request.target
-        if target is None:
-            raise AssertionError("failover chooses a target before it is tried")
+        target = _target(request)
+        attempt = self._note(request, target)
+        notes = _Notes(self, request, attempt)
+        limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
+        try:
+            if limit is None or (request.deadline is not None and request.deadline <= attempt.started + limit):
+                response = await inner(request)
+            else:
+                response = await self._within(limit, request, inner)
+        except BaseException as error:
+            notes.failed(error)
+            raise
+        notes.begun(response)
+        response.observe(notes)
+        return response
+
+    def _note(self, request: Request, target: Target) -> Attempt:
         started = self._clock.monotonic()
         attempt = Attempt(target.provider, target.model, started, hedge=request.hedge, running=True)
         if self._ledger is not None:
@@ -72,22 +97,12 @@ class Attempts:
         request.call.attempts.append(attempt)
         if self._begin is not None:
             self._begin(attempt)
-        limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
-        try:
-            if limit is None or (request.deadline is not None and request.deadline <= started + limit):
-                response = await inner(request)
-            else:
-                response = await self._within(limit, request, inner)
-        except BaseException as error:
-            self._unanswered(request, attempt, error)
-            raise
-        attempt.first_token_s = self._clock.monotonic() - started
+        return attempt
+
+    def began(self, attempt: Attempt) -> None:
+        """The answer, or the first event of one, has come."""
+        attempt.first_token_s = self._clock.monotonic() - attempt.started
         attempt.status_code = 200
-        if response.whole:
-            self.answered(request, attempt, response, None)
-        else:
-            response.observe(_Watch(self, request, attempt))
-        return response
 
     def _expected(self, request: Request) -> Usage:
         """What is taken to have been sent if the process ends before the answer does.
@@ -123,7 +138,8 @@ class Attempts:
             request.call.finish_reason = response.finish_reason
         attempt.end()
 
-    def _unanswered(self, request: Request, attempt: Attempt, error: BaseException) -> None:
+    def unanswered(self, request: Request, attempt: Attempt, error: BaseException) -> None:
+        """Complete the notes of a try that came to nothing."""
         attempt.duration_s = self._clock.monotonic() - attempt.started
         outcome = _outcome(error)
         if isinstance(error, ProviderError):
@@ -165,22 +181,32 @@ class Attempts:
         return response
 
 
-class _Watch:
-    """Measures a stream, in case its provider does not say what it cost."""
+class _Notes(Exit):
+    """The notes of one try. A stream is measured, in case its provider does not say what it cost."""
 
     __slots__ = ("_attempt", "_attempts", "_meter", "_request")
+
+    _meter: _Meter
 
     def __init__(self, attempts: Attempts, request: Request, attempt: Attempt) -> None:
         self._attempts = attempts
         self._request = request
         self._attempt = attempt
-        self._meter = _Meter()
+
+    def failed(self, error: BaseException, /) -> None:
+        self._attempts.unanswered(self._request, self._attempt, error)
+
+    def begun(self, response: Response, /) -> None:
+        self._attempts.began(self._attempt)
+        if not response.whole:
+            self._meter = _Meter()
 
     def on_events(self, batch: Batch, /) -> None:
         self._meter.add(batch)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        self._attempts.answered(self._request, self._attempt, response, error, self._meter.chars)
+        chars = None if response.whole else self._meter.chars
+        self._attempts.answered(self._request, self._attempt, response, error, chars)
 
 
 class _Meter:
@@ -205,6 +231,12 @@ class _Meter:
     def chars(self) -> int:
         frame = min(self._shortest, _CHUNK_FRAME) if self._count == 1 else self._shortest
         return self._total - frame * self._count
+
+
+def _target(request: Request) -> Target:
+    if request.target is None:
+        raise AssertionError("failover chooses a target before it is tried")
+    return request.target
 
 
 def _length(request: Request, response: Response, chars: int | None) -> int:

@@ -6,8 +6,7 @@ import asyncio
 
 from penstock.core.clock import TIMER_SLACK_S
 from penstock.core.errors import ProviderError
-from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
@@ -17,15 +16,15 @@ from penstock.routing.health import Health
 _TIMEOUT = "upstream_timeout"
 
 
-class Breaker:
+class Breaker(Phased):
     """Asks the target's circuit before each try and tells it afterwards how the try went, streams to their end."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
         self._now = health.clock.monotonic
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
-        """Answer, or raise at once a `ProviderError` with the code that opened the circuit and `retry_after`."""
+    def enter(self, request: Request, inner: Handler, /) -> Step:
+        """Let it pass, or raise a `ProviderError` with the code that opened the circuit and `retry_after`."""
         target = request.target
         if target is None:
             raise AssertionError("failover chooses a target before its breaker is asked")
@@ -33,26 +32,14 @@ class Breaker:
         permit = circuit.admit(self._now())
         if permit is None:
             raise self._refusal(target, circuit)
-        try:
-            response = await inner(request)
-        except ProviderError as error:
-            self.report(circuit, permit, request, error)
-            raise
-        except asyncio.CancelledError:
-            if request.late(self._now()) and not _excused(request):
-                circuit.failed(permit, self._now(), _TIMEOUT)
-            else:
-                circuit.released(permit)
-            raise
-        except BaseException:
-            circuit.released(permit)
-            raise
-        if response.whole:
-            circuit.succeeded(permit)
+        return request, _Report(self, circuit, permit, request)
+
+    def gave_up(self, circuit: Circuit, permit: int, request: Request) -> None:
+        """Tell `circuit` that nobody waited for the answer to the request with `permit`."""
+        if request.late(self._now()) and not _excused(request):
+            circuit.failed(permit, self._now(), _TIMEOUT)
         else:
-            circuit.answering(permit)
-            response.observe(_Watch(self, circuit, permit, request))
-        return response
+            circuit.released(permit)
 
     def report(self, circuit: Circuit, permit: int, request: Request, error: BaseException | None) -> None:
         """Tell `circuit` how the request with `permit` ended; None for well."""
@@ -86,7 +73,7 @@ class Breaker:
         )
 
 
-class _Watch:
+class _Report(Exit):
     __slots__ = ("_breaker", "_circuit", "_permit", "_request")
 
     def __init__(self, breaker: Breaker, circuit: Circuit, permit: int, request: Request) -> None:
@@ -95,8 +82,15 @@ class _Watch:
         self._permit = permit
         self._request = request
 
-    def on_events(self, batch: Batch, /) -> None:
-        """Only the end tells something."""
+    def failed(self, error: BaseException, /) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self._breaker.gave_up(self._circuit, self._permit, self._request)
+        else:
+            self._breaker.report(self._circuit, self._permit, self._request, error)
+
+    def begun(self, response: Response, /) -> None:
+        if not response.whole:
+            self._circuit.answering(self._permit)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self._breaker.report(self._circuit, self._permit, self._request, error)

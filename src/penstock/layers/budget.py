@@ -20,8 +20,7 @@ from penstock.config.settings import Settings
 from penstock.core.budget import Allowance, Ask, Budget, Move
 from penstock.core.call import Attempt
 from penstock.core.errors import BudgetExceeded, InvalidRequest
-from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -45,7 +44,7 @@ _UNPREDICTED = Tokens(0.0, 0.0)
 _replace = msgspec.structs.replace
 
 
-class BudgetLayer:
+class BudgetLayer(Phased):
     """Reserves, lowers caps, settles."""
 
     def __init__(self, purses: Purses, tariffs: Tariffs, settings: Settings) -> None:
@@ -56,48 +55,43 @@ class BudgetLayer:
         self._kinds = {provider.name: provider.kind for provider in settings.providers}
         self._forecasts: OrderedDict[str, Forecast] = OrderedDict()
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Reserve from what this process holds of the budgets, if that is far more than it takes.
+
+        Raises:
+            InvalidRequest: The model has no price, and a budget in dollars needs one (403, ``unpriced_model``).
+        """
+        group = self._group(request)
+        if not group.purses:
+            return request, None
+        request, _, bills = self._bills(request, group)
+        cap = _at_hand(group.purses, bills)
+        return None if cap is None else self._held(request, group.purses, bills, cap)
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer within the budgets.
 
         Raises:
             BudgetExceeded: One of them does not allow even a short answer.
-            InvalidRequest: The model has no price, and a budget in dollars needs one (403, ``unpriced_model``).
+            InvalidRequest: As `enter`.
             StoreError: What is left of them cannot be found out.
         """
-        call, now = request.call, self._purses.steady.now()
-        began = call.started_at if abs(call.started_at - now) <= _SAME_S else now
-        group = self._purses.of(request.tenant, request.key_id, began)
+        group = self._group(request)
         purses = group.purses
-        if not purses:
-            return await inner(request)
-        route = _route(request)
-        legs, charges = route.legs, None
-        if group.dollars:
-            tier = unusual_tier(request.payload.get("service_tier"))
-            charges = [self._tariffs.of(leg, tier) for leg in legs]
-            if group.strict is not None and any(each.unpriced for each in charges):
-                request = _priced(request, route, charges, group.strict)
-        sizes = [self._size(request, leg) for leg in legs]
-        bills = _bills(sizes, group, charges)
-        cap = _at_hand(purses, bills)
-        if cap is None:
-            likely = self._likely(request, sizes[0])
-            bills = [each._replace(likely=each.each * likely) for each in bills]
-            async with group.lock:
-                cap = _at_hand(purses, bills)
-                if cap is None:
-                    cap = await self._claimed(purses, bills, capped=sizes[0].cap is not None)
-        if cap < bills[0].wanted:
-            request = self._capped(request, cap)
-        held = [each.base + each.each * cap for each in bills]
-        call.allowance = _allowance(purses, cap if cap < bills[0].wanted else None)
-        watch = _Watch(self, request, purses, held)
+        request, sizes, bills = self._bills(request, group)
+        likely = self._likely(request, sizes[0])
+        bills = [each._replace(likely=each.each * likely) for each in bills]
+        async with group.lock:
+            cap = _at_hand(purses, bills)
+            if cap is None:
+                cap = await self._claimed(purses, bills, capped=sizes[0].cap is not None)
+        request, leave = self._held(request, purses, bills, cap)
         try:
             response = await inner(request)
         except BaseException:
-            watch.settle()
+            leave.settle()
             raise
-        response.observe(watch)
+        response.observe(leave)
         return response
 
     def settle(
@@ -162,6 +156,34 @@ class BudgetLayer:
             retry_after = _RETRY_S
         return BudgetExceeded(said, retry_after=retry_after)
 
+    def _group(self, request: Request) -> Group:
+        """Return the budgets that pay for `request`."""
+        began, now = request.call.started_at, self._purses.steady.now()
+        return self._purses.of(request.tenant, request.key_id, began if abs(began - now) <= _SAME_S else now)
+
+    def _bills(self, request: Request, group: Group) -> tuple[Request, list[Size], list[Bill]]:
+        """Return what a request costs in each budget of `group`, and the request without what has no price."""
+        route = _route(request)
+        legs, charges = route.legs, None
+        if group.dollars:
+            tier = unusual_tier(request.payload.get("service_tier"))
+            charges = [self._tariffs.of(leg, tier) for leg in legs]
+            if group.strict is not None and any(each.unpriced for each in charges):
+                request = _priced(request, route, charges, group.strict)
+        sizes = [self._size(request, leg) for leg in legs]
+        return request, sizes, _bills(sizes, group, charges)
+
+    def _held(
+        self, request: Request, purses: Sequence[Purse], bills: Sequence[Bill], cap: int
+    ) -> tuple[Request, _Settling]:
+        """Go on with what was reserved for answers of `cap` tokens."""
+        lowered = cap < bills[0].wanted
+        if lowered:
+            request = self._capped(request, cap)
+        held = [each.base + each.each * cap for each in bills]
+        request.call.allowance = _allowance(purses, cap if lowered else None)
+        return request, _Settling(self, request, purses, held)
+
     def _size(self, request: Request, route: Route) -> Size:
         payload = request.payload
         estimate = estimate_request_tokens(payload)
@@ -205,7 +227,7 @@ class BudgetLayer:
         return forecast
 
 
-class _Watch:
+class _Settling(Exit):
     """Settles when the answer has ended and all attempts have: nobody may have waited for one to be closed."""
 
     __slots__ = ("_held", "_layer", "_purses", "_request", "_since")
@@ -217,8 +239,8 @@ class _Watch:
         self._held = held
         self._since = layer.now()
 
-    def on_events(self, batch: Batch, /) -> None:
-        """Only the end tells what was used."""
+    def failed(self, error: BaseException, /) -> None:
+        self.settle()
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self.settle()

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from penstock.caching.flight import Flight
 from penstock.caching.key import cache_key
+from penstock.caching.lead import Lead
 from penstock.caching.seat import Seat
 from penstock.core.clock import Clock
 from penstock.core.errors import SHUTTING_DOWN, DeadlineExceeded, PenstockError, ProviderError, Refused
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
@@ -29,27 +31,55 @@ class Coalesce:
     """Joins requests with the same `cache_key`, so never across tenants.
 
     Left alone are requests that ask for an answer of their own: `no-cache`, `no-store`, and those to models whose
-    caching is switched off (`cache_ttl_s: 0`).
+    caching is switched off (`cache_ttl_s: 0`); and `only-if-cached`, which nobody asks a provider for.
 
     Args:
         clock: Where time comes from.
         tasks: Own the flights.
         by_meaning: Inside, requests are answered by meaning as well; then only those share that accept the same.
+        flights: Where those are that can be joined, by default nowhere others can see.
     """
 
-    def __init__(self, clock: Clock, tasks: TaskGroup, *, by_meaning: bool = False) -> None:
+    def __init__(
+        self, clock: Clock, tasks: TaskGroup, *, by_meaning: bool = False, flights: dict[bytes, Flight] | None = None
+    ) -> None:
         self._clock = clock
         self._tasks = tasks
         self._key = _key_and_wishes if by_meaning else cache_key
-        self._flights: dict[bytes, Flight] = {}
+        self._flights: dict[bytes, Flight] = {} if flights is None else flights
 
     def __len__(self) -> int:
         return len(self._flights)
 
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Begin a flight whose upstream call the caller makes; None when there is one to join.
+
+        What comes with it is a `Lead`, unless the request wants an answer of its own.
+        """
+        if _alone(request):
+            return request, None
+        key = self._key(request)
+        if key in self._flights:
+            return None
+        seat = Seat(request)
+        flight = Flight(key, seat, self._flights)
+        return flight.request, Lead(flight, seat, partial(self.failed, inner))
+
+    def failed(self, inner: Handler, flight: Flight, error: BaseException) -> None:
+        """Share the error of `flight`, or make another one for those who need not share it."""
+        if isinstance(error, PenstockError):
+            heirs = self._heirs(flight, error)
+            flight.fail(error, spared=heirs)
+            if heirs:
+                self._hand_over(heirs, inner)
+        elif isinstance(error, asyncio.CancelledError):
+            flight.fail(Refused("Penstock is shutting down.", code=SHUTTING_DOWN))
+        else:
+            flight.fail(error)
+
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer with an upstream call of one's own or another's."""
-        directives, route = request.cache, request.route
-        if directives.no_cache or directives.no_store or (route is not None and route.cache_ttl_s == 0):
+        if _alone(request):
             return await inner(request)
         seat = Seat(request)
         flight = self._flights.get(self._key(request))
@@ -65,7 +95,13 @@ class Coalesce:
 
     def _launch(self, leader: Seat, inner: Handler, *, handed_over: bool = False) -> Flight:
         flight = Flight(self._key(leader.request), leader, self._flights, handed_over=handed_over)
-        flight.task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
+        task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
+
+        def give_up() -> asyncio.Task[None]:
+            task.cancel()
+            return task
+
+        flight.give_up = give_up
         return flight
 
     async def _fly(self, flight: Flight, inner: Handler) -> None:
@@ -79,24 +115,18 @@ class Coalesce:
                 finally:
                     await response.aclose()
             flight.land(response)
-        except PenstockError as error:
-            heirs = self._heirs(flight, error)
-            flight.fail(error, spared=heirs)
-            if heirs:
-                self._hand_over(heirs, inner)
-        except asyncio.CancelledError:
-            flight.fail(Refused("Penstock is shutting down.", code=SHUTTING_DOWN))
-            raise
         except BaseException as error:
-            flight.fail(error)
-            raise
+            self.failed(inner, flight, error)
+            if not isinstance(error, PenstockError):
+                raise
         finally:
             # The flight's error refers to this frame: together they would be garbage.
             del flight
 
     def _hand_over(self, heirs: Sequence[Seat], inner: Handler) -> None:
         """Start a new flight for the one with the most time left, and take the others on board."""
-        successor = self._launch(max(heirs, key=lambda seat: _deadline(seat.request)), inner, handed_over=True)
+        leader = max(heirs, key=lambda seat: (not seat.away, _deadline(seat.request)))
+        successor = self._launch(leader, inner, handed_over=True)
         for seat in heirs:
             successor.admit(seat)
 
@@ -110,6 +140,14 @@ class Coalesce:
         if not isinstance(error, ProviderError) or not (error.retryable or error.elsewhere) or flight.handed_over:
             return []
         return [seat for seat in flight.seats if not seat.leads]
+
+
+def _alone(request: Request) -> bool:
+    """Whether it asks for an answer of its own."""
+    directives, route = request.cache, request.route
+    if directives.no_cache or directives.no_store or directives.only_if_cached:
+        return True
+    return route is not None and route.cache_ttl_s == 0
 
 
 def _key_and_wishes(request: Request) -> bytes:

@@ -8,8 +8,8 @@ from functools import partial
 from penstock.config.providers import ProviderSettings
 from penstock.config.settings import LimitSettings, Settings
 from penstock.core.errors import ProviderError, TargetBusy
-from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Phased, Step
+from penstock.core.quota import Quota
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
@@ -63,7 +63,7 @@ def concurrency_of(
     return Concurrency(doors, health, estimate)
 
 
-class Concurrency:
+class Concurrency(Phased):
     """Lets a request go to its target when the provider's limits allow it, in turn.
 
     A place is held until the answer has ended, streams included. While another healthy target of the route has room, a
@@ -77,36 +77,47 @@ class Concurrency:
         self._estimate = estimate
         self._now = health.clock.monotonic
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Let it in if there is room at once."""
+        door = self._doors.get(_target(request).provider)
+        if door is None:
+            return request, None
+        ticket = self._ticket(request, door)
+        return (request, _Place(self, door, ticket, request)) if door.gate.enter(ticket, self._now()) else None
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer when it is this request's turn.
 
         Raises:
             TargetBusy: It is not, and another target has room.
             RateLimited: It would not be in time, or too many wait already.
         """
-        target = request.target
-        if target is None:
-            raise AssertionError("failover chooses a target before its limits are looked at")
+        target = _target(request)
         door = self._doors.get(target.provider)
         if door is None:
             return await inner(request)
-        gate, estimated = door.gate, self._estimate(request)
-        tokens = gate.predict(target.model, request.payload, estimated, generates=request.operation != "embeddings")
-        ticket = Ticket(request.tenant, target.model, *tokens, LEVELS[request.priority])
-        if not gate.enter(ticket, self._now()):
+        ticket = self._ticket(request, door)
+        if not door.gate.enter(ticket, self._now()):
             await self._queue(request, target, door, ticket)
+        place = _Place(self, door, ticket, request)
         try:
             response = await inner(request)
         except BaseException as error:
-            self.failed(door, ticket, request, error)
+            place.failed(error)
             raise
-        if response.quota is not None:
-            gate.heed(ticket, response.quota, self._now())
-        if response.whole:
-            self.answered(door, ticket, response)
-        else:
-            response.observe(_Watch(self, door, ticket, request))
+        place.begun(response)
+        response.observe(place)
         return response
+
+    def heed(self, door: Door, ticket: Ticket, quota: Quota) -> None:
+        """The provider says what is left of its limits."""
+        door.gate.heed(ticket, quota, self._now())
+
+    def _ticket(self, request: Request, door: Door) -> Ticket:
+        model = _target(request).model
+        estimated, generates = self._estimate(request), request.operation != "embeddings"
+        tokens = door.gate.predict(model, request.payload, estimated, generates=generates)
+        return Ticket(request.tenant, model, *tokens, LEVELS[request.priority])
 
     def answered(self, door: Door, ticket: Ticket, response: Response) -> None:
         """The answer of `ticket` is complete."""
@@ -170,8 +181,8 @@ class Concurrency:
         )
 
 
-class _Watch:
-    """Holds a stream's place until it ends."""
+class _Place(Exit):
+    """A place, held until the answer ends."""
 
     __slots__ = ("_concurrency", "_door", "_request", "_ticket")
 
@@ -181,14 +192,24 @@ class _Watch:
         self._ticket = ticket
         self._request = request
 
-    def on_events(self, batch: Batch, /) -> None:
-        """Only the end frees the place."""
+    def failed(self, error: BaseException, /) -> None:
+        self._concurrency.failed(self._door, self._ticket, self._request, error)
+
+    def begun(self, response: Response, /) -> None:
+        if response.quota is not None:
+            self._concurrency.heed(self._door, self._ticket, response.quota)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         if error is None:
             self._concurrency.answered(self._door, self._ticket, response)
         else:
             self._concurrency.failed(self._door, self._ticket, self._request, error, response)
+
+
+def _target(request: Request) -> Target:
+    if request.target is None:
+        raise AssertionError("failover chooses a target before its limits are looked at")
+    return request.target
 
 
 def _used(response: Response) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.errors import DeadlineExceeded
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Step
 from penstock.core.request import Request
 from penstock.core.response import LATE, Response
 
@@ -29,22 +29,37 @@ class Deadline:
         self._default_s = default_s
         self._clock = clock
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
-        """Answer in time, or raise `DeadlineExceeded`; a stream raises it from its iteration."""
+    def enter(self, request: Request, inner: Handler, /) -> Step:
+        """Say until when there is time; for what ends by itself then, or is given to `in_time`.
+
+        Raises:
+            DeadlineExceeded: There is none left.
+        """
         route = request.route
         limit = self._default_s if route is None or route.timeout_s is None else route.timeout_s
         if request.timeout_s is not None and request.timeout_s < limit:
             limit = request.timeout_s
         deadline = request.call.started + limit
-        left = deadline - self._clock.monotonic()
-        if left <= 0:
+        if deadline <= self._clock.monotonic():
             raise DeadlineExceeded(LATE)
-        steps = inner(_replace(request, deadline=deadline)).__await__()
+        return _replace(request, deadline=deadline), None
+
+    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+        """Answer in time, or raise `DeadlineExceeded`; a stream raises it from its iteration."""
+        request, _ = self.enter(request, inner)
+        return await self.in_time(request, inner(request))
+
+    async def in_time(self, request: Request, work: Awaitable[Response]) -> Response:
+        """Wait for the answer to `request`, whose deadline is set; as `__call__`."""
+        deadline = request.deadline
+        assert deadline is not None, "`enter` set it"
+        steps = work.__await__()
         try:
             waited_for = next(steps)
         except StopIteration as done:  # a hit does not wait, so it needs no timer
             response: Response = done.value
         else:
+            left = deadline - self._clock.monotonic()
             response = await _in_time(_resume(steps, waited_for), left)
         if not response.whole and response.deadline is None:  # an attempt's own, if there is one, is sooner
             response.expire_at(asyncio.get_running_loop().time() + deadline - self._clock.monotonic())

@@ -11,7 +11,7 @@ import asyncio
 import msgspec
 
 from penstock.abc import CacheStore, Ledger
-from penstock.caching.answer_cache import AnswerCache, Known
+from penstock.caching.answer_cache import AnswerCache, Keeper, Known
 from penstock.caching.at_rest import Limits
 from penstock.caching.entries import Entry
 from penstock.caching.freshness import Verdict, decide, may_stand_in
@@ -22,19 +22,21 @@ from penstock.config.caches import ExactCacheSettings
 from penstock.core.call import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
-from penstock.core.handler import Handler
-from penstock.core.request import Request
+from penstock.core.events import Batch
+from penstock.core.handler import Exit, Handler, Phased, Step
+from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
 
 _NAME = "Penstock-Exact"
+_MISSED = f"{_NAME}; fwd={Verdict.MISS.value}"
 _GRACE_S = 0.1
 """How long the store may take to find a stale answer when the request's time may be over."""
 
 _replace = msgspec.structs.replace
 
 
-class ExactCache:
+class ExactCache(Phased):
     """The layer; `start` it before use.
 
     Attributes:
@@ -76,7 +78,19 @@ class ExactCache:
         """Learn what the store has; if it cannot say, begin with nothing."""
         await self.answers.start()
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Let pass what has no entry, and keep the answer to it."""
+        directives, route = request.cache, request.route
+        if (
+            (directives is not NO_DIRECTIVES and directives != NO_DIRECTIVES)
+            or (route is not None and route.cache_ttl_s == 0)
+            or self._find(cache_key(request)) is not None
+        ):
+            return None
+        self._stats.misses += 1
+        return request, _Keeping(self.answers.keeper(request, None))
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer from the cache or from `inner`.
 
         Raises:
@@ -195,6 +209,34 @@ class ExactCache:
         return self._serve(request, entry, known, now, f'{member}; detail="stale-if-error"')
 
 
+class _Keeping(Exit):
+    """Keeps the answer to what had no entry; nothing stale can stand in for it."""
+
+    __slots__ = ("_keeper",)
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def failed(self, error: BaseException, /) -> None:
+        if isinstance(error, (PenstockError, asyncio.CancelledError)):
+            _note(self._keeper.request.call, _MISSED)
+
+    def begun(self, response: Response, /) -> None:
+        if not response.whole:
+            _note(self._keeper.request.call, _MISSED)
+
+    def on_events(self, batch: Batch, /) -> None:
+        self._keeper.on_events(batch)
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        keeper = self._keeper
+        keeper.on_end(response, error)
+        if response.whole:
+            _note(keeper.request.call, _MISSED, "; stored" if keeper.stored else "")
+
+
 def _note(call: Call, member: str, stored: str = "") -> None:
+    if call.cache == "hit":  # in the memory of another worker, where it was noted
+        return
     call.cache = call.cache or "miss"
     call.cache_status.append(member + ("; collapsed" if call.cache == "collapsed" else stored))

@@ -46,13 +46,19 @@ class Failover:
         An error that no other target could avoid, such as a malformed request, is raised at once and unchanged. What
         one provider has no words for another may have; if none of them has, the first one's objection is raised.
         """
+        return await self.through(request, inner, self.order(request))
+
+    def order(self, request: Request) -> Sequence[Target]:
+        """Return the targets of the request's route in the order in which they are tried."""
         route = request.route
         if route is None:
             raise AssertionError("the pipeline resolves the route before a target is chosen")
         if route.strategy == "balanced" and self._balancer is not None:
-            targets = self._balancer.arrange(request)
-        else:
-            targets = arrange(route, self._random)
+            return self._balancer.arrange(request)
+        return arrange(route, self._random)
+
+    async def through(self, request: Request, inner: Handler, targets: Sequence[Target]) -> Response:
+        """Answer from the first of `targets` that can; as `__call__`."""
         try:
             return await inner(_replace(request, target=targets[0]))
         except ProviderError as error:

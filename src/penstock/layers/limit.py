@@ -10,13 +10,12 @@ import msgspec
 from penstock.config.settings import LimitSettings, Settings, TenantLimitSettings
 from penstock.core.clock import Clock
 from penstock.core.errors import NotCached, PenstockError, RateLimited
-from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.limiting.bucket import Bucket
-from penstock.limiting.forecast import Forecast, Tokens
-from penstock.limiting.tenants import TenantAccount, TenantLimits, Tenants, tightest
+from penstock.limiting.forecast import NOTHING, Forecast, Tokens
+from penstock.limiting.tenants import TenantAccount, TenantLimits, Tenants, longest_wait, tightest
 from penstock.telemetry.metrics import Gauge
 
 _MODELS = 1024
@@ -49,7 +48,7 @@ def _limits(settings: TenantLimitSettings) -> TenantLimits:
     return TenantLimits(settings.requests_per_minute, settings.tokens_per_minute)
 
 
-class Limit:
+class Limit(Phased):
     """Charges a request, and its input and predicted output; settles when the answer has ended.
 
     It is charged to all accounts it falls under: its tenant's, its key's, its team's, its organisation's. Every request
@@ -64,51 +63,44 @@ class Limit:
         self._cached = cached
         self._forecasts: OrderedDict[str, Forecast] = OrderedDict()
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
-        """Answer, or refuse at once with `RateLimited`, whose `retry_after` says when to come back."""
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Charge it, or refuse with `RateLimited`, whose `retry_after` says when to come back."""
         accounts = self._tenants.accounts(request.tenant, request.key_id)
         if not accounts:
-            return await inner(request)
+            return request, None
         now = self._clock.monotonic()
         counted = [account.requests for account in accounts if account.requests is not None]
-        wait, bucket = _longest(counted, 1.0, now)
-        if wait and bucket is not None:
-            raise self._refusal("requests", accounts, bucket, wait, now)
-        for each in counted:
-            each.charge(1.0, now)
         buckets = [account.tokens for account in accounts if account.tokens is not None]
-        if not buckets:
-            request.call.quota = tightest(accounts, now)
-            return await inner(request)
-        return await self._charging(request, inner, accounts, buckets)
-
-    async def _charging(
-        self, request: Request, inner: Handler, accounts: Sequence[TenantAccount], buckets: Sequence[Bucket]
-    ) -> Response:
-        now = self._clock.monotonic()
-        forecast = self._forecast(request)
-        tokens = forecast.predict(request.payload, self._estimate(request), generates=request.operation != "embeddings")
-        wait, bucket = _longest(buckets, sum(tokens), now)
-        if wait and bucket is not None:
-            request.call.quota = tightest(accounts, now)
-            refusal = self._refusal("tokens", accounts, bucket, wait, now)
-            if not self._cached or request.cache.no_cache or request.cache.no_store:
-                raise refusal
-            try:
-                return await inner(_replace(request, cache=_replace(request.cache, only_if_cached=True)))
-            except NotCached:
-                raise refusal from None
-        for each in buckets:
-            each.charge(sum(tokens), now)
+        tokens = self._predict(request) if buckets else NOTHING
+        wait, bucket = self._tenants.take(now, (counted, 1.0), (buckets, sum(tokens)))
+        if bucket is not None:
+            if bucket in counted:
+                raise self._refusal("requests", accounts, bucket, wait, now)
+            return None
+        leave = _Settling(self, request, buckets, tokens) if buckets else None
         request.call.quota = tightest(accounts, now)
-        watch = _Watch(self, request, buckets, tokens)
+        return request, leave
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
+        """Answer a tenant that has used up its tokens from the cache, or refuse."""
+        accounts = self._tenants.accounts(request.tenant, request.key_id)
+        now = self._clock.monotonic()
+        buckets = [account.tokens for account in accounts if account.tokens is not None]
+        wait, bucket = longest_wait(buckets, sum(self._predict(request)), now)
+        if bucket is None:  # they have filled up since `enter` looked
+            return await self(request, inner)
+        counted = [account.requests for account in accounts if account.requests is not None]
+        wait_requests, full = self._tenants.take(now, (counted, 1.0))
+        if full is not None:  # somebody else took the last one since
+            raise self._refusal("requests", accounts, full, wait_requests, now)
+        request.call.quota = tightest(accounts, now)
+        refusal = self._refusal("tokens", accounts, bucket, wait, now)
+        if not self._cached or request.cache.no_cache or request.cache.no_store:
+            raise refusal
         try:
-            response = await inner(request)
-        except BaseException:
-            watch.settle()
-            raise
-        response.observe(watch)
-        return response
+            return await inner(_replace(request, cache=_replace(request.cache, only_if_cached=True)))
+        except NotCached:
+            raise refusal from None
 
     def settle(self, request: Request, buckets: Sequence[Bucket], tokens: Tokens) -> None:
         """Charge what all attempts used instead of what was predicted."""
@@ -118,9 +110,11 @@ class Limit:
                 used += attempt.usage.total_tokens
                 if attempt.outcome == "ok":
                     self._forecast(request).learn(tokens, attempt.usage.input_tokens, attempt.usage.output_tokens)
-        now = self._clock.monotonic()
-        for bucket in buckets:
-            bucket.charge(used - sum(tokens), now)
+        self._tenants.settle(buckets, used - sum(tokens), self._clock.monotonic())
+
+    def _predict(self, request: Request) -> Tokens:
+        estimated, generates = self._estimate(request), request.operation != "embeddings"
+        return self._forecast(request).predict(request.payload, estimated, generates=generates)
 
     def _forecast(self, request: Request) -> Forecast:
         name = request.model if request.route is None else request.route.model
@@ -142,17 +136,7 @@ class Limit:
         )
 
 
-def _longest(buckets: Sequence[Bucket], amount: float, now: float) -> tuple[float, Bucket | None]:
-    """Return how long must be waited for `amount` from all buckets, and for which of them longest."""
-    longest: tuple[float, Bucket | None] = (0.0, None)
-    for bucket in buckets:
-        wait = bucket.wait_s(amount, now)
-        if wait > longest[0]:
-            longest = (wait, bucket)
-    return longest
-
-
-class _Watch:
+class _Settling(Exit):
     __slots__ = ("_buckets", "_limit", "_request", "_tokens")
 
     def __init__(self, limit: Limit, request: Request, buckets: Sequence[Bucket], tokens: Tokens) -> None:
@@ -161,11 +145,8 @@ class _Watch:
         self._buckets = buckets
         self._tokens = tokens
 
-    def on_events(self, batch: Batch, /) -> None:
-        """Only the end tells what was used."""
+    def failed(self, error: BaseException, /) -> None:
+        self._limit.settle(self._request, self._buckets, self._tokens)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        self.settle()
-
-    def settle(self) -> None:
         self._limit.settle(self._request, self._buckets, self._tokens)

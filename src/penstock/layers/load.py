@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from penstock.core.errors import ProviderError
-from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.routing.balancing import Balancer
@@ -14,7 +13,7 @@ _LOST = "upstream_connect"
 """A server that cannot be reached has probably been restarted, so its cache is empty."""
 
 
-class Load:
+class Load(Phased):
     """Notes every request to a replica that takes part in balancing, also those that came under other names.
 
     Whatever becomes of a request, its ticket is given back: a replica's queue is never longer than what runs there.
@@ -23,33 +22,26 @@ class Load:
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
-        """Answer with what the replica says."""
+    def enter(self, request: Request, inner: Handler, /) -> Step:
+        """Take a ticket, which is given back at the end."""
         ticket = self._balancer.start(request)
-        if ticket is None:
-            return await inner(request)
-        try:
-            response = await inner(request)
-        except BaseException as error:
-            ticket.replica.failed(ticket, lost=isinstance(error, ProviderError) and error.code == _LOST)
-            raise
-        if response.whole:
-            ticket.replica.ended(ticket, self._balancer.now(), response.usage)
-        else:
-            ticket.replica.began(ticket, self._balancer.now())
-            response.observe(_Watch(self._balancer, ticket))
-        return response
+        return request, None if ticket is None else _Return(self._balancer, ticket)
 
 
-class _Watch:
+class _Return(Exit):
     __slots__ = ("_balancer", "_ticket")
 
     def __init__(self, balancer: Balancer, ticket: Ticket) -> None:
         self._balancer = balancer
         self._ticket = ticket
 
-    def on_events(self, batch: Batch, /) -> None:
-        """The first event was there before the response."""
+    def failed(self, error: BaseException, /) -> None:
+        lost = isinstance(error, ProviderError) and error.code == _LOST
+        self._ticket.replica.failed(self._ticket, lost=lost)
+
+    def begun(self, response: Response, /) -> None:
+        if not response.whole:
+            self._ticket.replica.began(self._ticket, self._balancer.now())
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         replica = self._ticket.replica

@@ -9,14 +9,13 @@ from penstock.abc import Ledger
 from penstock.core.call import TEMPLATE
 from penstock.core.clock import Clock
 from penstock.core.errors import SHUTTING_DOWN, PenstockError
-from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.telemetry.metrics import Metrics
 
 
-class Record:
+class Record(Phased):
     """Gives each finished call to the ledger and the metrics, hits and failures included."""
 
     def __init__(self, ledger: Ledger, metrics: Metrics, clock: Clock) -> None:
@@ -24,16 +23,10 @@ class Record:
         self._metrics = metrics
         self._clock = clock
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
-        """Answer, and write down how it went when the answer has ended."""
+    def enter(self, request: Request, inner: Handler, /) -> Step:
+        """Count it; when the answer has ended, how it went is written down."""
         self._metrics.active += 1
-        try:
-            response = await inner(request)
-        except BaseException as error:
-            self.finish(request, outcome(error))
-            raise
-        response.observe(_Watch(self, request))
-        return response
+        return request, _Writing(self, request)
 
     def finish(self, request: Request, how: str) -> None:
         """Record one call that has ended."""
@@ -51,15 +44,15 @@ class Record:
         self._ledger.record(request, call, duration_s=duration_s, outcome=how)
 
 
-class _Watch:
+class _Writing(Exit):
     __slots__ = ("_record", "_request")
 
     def __init__(self, record: Record, request: Request) -> None:
         self._record = record
         self._request = request
 
-    def on_events(self, batch: Batch, /) -> None:
-        """Nothing to do: the attempts are observed where they are made."""
+    def failed(self, error: BaseException, /) -> None:
+        self._record.finish(self._request, outcome(error))
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         call = self._request.call

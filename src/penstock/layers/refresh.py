@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 import msgspec
 
 from penstock.caching.answer_cache import AnswerCache
@@ -12,9 +10,8 @@ from penstock.caching.recurrence import Recurrence
 from penstock.core.call import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Phased, Step
 from penstock.core.request import Request
-from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
 from penstock.semantic.asking import background
 
@@ -25,7 +22,7 @@ _LOOKS = 3
 _LONGEST_S = 5.0
 
 
-class Refresh:
+class Refresh(Phased):
     """The layer, around an exact cache; `run` it beside.
 
     Args:
@@ -56,14 +53,14 @@ class Refresh:
         # What was cleared leaves nothing behind.
         answers.on_leave["refresh"] = recurrence.forget
 
-    def __call__(self, request: Request, inner: Handler, /) -> Awaitable[Response]:
+    def enter(self, request: Request, inner: Handler, /) -> Step:
         """Note that it was asked for."""
         directives, route = request.cache, request.route
         if not (directives.no_cache or directives.no_store or (route is not None and route.cache_ttl_s == 0)):
             key = cache_key(request)
             if request.call.asked_bytes <= _MOST_BYTES:
                 self._recurrence.asked(key, self._clock.wall(), request)
-        return inner(request)
+        return request, None
 
     async def run(self) -> None:
         """Renew what is due, for ever."""

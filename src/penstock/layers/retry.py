@@ -7,7 +7,7 @@ from random import Random
 from penstock.config.settings import RetrySettings
 from penstock.core.clock import TIMER_SLACK_S, Clock
 from penstock.core.errors import ProviderError
-from penstock.core.handler import Handler
+from penstock.core.handler import Exit, Handler, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.routing.breaker import RATE_LIMITED
@@ -33,6 +33,10 @@ class Retry:
         self._clock = clock
         self._random = random
         self._budget = RetryBudget(settings.budget)
+
+    def enter(self, request: Request, inner: Handler, /) -> Step:
+        """Let the first try pass; if it fails, `__call__` goes on, whose `inner` then fails in the same way first."""
+        return request, _Deposit(self._budget, request) if not request.call.attempts else None
 
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer with the first try, or with a later one, or raise the last one's error."""
@@ -94,3 +98,17 @@ class Retry:
             (target.provider, target.model) not in tried and self._health.recovers_in(target) == 0.0
             for target in request.route.targets
         )
+
+
+class _Deposit(Exit):
+    """Each request pays for a part of a retry."""
+
+    __slots__ = ("_budget", "_request")
+
+    def __init__(self, budget: RetryBudget, request: Request) -> None:
+        self._budget = budget
+        self._request = request
+
+    def begun(self, response: Response, /) -> None:
+        if len(self._request.call.attempts) == 1:
+            self._budget.deposit()

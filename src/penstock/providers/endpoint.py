@@ -12,6 +12,8 @@ from penstock.config.providers import ProviderSettings
 from penstock.config.section import SECRET_NAME
 from penstock.core.errors import ProviderError
 from penstock.core.quota import Quota
+from penstock.providers.transport.exchange import Exchange
+from penstock.providers.transport.lean import LeanTransport
 from penstock.wire.quota import read_quota
 
 ParseError = Callable[[int, Mapping[str, str], bytes], ProviderError]
@@ -30,7 +32,7 @@ class Endpoint:
         secrets: The values of keys, headers and secret parameters, which must not be in any message.
     """
 
-    __slots__ = ("_base", "_headers", "_limited", "_missing", "_provider", "_query", "_transport", "secrets")
+    __slots__ = ("_base", "_headers", "_lean", "_limited", "_missing", "_provider", "_query", "_transport", "secrets")
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Endpoint:
         self._provider = settings.name
         self._limited = bool(settings.limits)
         self._transport = transport
+        self._lean = transport if isinstance(transport, LeanTransport) else None
         self._base = urlsplit(settings.base_url or kind.base_url or "").path.rstrip("/")
         self._query = urlencode(settings.query)
         fields = {"content-type": JSON, "accept": f"{JSON}, {streams}", "user-agent": "penstock", **headers}
@@ -79,6 +82,28 @@ class Endpoint:
         """
         return self._exchange(HttpRequest("POST", self._url(path), self._headers, body, deadline), parse_error)
 
+    def begin(self, path: str, body: bytes, deadline: float | None, then: Callable[[], None]) -> Exchange | None:
+        """As `post`, if a connection is at hand; `then` is called when the exchange has ended, for `whole_of`.
+
+        Raises:
+            ProviderError: It cannot be sent.
+        """
+        if self._lean is None or self._missing is not None:
+            return None
+        return self._lean.begin(HttpRequest("POST", self._url(path), self._headers, body, deadline), then)
+
+    def whole_of(self, exchange: Exchange, parse_error: ParseError) -> bytes:
+        """Return the body of a successful JSON reply, of an exchange that has ended.
+
+        Raises:
+            ProviderError: There is none.
+        """
+        body = exchange.body()
+        if not 200 <= exchange.status < 300:
+            raise self._failure(exchange, parse_error(exchange.status, exchange.headers, body))
+        self._check_media(exchange)
+        return body
+
     async def get(self, path: str, parse_error: ParseError) -> bytes:
         """Return the body of a successful JSON reply.
 
@@ -97,6 +122,10 @@ class Endpoint:
         Raises:
             ProviderError: It does not say that it is JSON, or it broke off.
         """
+        self._check_media(reply)
+        return await reply.read()
+
+    def _check_media(self, reply: HttpReply) -> None:
         media = media_type(reply)
         if media != JSON and not media.endswith("+json"):
             raise ProviderError(
@@ -106,7 +135,6 @@ class Endpoint:
                 code="upstream_invalid",
                 provider=self._provider,
             )
-        return await reply.read()
 
     def not_streamed(self) -> ProviderError:
         """The error for a whole answer where a stream was asked for."""

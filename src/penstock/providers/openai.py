@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from penstock.abc import ModelInfo, Transport
 from penstock.config.kinds import Kind
@@ -14,6 +14,7 @@ from penstock.core.route import Target
 from penstock.providers.endpoint import Endpoint, media_type
 from penstock.providers.live import LiveAnswer
 from penstock.providers.profiles import DEFAULT, PROFILES
+from penstock.providers.transport.exchange import Exchange
 from penstock.wire.openai_answers import StreamReader, parse_answer, parse_models
 from penstock.wire.openai_chat import encode_request
 from penstock.wire.openai_errors import parse_error
@@ -56,15 +57,7 @@ class OpenAIProvider:
             ProviderError: The attempt failed; for a stream, before its first event.
             InvalidRequest: The payload, given as Python values, cannot be written as JSON.
         """
-        profile = self._profile
-        body = encode_request(
-            request,
-            target.model,
-            stream_options=profile.stream_options,
-            omit=profile.omit,
-            marks=profile.marks,
-            prompt_cache_key=profile.prompt_cache_key,
-        )
+        body = self._encode(request, target)
         reply = await self._endpoint.post(_PATHS[request.operation], body, request.deadline, self._parse_error)
         try:
             if request.stream and media_type(reply) == _STREAM:
@@ -83,6 +76,26 @@ class OpenAIProvider:
         await reply.aclose()
         return Response(body=answer, usage=usage, finish_reason=finish_reason, quota=self._endpoint.quota(reply))
 
+    def begin(self, request: Request, target: Target, then: Callable[[], None]) -> Asked | None:
+        """As `penstock.abc.Immediate`."""
+        body = self._encode(request, target)
+        exchange = self._endpoint.begin(_PATHS[request.operation], body, request.deadline, then)
+        return None if exchange is None else Asked(self, request, exchange)
+
+    def answer(self, request: Request, exchange: Exchange) -> Response:
+        """Return the answer of an exchange that has ended.
+
+        Raises:
+            ProviderError: There is none.
+        """
+        try:
+            answer = self._endpoint.whole_of(exchange, self._parse_error)
+            usage, finish_reason = parse_answer(answer, self.name, operation=request.operation)
+        except ProviderError as error:
+            conceal(error, self._endpoint.secrets)
+            raise
+        return Response(body=answer, usage=usage, finish_reason=finish_reason, quota=self._endpoint.quota(exchange))
+
     async def models(self) -> list[ModelInfo]:
         """List the models on offer.
 
@@ -100,5 +113,35 @@ class OpenAIProvider:
         """Close connections."""
         await self._endpoint.aclose()
 
+    def _encode(self, request: Request, target: Target) -> bytes:
+        profile = self._profile
+        return encode_request(
+            request,
+            target.model,
+            stream_options=profile.stream_options,
+            omit=profile.omit,
+            marks=profile.marks,
+            prompt_cache_key=profile.prompt_cache_key,
+        )
+
     def _parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return parse_error(status, headers, body, self.name, secrets=self._endpoint.secrets)
+
+
+class Asked:
+    """A request that is with a provider; see `penstock.abc.Sending`."""
+
+    __slots__ = ("_exchange", "_provider", "request")
+
+    def __init__(self, provider: OpenAIProvider, request: Request, exchange: Exchange) -> None:
+        self._provider = provider
+        self._exchange = exchange
+        self.request = request
+
+    def cancel(self) -> None:
+        """Close the connection."""
+        self._exchange.close()
+
+    def answer(self) -> Response | None:
+        """Return the whole answer; None when nobody has read the request."""
+        return None if self._exchange.unread else self._provider.answer(self.request, self._exchange)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from penstock.config.settings import ServerSettings
 from penstock.server.cycle import LeanCycle
-from penstock.server.guard import ANSWER, IDLE, OPENED, GuardedProtocol
+from penstock.server.guard import ANSWER, HEAD_BYTES, IDLE, OPENED, GuardedProtocol
 from penstock.server.seen import SeenBytes
 from penstock.server.watchman import Watchman
 
@@ -31,8 +31,25 @@ Its argument is `default` of `KnownAnswers.known`.
 """
 
 
+Answering = Callable[[Fields], bytes]
+"""Makes the response to a request that was answered on the short way; its argument is as that of `Again`."""
+
+
+class Under(Protocol):
+    """A request on the short way; `penstock.lane.Passage` is one."""
+
+    over: bool
+    """Nothing is left to be done for it."""
+
+    def run(self) -> None:
+        """Begin."""
+
+    def cancel(self, error: asyncio.CancelledError, *, tell: bool = False) -> None:
+        """End it early; with `tell`, its client hears why."""
+
+
 class KnownAnswers(Protocol):
-    """A route that can answer some requests on the spot."""
+    """A route that can answer some requests on the spot, and others without a task."""
 
     again: Again | None
     """How the request that `known` answered last can be answered when it comes again; None when it cannot."""
@@ -45,6 +62,9 @@ class KnownAnswers(Protocol):
             body: All of its body.
             default: Header fields every response has.
         """
+
+    def begin(self, decoded: object, reply: Callable[[Answering], None]) -> Under | None:
+        """Return the short way of what `known` handed on; None when it needs a task. `reply` is called at its end."""
 
 
 class EarlyProtocol(GuardedProtocol):
@@ -59,6 +79,11 @@ class EarlyProtocol(GuardedProtocol):
     _route: KnownAnswers | None = None
     _again: Again | None = None
     _begun = 0
+    _waiting: tuple[KnownAnswers, bytes, object] | None = None
+    """A request that is all there; what was read with it is looked at before it begins."""
+    _under: Under | None = None
+    _held = b""
+    """What came while a request was on the short way."""
     _gathered: list[bytes]
     _size: int
 
@@ -68,7 +93,12 @@ class EarlyProtocol(GuardedProtocol):
         Between two requests the parser remembers nothing, so the same bytes are the same request.
         """
         if self.state != IDLE and self.state != OPENED:
+            if self._under is not None:
+                self._hold(data)
+                return
             super().data_received(data)
+            if self._waiting is not None:
+                self._begin()
             return
         again = self.repeats.get(data)
         if again is not None and not self.flow.write_paused and not self.draining:
@@ -82,7 +112,9 @@ class EarlyProtocol(GuardedProtocol):
         self._begun = 0
         self._again = None
         super().data_received(data)
-        if self._begun == 1 and self.state == IDLE:
+        if self._waiting is not None:
+            self._begin()
+        elif self._begun == 1 and self.state == IDLE:
             self._remember(data)
 
     def _remember(self, data: bytes) -> None:
@@ -93,6 +125,11 @@ class EarlyProtocol(GuardedProtocol):
     def on_message_begin(self) -> None:
         """Count the requests in what was read."""
         self._begun += 1
+        if self._waiting is not None:
+            # Requests that come together are answered in their order, which uvicorn sees to.
+            _, body, decoded = self._waiting
+            self._waiting = None
+            self._hand_on(body, decoded)
         super().on_message_begin()
 
     def accept(self) -> None:
@@ -152,7 +189,11 @@ class EarlyProtocol(GuardedProtocol):
         fields: Any = self.scope["headers"]
         response, hand_on = route.known(fields, body, self.server_state.default_headers)
         if response is None:
-            self._hand_on(body, hand_on)
+            if hand_on is None or self.draining:
+                self._hand_on(body, hand_on)
+            else:
+                self._route = None
+                self._waiting = route, body, hand_on
             return
         self._route = None
         self._again = route.again
@@ -160,6 +201,60 @@ class EarlyProtocol(GuardedProtocol):
         self.on_response_complete()
         if self.draining:
             self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits for the answer any more."""
+        self._waiting = None
+        under, self._under = self._under, None
+        super().connection_lost(exc)
+        if under is not None:
+            under.cancel(asyncio.CancelledError())
+
+    def shutdown(self) -> None:
+        """Close the connection, after the answer that is under way."""
+        if self._under is None:
+            super().shutdown()
+
+    @property
+    def busy(self) -> bool:
+        """A request is on the short way."""
+        return self._under is not None
+
+    def cut_off(self, reason: str) -> None:
+        """End the request on the short way; its client is told."""
+        if self._under is not None:
+            self._under.cancel(asyncio.CancelledError(reason), tell=True)
+
+    def _begin(self) -> None:
+        """Let the request that waits take the short way, if it can."""
+        if self._waiting is None:
+            return
+        route, body, decoded = self._waiting
+        self._waiting = None
+        under = None if self.state != ANSWER else route.begin(decoded, self._reply)
+        if under is None:
+            self._hand_on(body, decoded)
+        else:
+            self._under = under
+            under.run()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what comes before its turn."""
+        self._held += data
+        if len(self._held) > HEAD_BYTES:
+            self.flow.pause_reading()
+
+    def _reply(self, answering: Answering) -> None:
+        self._under = None
+        if self.transport.is_closing():
+            return
+        self.transport.write(answering(self.server_state.default_headers))
+        self.on_response_complete()
+        if self.draining:
+            self.transport.close()
+        elif self._held:
+            held, self._held = self._held, b""
+            asyncio.get_running_loop().call_soon(self.data_received, held)
 
     def _take_normal_way(self, body: bytes) -> None:
         self._route = None

@@ -153,11 +153,14 @@ class GracefulServer(uvicorn.Server):
 
     async def _cut_off(self) -> None:
         tasks = list(self.server_state.tasks)
-        if not tasks:
+        short = [each for each in self.server_state.connections if isinstance(each, EarlyProtocol) and each.busy]
+        if not tasks and not short:
             return
-        _log.warning("%d requests did not end in time and are cut off", len(tasks))
+        _log.warning("%d requests did not end in time and are cut off", len(tasks) + len(short))
         self._lifecycle.ending = True
         for task in tasks:
             task.cancel(SHUTTING_DOWN)
-        if not self.force_exit:
+        for connection in short:
+            connection.cut_off(SHUTTING_DOWN)
+        if tasks and not self.force_exit:
             await asyncio.wait(tasks, timeout=_LAST_WORDS_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from functools import partial
 from http import HTTPStatus
@@ -22,10 +22,11 @@ from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.money import to_usd
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
+from penstock.lane import Passage
 from penstock.pipeline import Pipeline
 from penstock.server import controls
 from penstock.server.auth import Admit, check_model
-from penstock.server.early import Again
+from penstock.server.early import Again, Answering
 from penstock.server.errors import INTERNAL, body_of, quota_fields, render, status_of
 from penstock.server.http import (
     ClientGone,
@@ -129,6 +130,19 @@ class ModelRoute:
         call = Call(controls.request_id(headers), key=known.key, asked_bytes=known.asked_bytes)
         request = _replace(before, call=call)
         return _at_once(request, pipeline, default) if pipeline.at_hand(request) else None
+
+    def begin(self, decoded: object, reply: Callable[[Answering], None]) -> Passage | None:
+        """Answer on the short way what `known` handed on; see `penstock.lane` and `penstock.server.early`."""
+        if type(decoded) is not Decoded or decoded.keep:
+            return None
+        request = decoded.request
+        if request.stream or (request.semantic or request.context or request.context_tokens) is not None:
+            return None
+
+        def done(response: Response | None, error: BaseException | None) -> None:
+            reply(partial(_answered, request, response, error))
+
+        return self._client.pipeline.passage(request, done)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
@@ -258,6 +272,15 @@ def _run(answering: Coroutine[Any, Any, Response]) -> Response:
         return response
     answering.close()
     raise AssertionError("an answer at hand had to be waited for")
+
+
+def _answered(request: Request, response: Response | None, error: BaseException | None, default: Headers) -> bytes:
+    """Return a whole HTTP/1.1 response for what became of a request."""
+    if response is not None:
+        return _response(request, response, default)
+    if isinstance(error, asyncio.CancelledError):
+        error = shutting_down()
+    return _refusal(request, error if isinstance(error, PenstockError) else INTERNAL, default)
 
 
 def _response(request: Request, response: Response, default: Headers) -> bytes:

@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         elif exchange.head_done:
             if (due := self._heard_at + self._timeouts.idle_s) < self._timer_at:
                 self._arm(due)
-            if not exchange.patient:
+            if not exchange.patient and exchange.then is None:
                 if exchange.buffered > BUFFER_BYTES:
                     self._pause()
                 exchange.wake()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import ProviderError
@@ -29,6 +29,7 @@ class Exchange:
         decoder: Undoes the content coding, if there is one.
         buffered: Bytes waiting for the reader.
         received: Body bytes received so far, as transferred.
+        then: Called at the end, in place of waking a reader.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Exchange:
         "patient",
         "received",
         "status",
+        "then",
         "unread",
     )
 
@@ -60,6 +62,7 @@ class Exchange:
         self.decoder: Decoder | None = None
         self.buffered = 0
         self.received = 0
+        self.then: Callable[[], None] | None = None
         self._chunks: list[bytes] = []
         self._connection: Connection | None = connection
         self._waiter: asyncio.Future[None] | None = None
@@ -141,7 +144,29 @@ class Exchange:
         self.ended = True
         self.error = error
         self._connection = None
-        self.wake()
+        then = self.then
+        if then is not None:
+            self.then = None
+            then()
+        else:
+            self.wake()
+
+    def body(self) -> bytes:
+        """Return the whole body, decoded, of an exchange that has ended; once.
+
+        Raises:
+            ProviderError: As the iteration.
+        """
+        self.check()
+        data = self._take() if self._chunks else b""
+        decoder = self.decoder
+        if decoder is None:
+            return data
+        pieces = [decoder.decode(data)]
+        while decoder.pending:
+            pieces.append(decoder.decode())
+        decoder.finish()
+        return b"".join(pieces)
 
     def check(self) -> None:
         """Raise `error`, if there is one.

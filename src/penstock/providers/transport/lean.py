@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from penstock.abc import HttpReply, HttpRequest
 from penstock.config.providers import ProviderSettings
+from penstock.providers.transport.exchange import Exchange
 from penstock.providers.transport.failures import place_of, timed_out
 from penstock.providers.transport.head import HeadWriter
 from penstock.providers.transport.origin import Origin
@@ -58,6 +60,26 @@ class LeanTransport:
             return await self.send(request)  # that costs nothing; those that were idle as long are not taken again
         if not exchange.head_done:
             exchange.check()
+        return exchange
+
+    def begin(self, request: HttpRequest, then: Callable[[], None]) -> Exchange | None:
+        """Send `request` if a connection is at hand, and call `then` when its exchange has ended; None if none is.
+
+        Raises:
+            ProviderError: It cannot be sent.
+        """
+        head = self._heads.encode(request)
+        now = asyncio.get_running_loop().time()
+        until = now + self._total_s
+        if request.deadline is not None and request.deadline < until:
+            until = request.deadline
+            if until <= now:
+                raise timed_out(self._place, "before the request was sent")
+        connection = self._pool.take()
+        if connection is None:
+            return None
+        exchange = connection.start(request.method, head, request.body, until)
+        exchange.then = then
         return exchange
 
     async def aclose(self) -> None:

@@ -1,0 +1,46 @@
+"""A flight without a task: its upstream call is made for the leader, by whoever answers that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.caching.flight import Flight
+from penstock.caching.seat import Seat
+from penstock.core.events import Batch
+from penstock.core.handler import Exit
+from penstock.core.response import Response
+
+
+class Lead(Exit):
+    """Ends the flight with the call.
+
+    Attributes:
+        flight: The flight; whoever makes the call sets its `give_up`.
+        seat: The leader's.
+    """
+
+    __slots__ = ("_fail", "flight", "seat")
+
+    def __init__(self, flight: Flight, seat: Seat, fail: Callable[[Flight, BaseException], None]) -> None:
+        """`fail` decides who shares an error."""
+        self.flight = flight
+        self.seat = seat
+        self._fail = fail
+
+    def failed(self, error: BaseException, /) -> None:
+        """The flight fails."""
+        self._fail(self.flight, error)
+        self.seat.take_notes()
+        self.flight.leave(self.seat)
+
+    def on_events(self, batch: Batch, /) -> None:
+        """Let the others hear them."""
+        self.flight.say(batch)
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        """The flight ends."""
+        if error is not None:
+            self.failed(error)
+        else:
+            self.flight.land(response)
+            self.seat.finish()
