@@ -34,7 +34,7 @@ check: $(VENV)/.dev ## Lint, types, import rules, formatting, documentation
 simulate: $(VENV)/.dev ## Put the pipeline through storms of faults (SEEDS=5000 FIRST=0)
 	@$(BIN)/python -m penstock.testing.simulation --seeds $(SEEDS) --first $(FIRST)
 
-bench: $(VENV)/.dev ## Measure the gateway beside nginx, LiteLLM and Portkey (needs wrk, nginx and npm)
+bench: $(VENV)/.dev ## Measure the gateway beside six others (needs wrk, nginx, haproxy and npm)
 	$(BIN)/python -m benchmarks.gateway --json $(ARGS)
 
 faults: $(VENV)/.dev ## Play the fault matrix, dead providers and hang-ups; writes docs/reference/faults.md

@@ -31,12 +31,34 @@ def free_port() -> int:
 
 
 class Server:
-    """A process, its children included."""
+    """A process, its children included.
+
+    Attributes:
+        url: Where it listens, without a path.
+        path: Of chat completions.
+        model: What the model is called there.
+        headers: What clients send, besides what HTTP needs.
+        admin: The header of somebody who may read `/metrics`; None if it is no Penstock.
+    """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], url: str) -> None:
         self.name = name
         self.process = process
         self.url = url
+        self.path = "/v1/chat/completions"
+        self.model = "gpt-mock"
+        self.headers: dict[str, str] = {}
+        self.admin: dict[str, str] | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return self.url.removeprefix("http://")
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.url.rpartition(":")[2])
 
     def cpu_s(self) -> float:
         """Processor seconds used so far."""
@@ -83,7 +105,7 @@ class Server:
 def running(
     name: str,
     command: Sequence[str],
-    url: str,
+    url: str | Path,
     *,
     core: int | str,
     folder: Path,
@@ -93,10 +115,11 @@ def running(
 ) -> Iterator[Server]:
     """Run `command` pinned to `core` (a number, or taskset's list of them) until the block ends.
 
-    Waits until `url` + `ready` answers anything.
+    Waits until `url` + `ready` answers anything. Of a server that chooses its address, `url` is a file that it writes.
 
     Raises:
-        RuntimeError: It ended or did not answer in time; the message has the end of its output.
+        RuntimeError: It ended or did not answer in time. Such errors, the block's too, get the end of its output as a
+            note.
     """
     log = folder / f"{name}.log"
     with log.open("wb") as output:
@@ -108,16 +131,25 @@ def running(
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
-    server = Server(name, process, url)
+    server = Server(name, process, url if isinstance(url, str) else "")
     try:
         until = time.monotonic() + wait_s
-        while not _answers(url + ready):
+        while not _answers(server.url + ready):
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"{name} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+                raise RuntimeError(f"{name} did not start")
             time.sleep(0.05)
+            if isinstance(url, Path) and url.exists():
+                server.url = url.read_text().strip()
         yield server
+    except RuntimeError as error:
+        error.add_note(f"{name} said at the end:\n{_end(log)}")
+        raise
     finally:
         server.stop()
+
+
+def _end(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
 
 
 def _answers(url: str) -> bool:
@@ -126,6 +158,6 @@ def _answers(url: str) -> bool:
             reply.read()
     except urllib.error.HTTPError:
         return True
-    except OSError:
+    except (OSError, ValueError):  # nothing there yet, not even an address
         return False
     return True

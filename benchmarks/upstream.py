@@ -1,6 +1,7 @@
-"""A model server that costs nothing: raw sockets, constant answers. Run as `python upstream.py PORT`.
+"""A model server that costs nothing: raw sockets, constant answers. Run as `python upstream.py PORT [--hold]`.
 
-A stream is 22 events, one write each, the way model servers send tokens.
+A stream is 22 events, one write each, the way model servers send tokens; with `--hold` it stops after the first.
+Several can be run on a port. Whatever else is asked, such as whether it is healthy, gets the whole answer.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -51,7 +53,14 @@ _PIECES[-1] += b"0\r\n\r\n"
 
 
 class Upstream(asyncio.Protocol):
-    """One connection."""
+    """One connection.
+
+    Args:
+        hold: Send the first event of streams only.
+    """
+
+    def __init__(self, *, hold: bool = False) -> None:
+        self._last = 0 if hold else len(_PIECES) - 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -76,15 +85,17 @@ class Upstream(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._transport.write(_PIECES[position])
-        if position + 1 < len(_PIECES):
+        if position < self._last:
             asyncio.get_running_loop().call_soon(self._step, position + 1)
 
 
-async def main(port: int) -> None:
+async def main(port: int, *, hold: bool) -> None:
     """Serve until ended."""
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(
+        partial(Upstream, hold=hold), "127.0.0.1", port, backlog=4096, reuse_port=True
+    )
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    uvloop.run(main(int(sys.argv[1]), hold="--hold" in sys.argv))
