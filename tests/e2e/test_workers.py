@@ -62,6 +62,14 @@ def call(gateway, path: str, body: object = None, key: str | None = None) -> dic
         return json.load(reply)
 
 
+def metric(gateway, name: str) -> float:
+    """Return the sum of a metric's values."""
+    with urllib.request.urlopen(f"{gateway.url}/metrics", timeout=20) as reply:
+        lines = [line for line in reply.read().decode().splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    assert lines, name
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
 def log(gateway) -> str:
     return (gateway.folder / "gateway.log").read_text()
 
@@ -109,8 +117,18 @@ def test_both_answer_when_it_says_so(two):
     on_both(two, lambda number: status(two, f"first {number}") == 200)
 
 
+def test_metrics_are_of_both(two):
+    assert metric(two, "penstock_worker_up") == 2
+    before = metric(two, "penstock_requests_total")
+    on_both(two, lambda number: status(two, f"counted {number}") == 200)
+    for _ in range(4):
+        assert metric(two, "penstock_requests_total") == before + 24
+    assert metric(two, "penstock_client_connections") >= 1
+
+
 def test_one_that_is_killed_under_requests_is_replaced_and_no_call_is_lost(two):
-    before = children(two.process.pid)
+    before, starts = children(two.process.pid), metric(two, "penstock_worker_starts_total")
+    counted = metric(two, "penstock_requests_total")
     answered: list[str] = []
     stop = threading.Event()
 
@@ -142,6 +160,8 @@ def test_one_that_is_killed_under_requests_is_replaced_and_no_call_is_lost(two):
     assert before[1] in after
     assert before[0] not in after
     assert "(killed by signal 9)" in log(two)
+    assert metric(two, "penstock_worker_starts_total") == starts + 1
+    assert metric(two, "penstock_requests_total") >= counted
 
     def recorded() -> bool:
         with contextlib.closing(sqlite3.connect(two.folder / "penstock.db")) as database:

@@ -16,8 +16,9 @@ from penstock.config.packing import pack
 from penstock.core.errors import ConfigError, PenstockError, WorkerError
 from penstock.core.tasks import TaskGroup
 from penstock.polling.backoff import Backoff
+from penstock.telemetry.families import Family, Sample, Sums, decode, encode
 from penstock.workers.bus import WorkerBus
-from penstock.workers.protocol import BEGIN, FAILED, NOW, PREPARED, RELOAD, SERVING, STOP, Failure, Orders
+from penstock.workers.protocol import BEGIN, FAILED, METRICS, NOW, PREPARED, RELOAD, SERVING, STOP, Failure, Orders
 
 _START = "import sys; sys.path[:] = {path!r}; from penstock.server.worker import main; main({directory!r}, {numbers})"
 _AGAIN = Backoff(0.1, 30.0, 2.0)
@@ -28,6 +29,8 @@ _WELL_S = 10.0
 _BEYOND_S = 10.0
 """How long workers may take to end after the time for their requests."""
 _FORCED_S = 3.0
+_SCRAPE_S = 2.0
+"""How long a worker may take to say what it has counted."""
 
 _log = logging.getLogger("penstock.server")
 
@@ -89,6 +92,7 @@ class Crew:
         self._inherited = inherited
         self._ready = ready
         self._keeping = TaskGroup()
+        self._sums = Sums()
         self._all_prepared = asyncio.Event()
         self._up = False
         self._stopping = asyncio.Event()
@@ -98,6 +102,7 @@ class Crew:
         self._bus.reply(BEGIN, lambda number, _: self._begin(self._member(number)))
         self._bus.reply(PREPARED, lambda number, _: self._prepared(self._member(number)))
         self._bus.reply(SERVING, lambda number, _: self._serving(self._member(number)))
+        self._bus.reply(METRICS, lambda *_: self._metrics())
         self._bus.reply(FAILED, lambda number, data: self._note(self._member(number), data))
         for member in self.members:
             self._keeping.spawn(self._keep(member), name=f"keep worker {member.number}")
@@ -152,10 +157,10 @@ class Crew:
         while True:
             process = await self._spawn(member)
             code = await process.wait()
-            member.prepared = False
+            member.prepared, since, member.serving_since = False, member.serving_since, None
+            self._sums.end(member.number)
             if self._stopping.is_set():
                 return
-            since = member.serving_since
             failures = 0 if member.replaced or (since is not None and loop.time() - since > _WELL_S) else failures + 1
             if not self._up and (member.failure is not None or failures == _TRIES):
                 self._give_up(member, code)
@@ -206,6 +211,32 @@ class Crew:
     def _note(self, member: Member, data: bytes) -> bytes:
         member.failure = msgspec.msgpack.decode(data, type=Failure)
         return b""
+
+    async def _metrics(self) -> bytes:
+        """Put the metrics of all together; of one that does not answer in time what it showed last."""
+        asked = {
+            self._bus.ask(each.number, METRICS): (each, each.serving_since)
+            for each in self.members
+            if each.serving_since is not None
+        }
+        if asked:
+            await asyncio.wait(asked, timeout=_SCRAPE_S)
+        for future, (member, since) in asked.items():
+            if not future.done():
+                future.cancel()
+            elif future.exception() is None and member.serving_since == since:  # otherwise of one that has ended
+                self._sums.take(member.number, decode(future.result()))
+        return encode([*self._sums.read(), *self._shown()])
+
+    def _shown(self) -> list[Family]:
+        up, starts = "penstock_worker_up", "penstock_worker_starts"
+        numbered = [(str(each.number), each) for each in self.members]
+        serving = [Sample(up, {"worker": name}, float(each.serving_since is not None)) for name, each in numbered]
+        started = [Sample(f"{starts}_total", {"worker": name}, float(each.starts)) for name, each in numbered]
+        return [
+            Family(up, "gauge", "1 while a worker answers.", serving),
+            Family(starts, "counter", "How often a worker was started.", started),
+        ]
 
     async def _catch_up(self, member: Member) -> None:
         config = self._config

@@ -16,6 +16,9 @@ from penstock.server.errors import render
 from penstock.server.lifecycle import Lifecycle
 from penstock.server.openapi import document
 from penstock.server.permissions import principal_of
+from penstock.telemetry.families import decode
+from penstock.telemetry.metrics import page_of
+from penstock.workers.protocol import METRICS, SUPERVISOR
 
 _NOT_READY = Refused("Penstock is starting or stopping; ask another instance.", code="not_ready", retry_after=1)
 
@@ -78,8 +81,12 @@ class Operations:
         ]
 
     async def metrics(self, request: HttpRequest) -> HttpResponse:
-        """OpenMetrics for Prometheus."""
-        page, content_type = self._client.shared.metrics.exposition()
+        """OpenMetrics for Prometheus, of all workers."""
+        bus = self._client.bus
+        if bus is None:
+            page, content_type = self._client.shared.metrics.exposition()
+        else:
+            page, content_type = page_of(decode(await bus.ask(SUPERVISOR, METRICS)))
         return HttpResponse(page, headers={"content-type": content_type})
 
     async def openapi(self, request: HttpRequest) -> HttpResponse:

@@ -16,8 +16,8 @@ from penstock.core.tasks import TaskGroup
 from penstock.server.crew import Crew
 from penstock.server.listening import join, listen, url_of
 from penstock.server.reloading import Reloader
-from penstock.workers.bus import SUPERVISOR, WorkerBus
-from penstock.workers.protocol import PROMPTS, Orders
+from penstock.workers.bus import WorkerBus
+from penstock.workers.protocol import PROMPTS, SUPERVISOR, Orders
 
 
 def supervise(loaded: Loaded, *, as_json: bool, level: str, ready: Callable[[Loaded, str], None]) -> None:

@@ -18,11 +18,27 @@ from penstock.server.lifecycle import GracefulServer
 from penstock.server.listening import join
 from penstock.server.serving import Serving
 from penstock.telemetry import logs
-from penstock.workers.bus import SUPERVISOR, WorkerBus
-from penstock.workers.protocol import BEGIN, FAILED, NOW, PREPARED, PROMPTS, RELOAD, SERVING, STOP, Failure, Orders
+from penstock.telemetry.families import encode
+from penstock.workers.bus import WorkerBus
+from penstock.workers.protocol import (
+    BEGIN,
+    FAILED,
+    METRICS,
+    NOW,
+    PREPARED,
+    PROMPTS,
+    RELOAD,
+    SERVING,
+    STOP,
+    SUPERVISOR,
+    Failure,
+    Orders,
+)
 
 _log = logging.getLogger("penstock.server")
 NO_SOCKET = -1
+_MEETING_S = 3.0
+"""How long the others are waited for; one of them may be dying again and again."""
 
 
 def main(directory: str, number: int, workers: int, inherited: int) -> None:
@@ -73,9 +89,10 @@ class _Worker(Serving):
         self._bus.hear(STOP, lambda _, data: self._stop(now=data == NOW))
         self._bus.watch(self._changed)
         listening = None if self._inherited == NO_SOCKET else socket.socket(fileno=self._inherited)
+        # Before anything is begun that only one of all does.
+        await self._bus.meet(timeout_s=_MEETING_S)
         await self.open()
         try:
-            await self._bus.meet()
             self._bus.reply(RELOAD, lambda _, data: self._reload(data))
             await self._bus.ask(SUPERVISOR, PREPARED)
             if listening is None:
@@ -84,6 +101,7 @@ class _Worker(Serving):
             await self.gateway.aclose()
             raise
         server = self._server = self.server(self._serving)
+        self._bus.reply(METRICS, lambda *_: encode(self.client.shared.metrics.families()))
         self._bus.hear(PROMPTS, lambda *_: self._renew_prompts())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: self._stop(now=False))
         await self.serve(server, listening)

@@ -7,14 +7,16 @@ dictionary updates, and `prometheus-client` is asked only at the scrape.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.call import CACHED, Attempt, Call
 from penstock.core.request import Request
+from penstock.telemetry.families import Family, Sample
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
 BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -204,11 +206,53 @@ class Metrics:
         """Return the page and its content type."""
         import prometheus_client as library  # noqa: PLC0415 only a scrape needs the library
 
+        return library.generate_latest(self._registry()), library.CONTENT_TYPE_LATEST
+
+    def families(self) -> list[Family]:
+        """Return what is on the page, for whoever puts several processes' together."""
+        return [
+            Family(
+                metric.name,
+                metric.type,
+                metric.documentation,
+                [Sample(each.name, dict(each.labels), float(each.value)) for each in metric.samples],
+            )
+            for metric in self._registry().collect()
+        ]
+
+    def _registry(self) -> CollectorRegistry:
+        import prometheus_client as library  # noqa: PLC0415 only a scrape needs the library
+
         registry = library.CollectorRegistry()
         library.ProcessCollector(registry=registry)
         library.GCCollector(registry=registry)
         registry.register(self)
-        return library.generate_latest(registry), library.CONTENT_TYPE_LATEST
+        return registry
+
+
+class _Page:
+    """Families as a collector of `prometheus_client`."""
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import Metric  # noqa: PLC0415 only a scrape needs the library
+
+        for family in self._families:
+            metric = Metric(family.name, family.text, family.kind)
+            for sample in family.samples:
+                metric.add_sample(sample.name, sample.labels, sample.value)
+            yield metric
+
+
+def page_of(families: Sequence[Family]) -> tuple[bytes, str]:
+    """Return the page that shows `families`, and its content type."""
+    import prometheus_client as library  # noqa: PLC0415 only a scrape needs the library
+
+    registry = library.CollectorRegistry()
+    registry.register(_Page(families))
+    return library.generate_latest(registry), library.CONTENT_TYPE_LATEST
 
 
 def _merged(histograms: Iterable[Histogram]) -> tuple[int, ...]:

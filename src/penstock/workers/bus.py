@@ -14,9 +14,7 @@ from penstock.core.errors import ConfigError, WorkerError
 from penstock.core.tasks import TaskGroup
 from penstock.workers.answering import Handlers
 from penstock.workers.link import Link
-
-SUPERVISOR = 0
-"""The number of the process that starts the workers; it is on the bus, but no worker."""
+from penstock.workers.protocol import SUPERVISOR
 
 _RETRY_S = (0.01, 0.2)
 """Shortest and longest time between two tries to reach one that is expected."""

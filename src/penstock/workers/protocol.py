@@ -6,6 +6,9 @@ from typing import Final, Literal
 
 import msgspec
 
+SUPERVISOR: Final = 0
+"""The number of the process that starts the workers; it is on the bus, but no worker."""
+
 BEGIN: Final = "worker.begin"
 """A worker asks what it is to do; answered with `Orders`."""
 PREPARED: Final = "worker.prepared"
@@ -18,6 +21,8 @@ RELOAD: Final = "worker.reload"
 """A worker is asked to put a packed configuration in force."""
 PROMPTS: Final = "worker.prompts"
 """Workers are told to read the prompts again."""
+METRICS: Final = "worker.metrics"
+"""A worker is asked for its metrics, and asks for those of all."""
 STOP: Final = "worker.stop"
 """Workers are told to stop: in order, or with `NOW` at once."""
 NOW: Final = b"now"
