@@ -8,7 +8,6 @@ from penstock.config.alerting import SinkSettings
 from penstock.core.clock import Clock
 from penstock.core.errors import ConfigError
 from penstock.notify.log import LogSink
-from penstock.notify.mail import Mail
 from penstock.notify.message import Sink
 from penstock.notify.webhook import Webhook
 
@@ -29,6 +28,8 @@ def _build(settings: SinkSettings, clock: Clock) -> Sink:
             return Webhook(settings.name, settings.url or "", clock, secret=secret, private=settings.allow_private,
                            ca_file=settings.ca_file)  # fmt: skip
         if settings.kind == "mail":
+            from penstock.notify.mail import Mail  # noqa: PLC0415 - smtplib is for those who send mail
+
             password = None if settings.password is None else settings.password.get_secret_value()
             login = None if settings.user is None or password is None else (settings.user, password)
             return Mail(settings.name, settings.host or "", settings.sender or "", settings.recipients,

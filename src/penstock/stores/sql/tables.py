@@ -84,7 +84,7 @@ calls = Table(
     Column("stage", Text),
     Column("unit", String(16)),
     Index("calls_tenant", "tenant", "id"),
-    Index("calls_arms", "id", sqlite_where=text("arms IS NOT NULL"), postgresql_where=text("arms IS NOT NULL")),
+    Index("calls_arms", "id", sqlite_where=text("arms IS NOT NULL")),
 )
 """One row an answer. Ids begin with the time (`first_id`), so the primary key is the index for it.
 
