@@ -39,6 +39,7 @@ class Server:
         model: What the model is called there.
         headers: What clients send, besides what HTTP needs.
         admin: The header of somebody who may read `/metrics`; None if it is no Penstock.
+        log: Where its output goes.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], url: str) -> None:
@@ -49,6 +50,11 @@ class Server:
         self.model = "gpt-mock"
         self.headers: dict[str, str] = {}
         self.admin: dict[str, str] | None = None
+        self.log = Path(os.devnull)
+
+    def said(self) -> str:
+        """Return the end of its output."""
+        return self.log.read_text(errors="replace")[-2000:]
 
     @property
     def address(self) -> str:
@@ -118,8 +124,7 @@ def running(
     Waits until `url` + `ready` answers anything. Of a server that chooses its address, `url` is a file that it writes.
 
     Raises:
-        RuntimeError: It ended or did not answer in time. Such errors, the block's too, get the end of its output as a
-            note.
+        RuntimeError: It ended or did not answer in time; the message has the end of its output.
     """
     log = folder / f"{name}.log"
     with log.open("wb") as output:
@@ -132,24 +137,18 @@ def running(
             start_new_session=True,
         )
     server = Server(name, process, url if isinstance(url, str) else "")
+    server.log = log
     try:
         until = time.monotonic() + wait_s
         while not _answers(server.url + ready):
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"{name} did not start")
+                raise RuntimeError(f"{name} did not start:\n{server.said()}")
             time.sleep(0.05)
             if isinstance(url, Path) and url.exists():
                 server.url = url.read_text().strip()
         yield server
-    except RuntimeError as error:
-        error.add_note(f"{name} said at the end:\n{_end(log)}")
-        raise
     finally:
         server.stop()
-
-
-def _end(log: Path) -> str:
-    return log.read_text(errors="replace")[-2000:]
 
 
 def _answers(url: str) -> bool:

@@ -4,8 +4,8 @@ One process pinned to core 0; wrk and the upstream on core 1. Every repetition m
 the figures are medians over the repetitions. Penstock has everything on: keys, made by `penstock keys`, are required;
 requests and tokens are counted for limits of the key, its team and its tenant; calls are priced and spent from a
 budget; cache, coalescing, the ledger in SQLite and metrics are on. Every server's answer is compared with the
-upstream's before it is measured; a request that fails, or that Penstock answers from elsewhere than the row says, ends
-the run.
+upstream's before it is measured. A row fails if a request does, or if Penstock by its own counters answered from
+elsewhere than the row says: it is then not among the figures but in `failed`, and the exit code is 1.
 
     hit, hit_20k        exact hits, 64 connections; beside nginx returning a constant, and LiteLLM's cache
     json_*, json_20k    passed through, all different, so each is a miss that is answered upstream, recorded and stored
@@ -34,11 +34,16 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import http.client
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import peers
 from benchmarks.gateway import first_byte
@@ -52,6 +57,7 @@ from benchmarks.outcome import finish
 from benchmarks.processes import Server, say
 
 REPETITIONS = 3
+_FAILURES = (RuntimeError, OSError, ValueError, KeyError, http.client.HTTPException, subprocess.SubprocessError)
 _STRAYS = 0.001
 """Share of requests that may be answered from elsewhere than a row says."""
 _MISSED = 0.05
@@ -98,20 +104,60 @@ def judged(found: Measured, seen: Seen, row: Row) -> Measured:
     return found._replace(per_s=share * found.per_s) if row.answered == "semantic" else found
 
 
-def repetition(folder: Path, subjects: Sequence[Subject], results: Results, *, seconds: int) -> None:
-    """Measure every server once."""
-    for subject in subjects:
+class Run:
+    """Measurements, and what could not be measured.
+
+    Attributes:
+        results: What was measured. Rows that failed once are not in it.
+        failed: Why, by row or server.
+    """
+
+    def __init__(self, folder: Path, seconds: int) -> None:
+        self._folder = folder
+        self._seconds = seconds
+        self.results: Results = {}
+        self.failed: dict[str, str] = {}
+
+    def repetition(self, subjects: Sequence[Subject]) -> None:
+        """Measure every server once; one that fails does not stop the others."""
+        for subject in subjects:
+            try:
+                self._measure(subject)
+            except _FAILURES as error:
+                self._fail(subject.name, error)
+        for key in self.failed:
+            self.results.pop(key, None)
+
+    def attempt(self, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Return what `measure` finds, nothing if it fails."""
+        say(name)
+        try:
+            return measure()
+        except _FAILURES as error:
+            self._fail(name, error)
+            return {}
+
+    def _measure(self, subject: Subject) -> None:
         gateway, others, n = subject.place
-        load = Load(folder, others)
+        load = Load(self._folder, others)
         with ExitStack() as stack:
-            server = own = stack.enter_context(upstream(core=others, folder=folder))
+            server = own = stack.enter_context(upstream(core=others, folder=self._folder))
             for _ in range(n - 1):
-                stack.enter_context(upstream(core=others, folder=folder, port=own.port))
+                stack.enter_context(upstream(core=others, folder=self._folder, port=own.port))
             if subject.start is not None:
-                server = stack.enter_context(subject.start(own.address, core=gateway, folder=folder))
+                server = stack.enter_context(subject.start(own.address, core=gateway, folder=self._folder))
             for row in subject.rows:
-                found = measure(load, server, row, seconds=subject.patience * seconds, threads=n)
-                results.setdefault(f"{subject.name}/{row.name}", []).append(found)
+                key = f"{subject.name}/{row.name}"
+                try:
+                    found = measure(load, server, row, seconds=subject.patience * self._seconds, threads=n)
+                    self.results.setdefault(key, []).append(found)
+                except _FAILURES as error:
+                    self._fail(key, error)
+                    say(server.said())
+
+    def _fail(self, name: str, error: Exception) -> None:
+        self.failed[name] = f"{type(error).__name__}: {error}"[:500]
+        say(f"  {name} FAILED: {error}")
 
 
 def chosen(only: Sequence[str], *, quick: bool) -> list[Subject]:
@@ -127,21 +173,14 @@ def _fits(name: str, only: Sequence[str]) -> bool:
     return not only or any(fnmatch.fnmatch(name, pattern) for pattern in only)
 
 
-def memory(folder: Path, only: Sequence[str]) -> dict[str, float]:
-    """Measure what requests leave behind and what idle streams take."""
-    found: dict[str, float] = {}
-    if _fits("memory/growth", only):
-        say("memory")
-        place = Place()
-        with (
-            upstream(core=place.others, folder=folder) as own,
-            penstock(own.address, core=place.gateway, folder=folder, settings=everything()) as server,
-        ):
-            found |= growth(Load(folder, place.others), server)
-    if _fits("memory/idle", only):
-        say("idle streams")
-        found |= idle_streams(folder)
-    return found
+def memory(folder: Path) -> dict[str, float]:
+    """Measure what requests leave behind."""
+    place = Place()
+    with (
+        upstream(core=place.others, folder=folder) as own,
+        penstock(own.address, core=place.gateway, folder=folder, settings=everything()) as server,
+    ):
+        return growth(Load(folder, place.others), server)
 
 
 def main() -> None:
@@ -163,16 +202,23 @@ def main() -> None:
     if lacking:
         raise SystemExit(f"install first: apt-get install {' '.join(lacking)}")
     raise_file_limit()
-    started, results = time.monotonic(), Results()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        run = Run(folder, options.seconds)
         for number in range(options.repetitions if subjects else 0):
             say(f"repetition {number + 1} of {options.repetitions}")
-            repetition(folder, subjects, results, seconds=options.seconds)
-        named = {**figures(results), **memory(folder, options.only)}
-    if not named:
+            run.repetition(subjects)
+        named: dict[str, Any] = figures(run.results)
+        for part, measured in (("memory/growth", memory), ("memory/idle", idle_streams)):
+            if _fits(part, options.only):
+                named |= run.attempt(part, partial(measured, folder))
+    if not named and not run.failed:
         raise SystemExit(f"nothing fits {' or '.join(options.only)}; python -m benchmarks.gateway --help names servers")
-    finish(named, started=started, n=sum(found.n for rows in results.values() for found in rows))
+    if run.failed:
+        named["failed"] = run.failed
+    finish(named, started=started, n=sum(found.n for rows in run.results.values() for found in rows))
+    sys.exit(bool(run.failed))
 
 
 if __name__ == "__main__":
