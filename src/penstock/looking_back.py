@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from penstock.config.settings import Settings
 from penstock.core.alert import AlertEvent
 from penstock.insight.suggesting import Suggestions, suggest
@@ -25,11 +27,12 @@ def suggestions(
         ConfigError: There is no ledger that could be read.
         StoreError: It cannot be read.
     """
-    from penstock.stores.sql.facts import read_facts  # noqa: PLC0415 - SQLAlchemy, which not every command needs
+    from penstock.stores.sql.facts import read_facts, unlisted_hits  # noqa: PLC0415 - SQLAlchemy, which not every command needs
 
     said("reading the ledger")
     facts = read_facts(settings.store.url, days=days, most=most)
-    return suggest(facts, settings, make_pricer(settings).cost, said)
+    found = suggest(facts, settings, make_pricer(settings).cost, said)
+    return msgspec.structs.replace(found, unlisted=unlisted_hits(settings.store.url, found.since)) if facts else found
 
 
 def alert_history(url: str, limit: int) -> Sequence[AlertEvent]:

@@ -110,7 +110,8 @@ class Shared:
             StoreError: The store cannot be opened.
         """
         clock = clock or SystemClock()
-        shared = cls(open_store(settings.store.url, clock, make_pricer(settings, clock=clock).cost), clock, bus)
+        price = make_pricer(settings, clock=clock).cost
+        shared = cls(open_store(settings.store.url, clock, price, settings.store.hit_rows_per_s), clock, bus)
         shared._closing.push_async_callback(shared.stores.aclose)
         shared.budgets.configure(configured(settings.budgets))
         await shared.stores.start()

@@ -159,7 +159,7 @@ async def open_books(path):
         base = Database(f"sqlite:///{path}", clock)
         await base.start()
         opened.append(base)
-        return base, SqlLedger(base, [Rollup(base.engine)])
+        return base, SqlLedger(base, Rollup(base.engine))
 
     yield open_books
     for base in opened:

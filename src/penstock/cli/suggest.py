@@ -53,6 +53,11 @@ def _text(found: Suggestions) -> str:
         + f". Replaying the settings in force gives {heard.replayed_hits} answers without a call to a provider; "
         f"there were {heard.hits}.",
     ]
+    if found.unlisted:
+        lines.append(
+            f"{found.unlisted} more hits were only added up (store.hit_rows_per_s) and could not be replayed: what "
+            "caches save, and would save, is more than is said here."
+        )
     for number, suggestion in enumerate(found.suggestions, 1):
         lines += ["", f"{number}. {suggestion.text} ({_BASIS[suggestion.basis]})", *_details(suggestion, found.days)]
     if not found.suggestions:

@@ -141,9 +141,10 @@ def _opened(file: str, mode: str) -> IO[bytes]:
 
 def _counted(records: Iterable[CallRecord], told: Callable[[int], None]) -> Iterator[CallRecord]:
     count = 0
-    for count, record in enumerate(records, 1):
+    for number, record in enumerate(records, 1):
         yield record
-        if count % 500 == 0:
+        count += record.calls
+        if number % 500 == 0:
             told(count)
     told(count)
 

@@ -122,6 +122,12 @@ class StoreSettings(Section):
     retention_days: float | None = Field(
         90.0, gt=0, description="How long calls are kept; their sums stay. `null` keeps calls for ever."
     )
+    hit_rows_per_s: float | None = Field(
+        100.0,
+        ge=0,
+        description="How many plain hits a second, of one process, are kept as calls of their own; all are in the sums. "
+        "`null` keeps all of them.",
+    )
     secret: Key | None = Field(
         None,
         min_length=32,

@@ -45,6 +45,7 @@ class Suggestions(msgspec.Struct, frozen=True):
         unpriced: Calls whose cost is not known; nothing is saved on them in dollars.
         fidelity: How far to trust replays.
         suggestions: Best first.
+        unlisted: Hits of the period that were only added up (`store.hit_rows_per_s`), so nothing is said of them.
     """
 
     since: float
@@ -54,6 +55,7 @@ class Suggestions(msgspec.Struct, frozen=True):
     unpriced: int
     fidelity: Fidelity
     suggestions: list[Suggestion]
+    unlisted: int = 0
 
     @property
     def days(self) -> float:

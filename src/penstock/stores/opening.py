@@ -230,7 +230,7 @@ async def _opened(url: str, clock: Clock, kept: str) -> AsyncIterator[Database]:
         await database.aclose()
 
 
-def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
+def open_store(url: str, clock: Clock, price: Price | None = None, hit_rows_per_s: float | None = None) -> Stores:
     """Make the stores `url` names: ``sqlite:///FILE``, or ``memory:``. Nothing is opened yet.
 
     Args:
@@ -238,6 +238,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
         clock: Where time comes from.
         price: Prices what calls have probably used that were running when their process was killed, by the provider's
             name, its model and the tokens; without it their cost is unknown.
+        hit_rows_per_s: How many calls a second that are plain hits get a row of their own; None for all.
 
     Raises:
         ConfigError: `url` is something else.
@@ -263,7 +264,7 @@ def open_store(url: str, clock: Clock, price: Price | None = None) -> Stores:
 
     database = Database(url, clock)
     spending = BudgetTally(database.engine, clock)
-    ledger = SqlLedger(database, [Rollup(database.engine), spending], price)
+    ledger = SqlLedger(database, Rollup(database.engine), [spending], price, hit_rows_per_s)
     budgets_store = SqlBudgetStore(database, ledger, spending)
     return Stores(SqlCacheStore(database), ledger, SqlCompletionStore(database), SqlKeyStore(database),
                   SqlAlertStore(database), SqlBooks(database, clock), budgets_store, SqlQuestionStore(database),

@@ -17,10 +17,10 @@ from penstock.stores.records import CallRecord
 
 FORMATS = ("csv", "jsonl", "parquet")
 _FIELDS = CallRecord.__struct_fields__
-_NESTED = ("tags", "metadata", "arms", "tries")
+_NESTED = ("tags", "metadata", "arms", "tries", "times")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 _NUMBERS = frozenset(
-    {"id", "stream", "duration_us"}
+    {"id", "stream", "duration_us", "calls"}
     | {name for name in _FIELDS if name.endswith(("_tokens", "_us", "_before", "_after"))}
 )
 _AT_A_TIME = 500
@@ -167,7 +167,7 @@ def _from_cells(row: dict[str | None, Any]) -> CallRecord:
     fields: dict[str, Any] = {}
     for name, text in row.items():
         if text == "":
-            if name == "cache":
+            if name in ("cache", "request_id"):
                 fields[name] = ""
         elif name in _NESTED:
             fields[name] = msgspec.json.decode(text)

@@ -11,6 +11,7 @@ import msgspec
 from penstock.core.money import to_usd
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Bucket = Annotated[int, msgspec.Meta(ge=0, lt=1 << 15)]
 Microseconds = Annotated[int, msgspec.Meta(ge=-(1 << 62), lt=1 << 62)]
 Usd = Annotated[str, msgspec.Meta(pattern=r"^\d{1,6}(\.\d{1,12})?$")]
 """Dollars as text, with no more digits than whole picodollars have."""
@@ -44,6 +45,10 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One call. `id` says which: the same id is the same call, in whatever database.
 
     Times are ISO 8601 in UTC and microseconds, money is dollars as text, keys of the cache are hexadecimal.
+
+    With `times` it is not one call but `calls` hits of an hour that have no record of their own: `started_at` is its
+    begin, tokens, `saved_usd` and `duration_us` are sums, and `times` has how many of them took so long, by the number
+    of the latency bucket (``log(duration_us)`` to the base 1.05).
     """
 
     id: Count
@@ -84,6 +89,13 @@ class CallRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stage: str | None = None
     unit: UnitDigest | None = None
     tries: list[TryRecord] = []
+    calls: Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)] = 1
+    times: list[tuple[Bucket, Count]] = []
+
+    def __post_init__(self) -> None:
+        """Check that `times` are those of `calls`."""
+        if (self.calls > 1 or self.times) and sum(count for _, count in self.times) != self.calls:
+            raise ValueError(f"expected `times` of as many calls as `calls` says ({self.calls})")
 
 
 def usd_text(picodollars: int | None) -> str | None:

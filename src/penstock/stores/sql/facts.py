@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from penstock.core.clock import Clock, SystemClock
 from penstock.insight.facts import Fact
 from penstock.stores.sql import queries
 from penstock.stores.sql.reports import file_of
-from penstock.stores.sql.tables import calls, first_id
+from penstock.stores.sql.tables import calls, first_id, hit_sums
 
 _COLUMNS = (
     calls.c.started_at, calls.c.tenant, calls.c.operation, calls.c.model, calls.c.provider, calls.c.provider_model,
@@ -41,6 +41,18 @@ def read_facts(url: str, *, days: float, most: int, clock: Clock | None = None) 
         found = [_fact(row) for row in connection.execution_options(yield_per=5_000).execute(statement)]
     found.reverse()
     return found
+
+
+def unlisted_hits(url: str, since: float) -> int:
+    """Return how many hits have no row, and so no `Fact`, since a time, seconds since the epoch, by the hour.
+
+    Raises:
+        ConfigError: The URL cannot be used, or there is no such file yet.
+        StoreError: The file cannot be read.
+    """
+    with queries.reading(file_of(url)) as connection:
+        found = connection.execute(select(func.sum(hit_sums.c.calls)).where(hit_sums.c.start >= since)).scalar()
+        return int(found or 0)
 
 
 def _fact(row: Sequence[Any]) -> Fact:

@@ -24,10 +24,13 @@ from penstock.core.usage import Usage
 from penstock.stores.failpoints import failpoint
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.entry import Entry, begun, ended
+from penstock.stores.sql.hits import CACHE, OUTCOME, Bag, Hits
+from penstock.stores.sql.ids import SUMS, Ids
 from penstock.stores.sql.recovery import Price, Recovered, Recovery
+from penstock.stores.sql.rollups import Rollup
 from penstock.stores.sql.spool import Segment, Spool
 from penstock.stores.sql.sqlite import Insert
-from penstock.stores.sql.tables import ID_SHIFT, attempts, calls, first_id
+from penstock.stores.sql.tables import attempts, calls
 from penstock.stores.sql.tally import CallRow, Tally
 
 _log = logging.getLogger("penstock.stores")
@@ -36,12 +39,10 @@ _Tokens = tuple[int | None, int | None, int | None, int | None, int | None, str 
 _NO_USAGE: _Tokens = (None, None, None, None, None, None)
 _CHUNK = 100
 """Rows made and inserted at a time, so that the interpreter is never held for long."""
-_COUNTED = 1 << 11
-"""Calls of one process in one millisecond, which their ids have room for."""
 _RETRY_AFTER_S = 5.0
 
-_Item = tuple[Entry, Segment | None]
-"""A call that ended, and the segment of the spool that has it, if it had to be there."""
+_Item = tuple[Entry, Segment | None] | Bag
+"""A call that ended, and the segment of the spool that has it, if it had to be there; or the hits of a moment."""
 _Row = tuple[object, ...]
 
 
@@ -54,22 +55,32 @@ class SqlLedger:
 
     lasting = True
 
-    def __init__(self, database: Database, tallies: Sequence[Tally] = (), price: Price | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        rollup: Rollup,
+        tallies: Sequence[Tally] = (),
+        price: Price | None = None,
+        hit_rows_per_s: float | None = None,
+    ) -> None:
         """Started and closed with `database`.
 
         Args:
             database: Where.
-            tallies: Are told of each row in the transaction that inserts it.
+            rollup: Has the sums of all calls, added up in the transaction that inserts them.
+            tallies: Are told in it of each row that is not of a plain hit, which costs nothing.
             price: Prices attempts that were running when their process ended; without it their cost is unknown.
+            hit_rows_per_s: How many rows of plain hits are kept a second; None for all.
         """
         self._database = database
-        self._tallies = tallies
+        self._tallies = (rollup, *tallies)
         self._writer = database.writer
         self._calls = Insert(calls, database.engine, rows=_CHUNK)
         self._attempts = Insert(attempts, database.engine, rows=_CHUNK)
         self._spool = Spool(Path(f"{database.path}-spool"))
         self._recovery = Recovery(database, self._spool, self.insert, price)
-        self._last_id = 0
+        self._hits = Hits(database.engine, rollup, hit_rows_per_s, self._writer.limit)
+        self._ids = self._sum_ids = Ids(0)
         self._next_complaint = 0.0
         database.starting.append(self._start)
         database.closing.append(self._spool.close)
@@ -105,7 +116,7 @@ class SqlLedger:
         if self._writer.full:
             raise self._unavailable("too many calls are waiting to be written to the database")
         call = request.call
-        attempt.ledger_id = _known_id(call.attempts) or self._next_id(call.started_at)
+        attempt.ledger_id = _known_id(call.attempts) or self._ids.next(call.started_at)
         try:
             self._spool.begin(begun(attempt.ledger_id, request, [*call.attempts, attempt], expected))
         except (OSError, ValueError) as error:
@@ -124,9 +135,16 @@ class SqlLedger:
 
         Never waits, never raises.
         """
-        saved = call.saved_usd
-        ident = _known_id(call.attempts) or self._next_id(call.started_at)
-        entry = ended(ident, request, call, duration_s, outcome, None if saved is None else to_picodollars(saved))
+        if (
+            call.cache == CACHE
+            and outcome == OUTCOME
+            and not (call.attempts or call.semantic or call.degraded or call.arms)
+        ):
+            bag = self._hits.count(request, call, duration_s, lambda: self._entry(request, call, duration_s, outcome))
+            if bag is not None:
+                self._writer.put(self, bag, beyond=True)
+            return
+        entry = self._entry(request, call, duration_s, outcome)
         segment = None
         if call.attempts:
             try:
@@ -145,19 +163,31 @@ class SqlLedger:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread."""
-        self.insert(connection, [entry for entry, _ in items])
+        self.insert(connection, [item[0] for item in items if not isinstance(item, Bag)])
+        bags = [item for item in items if isinstance(item, Bag)]
+        for bag in bags:
+            self._hits.close(bag)
+        if bags:
+            rows = self._insert(connection, [entry for bag in bags for entry in bag.entries])
+            self._hits.write(connection, bags, rows, self._sum_ids.next)
 
     @failpoint("ledger-committed")
     def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
         """The spool need not keep them any more; the writer counts what is lost."""
-        for _, segment in items:
-            if segment is not None:
-                segment.stored += 1
+        for item in items:
+            if not isinstance(item, Bag) and item[1] is not None:
+                item[1].stored += 1
+        self._hits.settled(error)
         self._spool.sweep()
 
     @failpoint("ledger-insert")
     def insert(self, connection: Connection, entries: Sequence[Entry]) -> None:
         """Insert the rows of calls that ended, and what follows from them; for the writer's thread."""
+        written = self._insert(connection, entries)
+        for tally in self._tallies:
+            tally.tally(connection, written)
+
+    def _insert(self, connection: Connection, entries: Sequence[Entry]) -> list[CallRow]:
         written: list[CallRow] = []
         for start in range(0, len(entries), _CHUNK):
             answered: list[CallRow] = []
@@ -167,8 +197,12 @@ class SqlLedger:
             self._calls.run(connection, answered)
             self._attempts.run(connection, tried)
             written += answered
-        for tally in self._tallies:
-            tally.tally(connection, written)
+        return written
+
+    def _entry(self, request: Request, call: Call, duration_s: float, outcome: str) -> Entry:
+        saved = call.saved_usd
+        ident = _known_id(call.attempts) or self._ids.next(call.started_at)
+        return ended(ident, request, call, duration_s, outcome, None if saved is None else to_picodollars(saved))
 
     async def _start(self) -> None:
         await self._recovery.run()
@@ -179,16 +213,7 @@ class SqlLedger:
                 f"{self._spool.root} cannot be used: {error}; calls are written there before they are sent, so make it "
                 "writable for this user, or set store.url to a file in another directory"
             ) from error
-
-    def _next_id(self, started_at: float) -> int:
-        """Make ids of milliseconds, node and count: they grow, so rows are appended, and differ between processes."""
-        ident = first_id(started_at) | self._spool.node * _COUNTED
-        if ident <= self._last_id:
-            ident = self._last_id + 1
-            if not ident % _COUNTED:
-                ident += (1 << ID_SHIFT) - _COUNTED
-        self._last_id = ident
-        return ident
+        self._ids, self._sum_ids = Ids(self._spool.node), Ids(self._spool.node, SUMS)
 
     def _unavailable(self, reason: str) -> StoreError:
         self._complain(f"{reason}; calls that would cost something are refused")

@@ -25,12 +25,16 @@ _PRICED = ("provider", "time")
 _MOST_GROUPS = 20_000
 _MADE = "penstock.usage_groups"
 _HOUR_US = HOUR_S * 1_000_000
-_PER_LOG = 1 / math.log(GROWTH)
+PER_LOG = 1 / math.log(GROWTH)
+TOTALS = 13
+"""Columns of ``usage`` that are added up."""
 _ROWS = 50
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 Group = tuple[str, str, str, str, str, str, str, str, str]
 """The columns of ``usage_groups``: tenant, key, model, provider, operation, name, tags, cache, outcome."""
+Sums = dict[tuple[int, Group], tuple[list[int], dict[int, int]]]
+"""By hour and group: the columns of ``usage`` that are added up, and how many calls by twice the bucket plus kind."""
 
 
 class Rollup:
@@ -57,58 +61,26 @@ class Rollup:
 
     def tally(self, connection: Connection, rows: Sequence[CallRow], /) -> None:
         """Add `rows` to the sums of their hours."""
-        sums: dict[tuple[int, Group], tuple[list[int], dict[int, int]]] = {}
-        log = math.log
-        for row in rows:
-            group = (
-                row.tenant, row.key_id or "", row.model, row.provider or "", row.operation,
-                _name(row.metadata) if row.metadata else "", row.tags or "", row.cache, row.outcome,
-            )  # fmt: skip
-            slot = (row.started_at // _HOUR_US * HOUR_S, group)
-            held = sums.get(slot)
-            if held is None:
-                held = sums[slot] = ([0] * 13, {})
-            totals, times = held
-            cost, source = row.cost_pusd or 0, row.cost_source
-            totals[0] += 1
-            totals[1] += row.attempts
-            totals[2] += row.input_tokens or 0
-            totals[3] += row.output_tokens or 0
-            totals[4] += row.cached_tokens or 0
-            totals[5] += cost
-            totals[7] += row.saved_pusd or 0
-            if source in _PRICED:
-                totals[8] += 1
-            elif source == "estimate":
-                totals[6] += cost
-                totals[9] += 1
-            elif source == "unknown":
-                totals[10] += 1
-            taken, first = row.duration_us, row.first_token_us
-            totals[11] += taken
-            if row.context_before is not None and row.attempts:  # who joined another's call would have sent nothing
-                totals[12] += row.context_before - (row.context_after or 0)
-            time = int(log(taken) * _PER_LOG) * 2 if taken > 1 else 0
-            times[time] = times.get(time, 0) + 1
-            if first is not None:
-                time = int(log(first) * _PER_LOG) * 2 + 1 if first > 1 else 1
-                times[time] = times.get(time, 0) + 1
-        self._add(connection, sums)
+        self.add(connection, sum_up(rows))
 
-    def _add(self, connection: Connection, sums: dict[tuple[int, Group], tuple[list[int], dict[int, int]]]) -> None:
+    def add(self, connection: Connection, sums: Sums) -> dict[tuple[int, Group], int]:
+        """Add `sums` to those of their hours; return the numbers of their groups."""
         hours: list[tuple[Any, ...]] = []
         latencies: list[tuple[Any, ...]] = []
         ids: dict[Group, int] = {}
+        placed: dict[tuple[int, Group], int] = {}
         for (start, group), (totals, times) in sums.items():
             ident = ids.get(group) or self._ids.get(group)
             if ident is None:
                 ident = ids[group] = self._identify(connection, group)
+            placed[start, group] = ident
             hours.append((HOUR_S, start, ident, *totals))
             latencies.extend([(start, ident, time & 1, time >> 1, count) for time, count in times.items()])
         hours.sort()
         latencies.sort()
         self._usage.run(connection, hours)
         self._latencies.run(connection, latencies)
+        return placed
 
     def _identify(self, connection: Connection, group: Group) -> int:
         """Find or make a group. One that this transaction made is not remembered, for it may yet be undone."""
@@ -126,6 +98,47 @@ class Rollup:
         elif found not in made:
             self._ids[group] = found
         return int(found)
+
+
+def sum_up(rows: Sequence[CallRow]) -> Sums:
+    """Add up `rows` by hour and group."""
+    sums: Sums = {}
+    log = math.log
+    for row in rows:
+        group = (
+            row.tenant, row.key_id or "", row.model, row.provider or "", row.operation,
+            _name(row.metadata) if row.metadata else "", row.tags or "", row.cache, row.outcome,
+        )  # fmt: skip
+        slot = (row.started_at // _HOUR_US * HOUR_S, group)
+        held = sums.get(slot)
+        if held is None:
+            held = sums[slot] = ([0] * TOTALS, {})
+        totals, times = held
+        cost, source = row.cost_pusd or 0, row.cost_source
+        totals[0] += 1
+        totals[1] += row.attempts
+        totals[2] += row.input_tokens or 0
+        totals[3] += row.output_tokens or 0
+        totals[4] += row.cached_tokens or 0
+        totals[5] += cost
+        totals[7] += row.saved_pusd or 0
+        if source in _PRICED:
+            totals[8] += 1
+        elif source == "estimate":
+            totals[6] += cost
+            totals[9] += 1
+        elif source == "unknown":
+            totals[10] += 1
+        taken, first = row.duration_us, row.first_token_us
+        totals[11] += taken
+        if row.context_before is not None and row.attempts:  # who joined another's call would have sent nothing
+            totals[12] += row.context_before - (row.context_after or 0)
+        time = int(log(taken) * PER_LOG) * 2 if taken > 1 else 0
+        times[time] = times.get(time, 0) + 1
+        if first is not None:
+            time = int(log(first) * PER_LOG) * 2 + 1 if first > 1 else 1
+            times[time] = times.get(time, 0) + 1
+    return sums
 
 
 def _made(connection: Connection) -> set[int]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest revision in `penstock.stores.migrations`; only a database of an older one needs the migration tool."""
 
 metadata = MetaData()
@@ -216,6 +216,23 @@ usage_histograms = Table(
     Column("counts", LargeBinary, nullable=False),
 )
 """The same by day, once the hours are old, and then by week; all buckets are in one value."""
+
+hit_sums = Table(
+    "hit_sums",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, nullable=False),
+    Column("group_id", Id, ForeignKey("usage_groups.id"), nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in ("calls", "input_tokens", "output_tokens", "cached_tokens")),
+    Column("saved_pusd", BigInteger, nullable=False),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("times", JSON, nullable=False),
+)
+"""Hits of an hour (``start``, epoch seconds) that have no row in ``calls``: what a process summed up of them.
+
+``times`` has pairs of a bucket of ``usage_latencies`` and how many calls took so long. The sums of `usage` are those of
+``calls`` and of these; both are removed when they are old.
+"""
 
 marks = Table(
     "marks",

@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from penstock.stores.records import CallRecord, TryRecord, microseconds, moment, picodollars, usd_text
 from penstock.stores.sql import sqlite
+from penstock.stores.sql.hits import KEPT_TOTALS
 from penstock.stores.sql.queries import of_tenant
-from penstock.stores.sql.rollups import Rollup
-from penstock.stores.sql.tables import attempts, calls, first_id
+from penstock.stores.sql.rollups import HOUR_S, TOTALS, Rollup
+from penstock.stores.sql.tables import attempts, calls, first_id, hit_sums, usage_groups
 from penstock.stores.sql.tally import CallRow
 from penstock.stores.sql.upkeep import KEPT_FROM, mark
 
@@ -24,7 +25,10 @@ _SAME = tuple(
     if name in calls.c and name not in ("started_at", "cache_key", "semantic_key", "tags", "metadata", "arms", "stream")
 )  # fmt: skip
 _TRY = tuple(name for name in TryRecord.__struct_fields__ if name in attempts.c)
+_GROUP = tuple(column for column in usage_groups.c if column.name != "id")
+_SUMMED = ("calls", "input_tokens", "output_tokens", "cached_tokens", "saved_pusd", "duration_us")
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[str]).decode
 
 
 class Added(msgspec.Struct):
@@ -42,7 +46,7 @@ class Added(msgspec.Struct):
 
 
 def records(connection: Connection, since: float = 0.0, tenant: str | None = None) -> Iterator[CallRecord]:
-    """Read the calls since a time, seconds since the epoch, oldest first."""
+    """Read the calls since a time, seconds since the epoch, oldest first; then the sums of hits that have no row."""
     last = first_id(since) - 1
     wanted = select(calls).where(of_tenant(tenant, calls)).order_by(calls.c.id).limit(_AT_A_TIME)
     while rows := connection.execute(wanted.where(calls.c.id > last)).all():
@@ -52,6 +56,9 @@ def records(connection: Connection, since: float = 0.0, tenant: str | None = Non
         tries = {ident: list(group) for ident, group in groupby(found, lambda row: row.call_id)}
         for row in rows:
             yield _record(row, tries.get(row.id, []))
+    sums = select(hit_sums, *_GROUP).join(usage_groups).where(of_tenant(tenant), hit_sums.c.id >= first_id(since))
+    for row in connection.execution_options(yield_per=_AT_A_TIME).execute(sums.order_by(hit_sums.c.id)):
+        yield _sum_record(row)
 
 
 class Import:
@@ -61,11 +68,21 @@ class Import:
         self._rollup = Rollup(engine)
         self._calls = sqlite.Insert(calls, engine)
         self._attempts = sqlite.Insert(attempts, engine)
+        self._hit_sums = sqlite.Insert(hit_sums, engine, replace=True)
 
     def add(self, connection: Connection, some: Sequence[CallRecord], before: Added) -> Added:
         """Add those of `some` that are not there, with their tries and to the sums; return `before` and these."""
         done = Added(before.added, before.known, before.too_old)
         kept_from = mark(connection, KEPT_FROM) or 0
+        new = [record for record in some if record.id >= kept_from]
+        done.too_old += sum(record.calls for record in some if record.id < kept_from)
+        self._add_calls(connection, [record for record in new if not record.times], done)
+        for record in new:
+            if record.times:
+                self._add_sum(connection, record, done)
+        return done
+
+    def _add_calls(self, connection: Connection, some: Sequence[CallRecord], done: Added) -> None:
         ids = {record.id for record in some}
         known = set(connection.execute(select(calls.c.id).where(calls.c.id.in_(ids))).scalars())
         rows: list[CallRow] = []
@@ -73,8 +90,6 @@ class Import:
         for record in some:
             if record.id in known:
                 done.known += 1
-            elif record.id < kept_from:
-                done.too_old += 1
             else:
                 known.add(record.id)
                 done.added += 1
@@ -83,7 +98,54 @@ class Import:
         self._calls.run(connection, rows)
         self._attempts.run(connection, tries)
         self._rollup.tally(connection, rows)
-        return done
+
+    def _add_sum(self, connection: Connection, record: CallRecord, done: Added) -> None:
+        """Add what a sum of hits has that is not there: it may have grown since it was imported."""
+        found = connection.execute(select(hit_sums).where(hit_sums.c.id == record.id)).one_or_none()
+        before = [0] * len(_SUMMED) if found is None else [getattr(found, name) for name in _SUMMED]
+        done.known += min(before[0], record.calls)
+        if before[0] >= record.calls:
+            return
+        done.added += record.calls - before[0]
+        sums = [record.calls, record.input_tokens or 0, record.output_tokens or 0, record.cached_tokens or 0,
+                picodollars(record.saved_usd) or 0, record.duration_us]  # fmt: skip
+        totals = [0] * TOTALS
+        for at, old, now in zip(KEPT_TOTALS, before, sums, strict=True):
+            totals[at] = now - old
+        known = dict(found.times) if found is not None else {}
+        times = {number * 2: count - known.get(number, 0) for number, count in record.times}
+        start = microseconds(record.started_at) // 1_000_000 // HOUR_S * HOUR_S
+        tags = _encode(record.tags).decode() if record.tags else ""
+        group = (record.tenant, record.key_id or "", record.model, "", record.operation,
+                 record.metadata.get("operation", ""), tags, record.cache, record.outcome)  # fmt: skip
+        placed = self._rollup.add(connection, {(start, group): (totals, times)})
+        self._hit_sums.run(
+            connection, [(record.id, start, placed[start, group], *sums, _encode(sorted(record.times)).decode())]
+        )
+
+
+def _sum_record(row: Row[Any]) -> CallRecord:
+    return CallRecord(
+        id=row.id,
+        request_id="",
+        started_at=moment(row.start * 1_000_000),
+        tenant=row.tenant,
+        operation=row.operation,
+        model=row.model,
+        outcome=row.outcome,
+        duration_us=row.duration_us,
+        cache=row.cache,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cached_tokens=row.cached_tokens,
+        cost_usd="0",
+        saved_usd=usd_text(row.saved_pusd),
+        tags=_decode(row.tags) if row.tags else [],
+        metadata={"operation": row.name} if row.name else {},
+        key_id=row.key_id or None,
+        calls=row.calls,
+        times=[(number, count) for number, count in row.times],
+    )
 
 
 def _record(row: Row[Any], tries: Sequence[Row[Any]]) -> CallRecord:

@@ -20,7 +20,7 @@ from penstock.reporting import histogram
 from penstock.stores.sql import scores, sqlite
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.rollups import DAY_S, HOUR_S, Rollup
-from penstock.stores.sql.tables import calls, first_id, marks, usage, usage_histograms, usage_latencies
+from penstock.stores.sql.tables import calls, first_id, hit_sums, marks, usage, usage_histograms, usage_latencies
 from penstock.stores.sql.tally import CallRow
 
 _log = logging.getLogger("penstock.stores")
@@ -53,7 +53,7 @@ class Kept(msgspec.Struct):
     Attributes:
         summed: Calls of an older database that were added to the roll-ups.
         folded: Sums that became part of a day's or a week's.
-        removed: Calls that were removed because they were old; their sums stay.
+        removed: Calls, and sums of hits, that were removed because they were old; the roll-ups stay.
     """
 
     summed: int = 0
@@ -258,13 +258,14 @@ class Fold:
 
 
 def expire(connection: Connection, limit: int) -> int:
-    """Remove some of the calls whose ids are below `limit`, and their attempts; return how many."""
+    """Remove some of the calls whose ids are below `limit`, and their attempts, and of the sums of hits; how many."""
     if mark(connection, UNSUMMED_FROM) is not None:
         return 0
     oldest = select(calls.c.id).where(calls.c.id < limit).order_by(calls.c.id).limit(_EXPIRED_ROWS)
     ids = list(connection.execute(oldest).scalars())
-    if not ids:
-        return 0
-    connection.execute(delete(calls).where(calls.c.id <= ids[-1]))
-    set_mark(connection, KEPT_FROM, max(ids[-1] + 1, mark(connection, KEPT_FROM) or 0))
-    return len(ids)
+    end = ids[-1] + 1 if ids else limit
+    connection.execute(delete(calls).where(calls.c.id < end))
+    sums = connection.execute(delete(hit_sums).where(hit_sums.c.id < end)).rowcount
+    if ids or sums:
+        set_mark(connection, KEPT_FROM, max(end, mark(connection, KEPT_FROM) or 0))
+    return len(ids) + sums
