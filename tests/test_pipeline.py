@@ -17,7 +17,7 @@ from penstock.testing import Reply, ScriptedProvider
 ROOT = Path(__file__).parents[1]
 ORDER = re.compile(r"^    (record › .*(?:\n    .*)*)$", re.MULTILINE)
 OPT_IN = {
-    "budget", "cascade", "concurrency", "fallback", "hedge", "limit", "load", "refresh", "semantic_cache",
+    "budget", "cascade", "concurrency", "fallback", "hedge", "limit", "load", "neighbours", "refresh", "semantic_cache",
     "shape_context",
 }  # fmt: skip
 NEAR = {"name": "near", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}

@@ -30,8 +30,10 @@ from penstock.embedders.lexical import LexicalEmbedder
 from penstock.layers.attempt import Attempts
 from penstock.layers.budget import REASONING_KINDS, BudgetLayer
 from penstock.layers.cascade import CascadeLayer, Means
+from penstock.layers.coalesce import Coalesce
 from penstock.layers.fallback import Fallback, fallbacks
 from penstock.layers.hedge import Hedge
+from penstock.layers.neighbours import Neighbours
 from penstock.layers.refresh import Refresh
 from penstock.layers.semantic_cache import SemanticCache
 from penstock.layers.shape_context import ShapeContext
@@ -190,6 +192,24 @@ def refresh(parts: Parts) -> Layer | None:
         shared.recurrence = None
         return None
     return Refresh(shared.recurring(terms), cache.answers, shared.ask, shared.clock, shared.tasks, terms.horizon_s)
+
+
+def coalesce(parts: Parts) -> Layer | None:
+    """Make what shares one call among identical requests; None when each makes its own."""
+    if not parts.settings.cache.coalesce:
+        return None
+    near, by_meaning = parts.shared.neighbourhood, parts.memory is not None
+    flights = None if near is None else near.flights
+    return Coalesce(parts.shared.clock, parts.shared.tasks, by_meaning=by_meaning, flights=flights)
+
+
+def neighbours(parts: Parts) -> Layer | None:
+    """Make what takes answers of other workers; None when there are none, or nothing is shared."""
+    near, cache, joins = parts.shared.neighbourhood, parts.cache, parts.settings.cache.coalesce
+    if near is None or (cache is None and not joins):
+        return None
+    near.open_to(None if cache is None else cache.answers)
+    return Neighbours(near, joins=joins, by_meaning=parts.memory is not None)
 
 
 def semantic_cache(parts: Parts) -> Layer | None:

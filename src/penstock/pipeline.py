@@ -1,7 +1,8 @@
 """THE file: what is done to a call, in which order, and how long each part lives.
 
-    record › limit › deadline › fallback › refresh › exact_cache › coalesce › semantic_cache › shape_context › budget ›
-    cascade › failover › hedge { per target: retry › breaker › load › concurrency › attempt › provider }
+    record › limit › deadline › fallback › refresh › exact_cache › coalesce › neighbours › semantic_cache ›
+    shape_context › budget › cascade › failover › hedge {
+    per target: retry › breaker › load › concurrency › attempt › provider }
 
 A layer that the settings switch off is not in the stack. `docs/adr/0001-order-of-layers.md` argues for the order.
 """
@@ -15,19 +16,19 @@ from functools import partial
 
 import msgspec
 
-from penstock.abc import Immediate, ModelInfo, Provider, Sending
+from penstock.abc import ModelInfo, Provider
 from penstock.config.budgets import configured
 from penstock.config.context import context_terms
 from penstock.config.experiments import compared
 from penstock.config.settings import Settings
-from penstock.core.errors import InvalidRequest, PenstockError
-from penstock.core.handler import Handler, Layer, handlers
+from penstock.core.errors import InvalidRequest
+from penstock.core.handler import Handler, Layer, handlers, run
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.exhibits import show
-from penstock.lane import Done, Lane, Passage, Stage
+from penstock.lane import Done, Passage, Stage, at_once
 from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
 from penstock.layers.concurrency import concurrency_of
@@ -55,6 +56,7 @@ from penstock.making import (
     fallback,
     hedge,
     identities,
+    neighbours,
     refresh,
     rules,
     semantic_cache,
@@ -69,6 +71,7 @@ from penstock.routing.health import Health
 from penstock.routing.table import RouteTable
 from penstock.semantic.learner import Learner
 from penstock.shared import Parts, Shared
+from penstock.short_way import make_lane
 from penstock.stores.opening import open_budgets as open_budgets
 from penstock.stores.opening import open_desk as open_desk
 from penstock.stores.opening import open_keys as open_keys
@@ -92,6 +95,8 @@ CALL: tuple[tuple[str, Build], ...] = (
     ("exact_cache", lambda parts: parts.cache),
     # Outside failover: followers share its outcome, not only one attempt's.
     ("coalesce", coalesce),
+    # Inside coalescing, so that one of several identical requests asks around; outside all that is work.
+    ("neighbours", neighbours),
     # Inside coalescing, so that duplicates are embedded once; the exact cache outside holds the answers.
     ("semantic_cache", semantic_cache),
     # Inside the caches, so that each answer is worked for once; outside the budget, which holds what is really sent.
@@ -187,6 +192,8 @@ class Pipeline:
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
+            if cache is not None:
+                cache.beyond = shared.neighbourhood is not None
             health = health or Health(settings.breaker, shared.clock)
             pipeline = cls(Parts(settings, shared, health, cache, routes, memory, prompts, built), built)
             pipeline._closing = opened.pop_all()
@@ -267,7 +274,21 @@ class Pipeline:
     def at_hand(self, request: Request) -> bool:
         """Whether a routed request's answer is in memory, so that calling the pipeline with it will not wait."""
         cache = self.parts.cache
-        return cache is not None and cache.at_hand(request)
+        return cache is not None and cache.at_hand(request) is not None
+
+    def at_once(self, request: Request) -> Response | None:
+        """Answer a routed request whose answer is in memory; None for others.
+
+        Raises:
+            PenstockError: It is refused.
+        """
+        cache = self.parts.cache
+        entry = None if cache is None else cache.at_hand(request)
+        if cache is None or entry is None:
+            return None
+        if (request.semantic or request.context or request.context_tokens) is not None:
+            return run(self(request))
+        return at_once(self._outside_cache, partial(cache.give, entry=entry), request)
 
     async def models(self) -> list[ModelInfo]:
         """List the names clients may use: the configured ones, then what providers that answer in time offer."""
@@ -346,7 +367,13 @@ class Pipeline:
         """Put the layers around failover together, for those that wait and for the short way."""
         self._calls = self._stack(CALL, self._ask)
         self._handler = next(iter(self._calls.values())).whole
-        self.lane = self._make_lane()
+        names = list(self._calls)
+        outside = names[: names.index("exact_cache")] if "exact_cache" in names else []
+        # What is there at once is never late.
+        self._outside_cache = [self._calls[name] for name in outside if name != "deadline"]
+        self.lane = make_lane(
+            self._calls, self._targets, self._layers, self.providers, self._provide, self.parts.shared
+        )
 
     def _stack(self, order: Sequence[tuple[str, Build]], innermost: Handler) -> dict[str, Stage]:
         built = [(name, self._layers[name] if name in self._layers else build(self.parts)) for name, build in order]
@@ -357,38 +384,6 @@ class Pipeline:
             name: Stage(getattr(layer, "enter", None), inner, whole)
             for (name, layer), whole, inner in zip(layers.items(), answering[:-1], answering[1:], strict=True)
         }
-
-    def _make_lane(self) -> Lane:
-        calls, layers, shared = self._calls, self._layers, self.parts.shared
-        names = list(calls)
-        outside = names.index("failover")
-        failover, retry, deadline = layers["failover"], layers["retry"], layers["deadline"]
-        assert isinstance(failover, Failover)
-        assert isinstance(retry, Retry)
-        assert isinstance(deadline, Deadline)
-        # Found out once: a look at a protocol's members costs as much as several layers.
-        begins = {name: each.begin for name, each in self.providers.items() if isinstance(each, Immediate)}
-
-        def begin(request: Request, then: Callable[[], None]) -> Sending | None:
-            target = request.target
-            if target is None:
-                raise AssertionError("the lane chooses a target before a provider is asked")
-            ask = begins.get(target.provider)
-            return None if ask is None else ask(request, target, then)
-
-        return Lane(
-            call=[calls[name] for name in names[:outside]],
-            target=[*(calls[name] for name in names[outside + 1 :]), *self._targets.values()],
-            order=failover.order,
-            elsewhere=partial(_after_first, failover, retry, calls["failover"].inner, self._targets["retry"].inner),
-            begin=begin,
-            provide=self._provide,
-            failover=calls["failover"].whole,
-            ready=shared.loading.done,
-            in_time=deadline.in_time,
-            clock=shared.clock,
-            tasks=shared.tasks,
-        )
 
     def _flights(self) -> int:
         flights = self._layers.get("coalesce")
@@ -416,37 +411,6 @@ class Pipeline:
         self.running -= 1
         if self.running == 0:
             self._idle.set()
-
-
-async def _after_first(
-    failover: Failover,
-    retry: Retry,
-    inside_failover: Handler,
-    inside_retry: Handler,
-    request: Request,
-    targets: Sequence[Target],
-    error: PenstockError,
-    tried: bool,  # noqa: FBT001 the type of `Lane.elsewhere`, which has no names
-) -> Response:
-    """Go on as failover does when the first of `targets` has failed with `error`, and retry if that has `tried` it."""
-    failures = [error]
-
-    def fail_first(request: Request) -> Awaitable[Response]:
-        if failures:
-            raise failures.pop()
-        return inside_retry(request)
-
-    def ask(request: Request) -> Awaitable[Response]:
-        if not failures:
-            return inside_failover(request)
-        if tried:
-            return retry(request, fail_first)
-        raise failures.pop()
-
-    try:
-        return await failover.through(request, ask, targets)
-    finally:
-        del error  # its traceback refers to this frame
 
 
 class _Leave:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
@@ -11,6 +12,8 @@ from typing import NamedTuple
 from penstock.abc import Provider
 from penstock.abc.workers import Bus
 from penstock.budgeting.purses import Purses
+from penstock.caching.directory import SLOTS, Directory
+from penstock.caching.neighbourhood import Neighbourhood
 from penstock.caching.recurrence import Recurrence
 from penstock.cascading.cascades import Cascades
 from penstock.config.budgets import configured
@@ -39,9 +42,13 @@ from penstock.routing.hedging import Hedging
 from penstock.routing.table import RouteTable
 from penstock.semantic.memory import Memory
 from penstock.semantic.opening import index_for
+from penstock.shared_memory.table import Table
 from penstock.stores.opening import Stores, open_store
 from penstock.telemetry.metrics import Metrics
 from penstock.trials.running import Trials
+
+_COUNTERS = 65_536
+"""Counters of limits there is room for in memory that workers share: 2 MiB, once all are used."""
 
 
 class Shared:
@@ -70,6 +77,7 @@ class Shared:
         memory: The questions that were asked, while they are matched by meaning.
         recurrence: What is asked for again and again, while that is renewed.
         shaping: What is known of conversations that were cut.
+        neighbourhood: What the workers of this gateway share; None when there are no others.
     """
 
     loading: asyncio.Future[None]
@@ -100,6 +108,7 @@ class Shared:
         self._following = False
         self._priced = False
         self._closing = AsyncExitStack()
+        self.neighbourhood = None if bus is None else self._settle(bus)
 
     @classmethod
     async def open(cls, settings: Settings, clock: Clock | None = None, bus: Bus | None = None) -> Shared:
@@ -139,6 +148,15 @@ class Shared:
         if not self._priced and any(each.kind in SELLERS for each in settings.providers):
             self._priced = True
             self.loading = self.tasks.spawn(asyncio.to_thread(self.prices.load), name="load the price list")
+
+    def _settle(self, bus: Bus) -> Neighbourhood:
+        """Share memory with the other workers of this gateway."""
+        limits = Table(os.path.join(bus.directory, "limits"), _COUNTERS)
+        answers = Table(os.path.join(bus.directory, "answers"), SLOTS)
+        self._closing.callback(limits.close)
+        self._closing.callback(answers.close)
+        self.tenants.share(limits)
+        return Neighbourhood(bus, Directory(answers, bus.number, self.clock), self.clock, self.stores.ledger)
 
     def ask(self, request: Request) -> Awaitable[Response]:
         """Answer a request of Penstock's own through the pipeline that is in force then.

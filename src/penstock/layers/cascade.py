@@ -28,7 +28,7 @@ from penstock.core.cascade import Cascade, Stage
 from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
 from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Route, Template
@@ -71,7 +71,7 @@ class Means(NamedTuple):
     tasks: TaskGroup
 
 
-class CascadeLayer:
+class CascadeLayer(Phased):
     """Answers requests whose route has a `Cascade`; others it passes on."""
 
     def __init__(self, means: Means) -> None:
@@ -79,7 +79,12 @@ class CascadeLayer:
         self.auditing = 0
         self._forecasts: dict[str, Forecast] = {}
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Let pass what is for one model."""
+        route = request.route
+        return (request, None) if route is None or route.cascade is None else None
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer with the first stage whose answer will do; ``call.stage`` and ``call.verdict`` say which, and why.
 
         Raises:
@@ -88,7 +93,7 @@ class CascadeLayer:
         """
         route = request.route
         if route is None or route.cascade is None:
-            return await inner(request)
+            raise AssertionError("`enter` lets pass what is for one model")
         if request.operation == "embeddings":
             raise InvalidRequest(
                 f"'{route.model}' is a cascade of models, whose embeddings cannot be compared: ask one of them.",

@@ -7,6 +7,7 @@ Nothing but the key decides which answer fits: see `penstock.caching.key`. Wheth
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 
@@ -41,6 +42,7 @@ class ExactCache(Phased):
 
     Attributes:
         answers: What was answered, for whoever else has use for it.
+        beyond: Layers inside may have answers in memory too, so they are asked under `only-if-cached`.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ExactCache(Phased):
     ) -> None:
         """`ledger` is given the calls that renew stale answers in the background, which no layer outside sees."""
         self._clock = clock
+        self.beyond = False
         self.answers = AnswerCache(
             store,
             clock,
@@ -114,6 +117,9 @@ class ExactCache(Phased):
             verdict = decide(None, now, directives)
         if verdict is Verdict.ABSENT:
             self._stats.misses += 1
+            if self.beyond:
+                with suppress(NotCached):
+                    return await inner(request)
             request.call.cache = "miss"
             request.call.cache_status.append(f'{_NAME}; detail="only-if-cached"')
             raise NotCached("There is no cached answer to this request, and only-if-cached forbids asking for one.")
@@ -124,15 +130,19 @@ class ExactCache(Phased):
             return await inner(request)
         return await self._forward(request, inner, entry, verdict)
 
-    def at_hand(self, request: Request) -> bool:
-        """Whether the layer will answer `request` with a fresh entry from memory, without waiting for anything."""
+    def at_hand(self, request: Request) -> Entry | None:
+        """Return the fresh entry in memory that the layer will answer `request` with, for `give`; None without one."""
         directives, route = request.cache, request.route
         if directives.no_store or (route is not None and route.cache_ttl_s == 0):
-            return False
+            return None
         entry = self._find(cache_key(request))
         if entry is None or entry.held is None:
-            return False
-        return decide(entry, self._clock.wall(), directives) is Verdict.HIT
+            return None
+        return entry if decide(entry, self._clock.wall(), directives) is Verdict.HIT else None
+
+    def give(self, request: Request, entry: Entry) -> Response:
+        """Answer `request` with what is `at_hand` for it."""
+        return self._serve(request, entry, (entry.body, entry.events), self._clock.wall())
 
     def stats(self) -> CacheStats:
         """Return the figures since the start."""

@@ -21,7 +21,7 @@ from penstock.config.models import CommonFallbackSettings, FallbackSettings
 from penstock.core.call import TEMPLATE, Call
 from penstock.core.clock import Clock
 from penstock.core.errors import SHUTTING_DOWN, PenstockError, ProviderError
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Fallbacks, Route, Template
@@ -39,7 +39,7 @@ _NOTES = ("key", "cache", "cache_status", "age_s", "saved_usd", "usage", "finish
 _replace = msgspec.structs.replace
 
 
-class Fallback:
+class Fallback(Phased):
     """Answers with what the route's `Fallbacks` offer when the model does not.
 
     Left alone are embeddings, since vectors of two models cannot be compared; requests that take only a cached answer;
@@ -52,18 +52,19 @@ class Fallback:
         self._resolve = resolve
         self._clock = clock
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Let pass what has no fallback."""
+        return (request, None) if self._plan(request) is None else None
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer, with the reasons in ``call.degraded`` if it is not the model's own answer.
 
         When no fallback helps either, what is raised (or for a filtered answer, returned) is what the model itself
         came to: the fallbacks' errors say nothing about what was asked.
         """
-        route = request.route
-        plan = self._defaults if route is None or route.fallbacks is None else route.fallbacks
-        template = choose(plan.templates, request)
-        nothing = template is None and plan is self._defaults
-        if nothing or not request.fallback or request.operation == "embeddings" or request.cache.only_if_cached:
-            return await inner(request)
+        found = self._plan(request)
+        assert found is not None, "`enter` found one"
+        plan, template = found
         try:
             return await self._first(request, inner, plan, template)
         except PenstockError as error:
@@ -74,6 +75,15 @@ class Fallback:
             if template is None or not request.late(self._clock.monotonic()):
                 raise
         return self._give(request, template)
+
+    def _plan(self, request: Request) -> tuple[Fallbacks, Template | None] | None:
+        """Return what there is in place of an answer; None for nothing."""
+        if not request.fallback or request.operation == "embeddings" or request.cache.only_if_cached:
+            return None
+        route = request.route
+        plan = self._defaults if route is None or route.fallbacks is None else route.fallbacks
+        template = choose(plan.templates, request)
+        return None if template is None and plan is self._defaults else (plan, template)
 
     async def _first(self, request: Request, inner: Handler, plan: Fallbacks, template: Template | None) -> Response:
         try:

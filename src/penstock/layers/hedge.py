@@ -19,7 +19,7 @@ from penstock.core.call import HEDGE_LOST, Attempt
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError, ProviderError
 from penstock.core.events import Batch
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import HedgeTerms, Route, Target
@@ -35,7 +35,7 @@ _GIVEN_UP = ("", "ok", "client_closed")
 _replace = msgspec.structs.replace
 
 
-class Hedge:
+class Hedge(Phased):
     """Hedges requests of routes that have `HedgeTerms`: streams, and embeddings.
 
     A whole answer of a chat is left alone: nobody can tell a long one from a late one, and giving it up costs all the
@@ -52,16 +52,20 @@ class Hedge:
         self.tasks = tasks
         self._inputs = inputs
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Let pass what is not hedged."""
+        route = request.route
+        hedged = route is not None and route.hedge is not None and request.target is not None
+        return None if hedged and (request.stream or request.operation == "embeddings") else (request, None)
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer with the first request, or with the second if there is one and it is sooner.
 
         If both fail, the first one's error is raised.
         """
         route, target = request.route, request.target
         if route is None or target is None or route.hedge is None:
-            return await inner(request)
-        if not request.stream and request.operation != "embeddings":
-            return await inner(request)
+            raise AssertionError("`enter` lets pass what is not hedged")
         return await _Race(self, request, inner, route, target, route.hedge, self._inputs(request)).run()
 
 

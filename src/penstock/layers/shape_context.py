@@ -27,7 +27,7 @@ from penstock.context.units import readable
 from penstock.context.window import Windows, room, stated
 from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError
-from penstock.core.handler import Handler
+from penstock.core.handler import Handler, Phased, Step
 from penstock.core.request import CacheDirectives, Prefix, Request
 from penstock.core.response import Response
 from penstock.core.route import ContextTerms, Route
@@ -104,7 +104,7 @@ class Shaping:
             return work()
 
 
-class ShapeContext:
+class ShapeContext(Phased):
     """The layer.
 
     Args:
@@ -138,7 +138,11 @@ class ShapeContext:
         self._clock = clock
         self._loading = loading
 
-    async def __call__(self, request: Request, inner: Handler, /) -> Response:
+    def enter(self, request: Request, inner: Handler, /) -> Step | None:
+        """Let pass what is not to be cut."""
+        return (request, None) if request.context_terms() is None else None
+
+    async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer, from as much of the conversation as its terms allow.
 
         Raises:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -104,14 +104,15 @@ class ModelRoute:
         # What a prompt says and what an experiment does can change while the body stays the same.
         if seen is not None and seen.source == source and not made:
             request.call.key = seen.key
-        if keep or not pipeline.at_hand(request):
+        response = None if keep else _at_once(request, pipeline, default)
+        if response is None:
             return None, Decoded(request, keep)
         self.again = None
         if request.call.key is not None and not made:
             if seen is None:
                 self._seen.remember(body, Seen(inbound, source, request.call.key))
             self.again = partial(self._again, headers, principal, pipeline, request)
-        return _at_once(request, pipeline, default), None
+        return response, None
 
     def _again(
         self, headers: dict[bytes, bytes], principal: Principal, pipeline: Pipeline, before: Request, default: Headers
@@ -129,7 +130,7 @@ class ModelRoute:
         known = before.call
         call = Call(controls.request_id(headers), key=known.key, asked_bytes=known.asked_bytes)
         request = _replace(before, call=call)
-        return _at_once(request, pipeline, default) if pipeline.at_hand(request) else None
+        return _at_once(request, pipeline, default)
 
     def begin(self, decoded: object, reply: Callable[[Answering], None]) -> Passage | None:
         """Answer on the short way what `known` handed on; see `penstock.lane` and `penstock.server.early`."""
@@ -253,25 +254,15 @@ class ModelRoute:
 
 
 def _at_once(request: Request, pipeline: Pipeline, default: Headers) -> bytes | None:
-    """Answer a request whose answer is at hand, with a whole HTTP/1.1 response; None when that fails."""
+    """Answer a request whose answer is in memory, with a whole HTTP/1.1 response; None for others."""
     try:
-        return _response(request, _run(pipeline(request)), default)
+        response = pipeline.at_once(request)
+        return None if response is None else _response(request, response, default)
     except PenstockError as error:
         return _refusal(request, error, default)
     except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
         _log.exception("request %s could not be answered early", request.call.id)
         return None
-
-
-def _run(answering: Coroutine[Any, Any, Response]) -> Response:
-    """Run a coroutine that will not wait to its end."""
-    try:
-        answering.send(None)
-    except StopIteration as done:
-        response: Response = done.value
-        return response
-    answering.close()
-    raise AssertionError("an answer at hand had to be waited for")
 
 
 def _answered(request: Request, response: Response | None, error: BaseException | None, default: Headers) -> bytes:
