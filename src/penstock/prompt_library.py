@@ -197,6 +197,20 @@ class PromptLibrary:
             self.current = self.current.with_state(name, state)
             return state.moves[-1]
 
+    async def relabel(self) -> None:
+        """Let labels stand for what was decided elsewhere; the files are not read.
+
+        Raises:
+            StoreError: What was decided cannot be read.
+        """
+        if self._store is None:
+            return
+        async with self._changing:
+            for name, state in (await _states(self._store)).items():
+                known = self.current.prompts.get(name)
+                if known is not None and known.state != state:
+                    self.current = self.current.with_state(name, state)
+
     def _target(self, prompt: Prompt, label: str, to: str | None) -> str:
         if to is not None:
             return prompt.find(to).definition.version

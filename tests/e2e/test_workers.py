@@ -21,20 +21,28 @@ import pytest
 CONFIG = """\
 providers: [{{name: sim, kind: simulated, latency: {{first_token_s: 0.01, tokens_per_s: 0}}}}]
 models: [{{name: fast, targets: [{{provider: sim, model: first}}]}}]
-server: {{drain_s: 10}}
+server: {{drain_s: 10, admin_key: sk-the-root-of-all-keys}}
+prompts:
+  built_in:
+    greet:
+      labels: {{production: 2}}
+      model: fast
+      versions: {{1: {{user: "Hello."}}, 2: {{user: "Welcome."}}}}
 store: {{url: "sqlite:///{folder}/penstock.db"}}
 """
 TWO = ("--workers", "2")
+KEY = "sk-the-root-of-all-keys"
 
 
 class Asked:
     """One request on a connection of its own."""
 
-    def __init__(self, gateway, text: str, model: str = "fast", *, stream: bool = False):
+    def __init__(self, gateway, text: str, model: str = "fast", *, stream: bool = False, key: str = KEY):
         address = urlsplit(gateway.url)
         self.connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
         body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": stream}
-        self.connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+        headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+        self.connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
 
     def __enter__(self) -> http.client.HTTPResponse:
         try:
@@ -49,14 +57,14 @@ class Asked:
         self.connection.close()
 
 
-def status(gateway, text: str = "hello", model: str = "fast") -> int:
-    with Asked(gateway, text, model) as reply:
+def status(gateway, text: str = "hello", model: str = "fast", key: str = KEY) -> int:
+    with Asked(gateway, text, model, key=key) as reply:
         reply.read()
         return reply.status
 
 
-def call(gateway, path: str, body: object = None, key: str | None = None) -> dict:
-    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+def call(gateway, path: str, body: object = None, key: str = KEY) -> dict:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(f"{gateway.url}{path}", data, headers), timeout=20) as reply:
         return json.load(reply)
@@ -64,7 +72,8 @@ def call(gateway, path: str, body: object = None, key: str | None = None) -> dic
 
 def metric(gateway, name: str) -> float:
     """Return the sum of a metric's values."""
-    with urllib.request.urlopen(f"{gateway.url}/metrics", timeout=20) as reply:
+    asked = urllib.request.Request(f"{gateway.url}/metrics", headers={"authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(asked, timeout=20) as reply:
         lines = [line for line in reply.read().decode().splitlines() if line.startswith((f"{name}{{", f"{name} "))]
     assert lines, name
     return sum(float(line.rpartition(" ")[2]) for line in lines)
@@ -124,6 +133,52 @@ def test_metrics_are_of_both(two):
     for _ in range(4):
         assert metric(two, "penstock_requests_total") == before + 24
     assert metric(two, "penstock_client_connections") >= 1
+
+
+def test_what_is_cleared_is_gone_in_both(two):
+    def cached(number: int) -> bool:
+        with Asked(two, "to be cleared") as reply:
+            reply.read()
+            return "; hit" in reply.headers["cache-status"]
+
+    for _ in range(4):
+        for number in range(16):
+            cached(number)
+        assert cached(0)
+        assert [part["worker"] for part in call(two, "/admin/cache/stats")["workers"]] == [1, 2]
+        assert call(two, "/admin/cache/clear", {})["answers"] >= 1
+        assert not cached(0)
+    call(two, "/admin/cache/clear", {})
+    found = call(two, "/admin/cache/stats")
+    assert (found["answers"], found["models"]) == (0, [])
+    assert found["exact"]["hits"] == sum(part["exact"]["hits"] for part in found["workers"])
+
+
+def test_answers_of_both_are_listed_once(two):
+    for number in range(16):
+        status(two, f"listed {number}")
+    found = [entry["key"] for entry in call(two, "/admin/cache/entries?limit=1000")["data"]]
+    assert len(found) == len(set(found)) == 16
+    assert len(call(two, "/admin/cache/entries?limit=5")["data"]) == 5
+
+
+def test_a_key_is_known_and_ended_in_both_when_it_is_said_so(two):
+    call(two, "/admin/teams", {"tenant": "acme"})
+    for _ in range(3):
+        made = call(two, "/admin/keys", {"name": "mine", "tenant": "acme"})
+        assert {status(two, "with a key", key=made["key"]) for _ in range(8)} == {200}
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            call(two, "/admin/cache/clear", {}, key=made["key"])
+        assert refused.value.code == 403
+        refused.value.close()
+        call(two, f"/admin/keys/{made['id']}/revoke", {})
+        assert {status(two, "with a key", key=made["key"]) for _ in range(8)} == {401}
+
+
+def test_a_label_is_rolled_back_in_both(two):
+    for version in ("1", "2"):
+        call(two, "/admin/templates/greet/rollback", {"to": version})
+        on_both(two, lambda _, now=version: call(two, "/admin/templates/greet")["labels"]["production"] == now)
 
 
 def test_one_that_is_killed_under_requests_is_replaced_and_no_call_is_lost(two):

@@ -35,6 +35,7 @@ from penstock.server.ops import Operations
 from penstock.server.permissions import admit, guarded
 from penstock.server.scores import ScoreRoutes
 from penstock.server.stored import Keeper, StoredCompletions
+from penstock.server.together import Refresh, Together
 
 HOT: dict[str, Operation] = {
     "/v1/chat/completions": "chat",
@@ -76,6 +77,8 @@ class Gateway:
             *ExperimentRoutes(client).routes,
             *TemplateRoutes(client).routes,
         ]
+        if client.bus is not None:
+            cold = Together(client.bus, self, self._refreshes()).routes(cold)
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(
             routes=self.routes,
@@ -127,6 +130,18 @@ class Gateway:
         shared.tasks.spawn(
             accounts.follow(lambda: self.client.settings.server.keys_ttl_s), name="follow changes of keys"
         )
+
+    def _refreshes(self) -> dict[str, Refresh]:
+        """Return what each worker does after another one has changed something in the store, or before it reads it."""
+        client = self.client
+        return {
+            "accounts": lambda: self.accounts.refresh(),
+            "budgets": lambda: client.shared.budgets.refresh(),
+            "experiments": lambda: client.shared.trials.refresh(),
+            "labels": lambda: client.prompts.relabel(),
+            "prompts": lambda: client.prompts.refresh(),
+            "rows": lambda: client.shared.stores.flush(),
+        }
 
     def _limit(self) -> None:
         """Put the limits of keys and teams in force; the layer is in the stack only if there are any."""

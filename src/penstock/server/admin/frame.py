@@ -18,7 +18,8 @@ from penstock.server.permissions import principal_of
 from penstock.wire.json_body import decode_object
 
 T = TypeVar("T")
-_MOST_BYTES = 1024 * 1024
+MOST_BYTES = 1024 * 1024
+"""Largest body."""
 _FIELD = re.compile(r"`\$\.?([^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 
@@ -29,7 +30,7 @@ async def body_of(request: HttpRequest, shape: type[T]) -> T:
     Raises:
         InvalidRequest: It is not JSON, or not of this shape (400); `param` says where.
     """
-    body = await read_body(controls.pick(request.scope["headers"]), request.receive, _MOST_BYTES)
+    body = await read_body(controls.pick(request.scope["headers"]), request.receive, MOST_BYTES)
     try:
         return msgspec.convert(decode_object(body) if body else {}, shape)
     except msgspec.ValidationError as error:
