@@ -310,6 +310,19 @@ async def test_tenants_limits_are_of_all_workers_together(start):
     assert {each.quota.requests_remaining for each in refused} == {0}
 
 
+async def test_a_provider_gets_no_more_at_once_from_two_workers_and_who_waits_is_woken(start):
+    gates = [asyncio.Event() for _ in range(6)]
+    script = [Reply(text=str(number), gate=gate) for number, gate in enumerate(gates)]
+    workers = await start(script, providers=[{**NEAR, "limits": {"max_concurrency": 2}}])
+    near = workers[0].near
+    asked = [asyncio.create_task(workers[number % 2].ask(request(str(number)))) for number in range(6)]
+    for ended, gate in enumerate(gates):
+        await until(lambda ended=ended: near.calls == min(ended + 2, 6))
+        assert sum(ending is None for ending in near.endings) <= 2
+        gate.set()
+    assert sorted(said for said, _ in await asyncio.gather(*asked)) == list("012345")
+
+
 async def test_with_one_worker_none_of_it_is_there(tmp_path):
     settings = load_mapping({"providers": [NEAR], "models": MODELS, "store": {"url": "memory:"}}, environ={},
                             probe=False).settings  # fmt: skip

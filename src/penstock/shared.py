@@ -30,6 +30,7 @@ from penstock.layers.concurrency import ProviderDoors
 from penstock.layers.exact_cache import ExactCache
 from penstock.layers.limit import TenantAccounts
 from penstock.layers.shape_context import Shaping
+from penstock.limiting.shared_gate import SharedGates
 from penstock.pricing.calibration import Calibration
 from penstock.pricing.estimate import estimate_request_tokens
 from penstock.pricing.machine_time import MachineTime
@@ -49,6 +50,10 @@ from penstock.trials.running import Trials
 
 _COUNTERS = 65_536
 """Counters of limits there is room for in memory that workers share: 2 MiB, once all are used."""
+_ENDED = "limits"
+"""Topic of messages that a request has ended at a provider, for which others wait."""
+_ENDING_S = 0.05
+"""How often is looked whether a worker that left has ended."""
 
 
 class Shared:
@@ -152,10 +157,22 @@ class Shared:
     def _settle(self, bus: Bus) -> Neighbourhood:
         """Share memory with the other workers of this gateway."""
         limits = Table(os.path.join(bus.directory, "limits"), _COUNTERS)
+        gates = SharedGates(os.path.join(bus.directory, "gates"), limits, bus.number, bus.workers)
         answers = Table(os.path.join(bus.directory, "answers"), SLOTS)
-        self._closing.callback(limits.close)
-        self._closing.callback(answers.close)
+        for each in (limits, gates, answers):
+            self._closing.callback(each.close)
         self.tenants.share(limits)
+        self.doors.share(gates, lambda provider: bus.broadcast(_ENDED, provider.encode()))
+        bus.hear(_ENDED, lambda _, provider: self.doors.look(provider.decode()))
+
+        def left(worker: int) -> None:
+            """Its places are free when its process has ended, which it may take its time for."""
+            if gates.gone(worker):
+                self.doors.look()
+            elif worker not in bus.others:
+                asyncio.get_running_loop().call_later(_ENDING_S, left, worker)
+
+        bus.watch(lambda worker, lives: None if lives or not worker else left(worker))
         return Neighbourhood(bus, Directory(answers, bus.number, self.clock), self.clock, self.stores.ledger)
 
     def ask(self, request: Request) -> Awaitable[Response]:

@@ -7,19 +7,30 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from penstock.core.quota import Quota
 from penstock.limiting.gate import Gate, Limits
+from penstock.limiting.shared_gate import SharedGate, SharedGates
 from penstock.limiting.ticket import Ticket
 from penstock.limiting.waiting import Waiting
+from penstock.shared_memory.table import Table
 
 
 def ticket(tenant="a", tokens=100.0):
     return Ticket(tenant, "m", tokens, 0.0)
 
 
-def gate(*, queued=100, **limits):
-    return Gate(Limits(**limits), Waiting(queued))
+@pytest.fixture(params=["alone", "shared"])
+def gate(request, tmp_path):
+    """Make a gate of a process of its own, or the same as one of two workers has it."""
+    if request.param == "alone":
+        yield lambda *, queued=100, **limits: Gate(Limits(**limits), Waiting(queued))
+        return
+    served = Table(str(tmp_path / "limits"), 64)
+    gates = SharedGates(str(tmp_path / "gates"), served, number=1, workers=2)
+    yield lambda *, queued=100, **limits: gates.open("near", Limits(**limits), Waiting(queued))
+    gates.close()
+    served.close()
 
 
-def test_as_many_as_the_limit_and_the_next_when_one_ends():
+def test_as_many_as_the_limit_and_the_next_when_one_ends(gate):
     made = gate(max_concurrency=2)
     first, second, third = ticket(), ticket(), ticket()
     assert made.enter(first, 0.0)
@@ -28,13 +39,13 @@ def test_as_many_as_the_limit_and_the_next_when_one_ends():
     assert made.refusal_s(third, None, 0.0) is None
     made.join(third)
     assert made.next_ticket(1.0) is None
-    assert made.wake_in_s(1.0) is None
+    assert made.wake_in_s(1.0) == (1.0 if isinstance(made, SharedGate) else None)
     made.answered(first, (50, 50), 2.0)
     assert made.next_ticket(2.0) is third
     assert made.in_use == 2
 
 
-def test_nobody_overtakes_those_who_wait():
+def test_nobody_overtakes_those_who_wait(gate):
     made = gate(max_concurrency=1)
     made.enter(first := ticket(), 0.0)
     made.join(second := ticket())
@@ -44,7 +55,7 @@ def test_nobody_overtakes_those_who_wait():
     assert made.next_ticket(1.0) is second
 
 
-def test_a_request_that_cannot_be_in_time_is_refused_and_told_when():
+def test_a_request_that_cannot_be_in_time_is_refused_and_told_when(gate):
     made = gate(max_concurrency=1)
     made.enter(first := ticket(), 0.0)
     made.answered(first, None, 10.0)
@@ -60,7 +71,7 @@ def test_a_request_that_cannot_be_in_time_is_refused_and_told_when():
     assert 1.0 <= refusal <= 50.0
 
 
-def test_a_quiet_tenants_request_is_not_refused_for_a_noisy_ones_queue():
+def test_a_quiet_tenants_request_is_not_refused_for_a_noisy_ones_queue(gate):
     made = gate(max_concurrency=1)
     made.enter(first := ticket(), 0.0)
     made.answered(first, None, 1.0)
@@ -84,7 +95,7 @@ def test_one_tenant_cannot_take_all_the_places_to_wait():
     assert nobody.refusal_s(ticket(), None, 0.0) == 2.0
 
 
-def test_requests_wait_for_the_minute_when_nothing_else_holds_them():
+def test_requests_wait_for_the_minute_when_nothing_else_holds_them(gate):
     made = gate(requests_per_minute=60)
     for _ in range(10):
         assert made.enter(ticket(), 0.0)
@@ -97,7 +108,7 @@ def test_requests_wait_for_the_minute_when_nothing_else_holds_them():
     assert made.next_ticket(1.0) is late
 
 
-def test_tokens_are_charged_as_predicted_and_settled():
+def test_tokens_are_charged_as_predicted_and_settled(gate):
     made = gate(tokens_per_minute=6000)
     made.enter(first := ticket(tokens=1000), 0.0)
     assert not made.room(0.0)
@@ -106,7 +117,7 @@ def test_tokens_are_charged_as_predicted_and_settled():
     assert made.enter(ticket(tokens=880), 0.0)
 
 
-def test_a_failed_request_gives_its_tokens_back_and_one_given_up_does_not():
+def test_a_failed_request_gives_its_tokens_back_and_one_given_up_does_not(gate):
     made = gate(tokens_per_minute=6000)
     made.enter(failed := ticket(tokens=1000), 0.0)
     made.failed(failed, (0, 0), 0.0)
@@ -116,7 +127,7 @@ def test_a_failed_request_gives_its_tokens_back_and_one_given_up_does_not():
     assert not made.room(0.0)
 
 
-def test_a_provider_that_asks_for_a_pause_gets_it():
+def test_a_provider_that_asks_for_a_pause_gets_it(gate):
     made = gate(max_concurrency=5)
     made.enter(first := ticket(), 0.0)
     made.overloaded(first, 7.0, 0.0)
@@ -128,7 +139,7 @@ def test_a_provider_that_asks_for_a_pause_gets_it():
     assert made.next_ticket(7.0) is waiting
 
 
-def test_what_the_provider_says_is_left_is_heeded():
+def test_what_the_provider_says_is_left_is_heeded(gate):
     made = gate(requests_per_minute=600)
     made.enter(first := ticket(), 0.0)
     made.heed(first, Quota(requests_remaining=0), 0.0)
@@ -136,7 +147,7 @@ def test_what_the_provider_says_is_left_is_heeded():
     assert made.enter(ticket(), 0.2)
 
 
-def test_other_limits_keep_what_is_under_way_and_what_was_used():
+def test_other_limits_keep_what_is_under_way_and_what_was_used(gate):
     made = gate(max_concurrency=3, requests_per_minute=10)
     running = [ticket() for _ in range(3)]
     for each in running:
@@ -152,7 +163,7 @@ def test_other_limits_keep_what_is_under_way_and_what_was_used():
     assert made.enter(ticket(), 1.0)
 
 
-def test_what_an_adaptive_limit_has_learnt_survives_another_ceiling():
+def test_what_an_adaptive_limit_has_learnt_survives_another_ceiling(gate):
     made = gate(adaptive=True)
     made.enter(first := ticket(), 0.0)
     made.overloaded(first, 0.0, 0.0)
@@ -165,7 +176,7 @@ def test_what_an_adaptive_limit_has_learnt_survives_another_ceiling():
     assert made.limit == 9
 
 
-def test_predictions_follow_what_was_used():
+def test_predictions_follow_what_was_used(gate):
     made = gate(max_concurrency=5)
     for _ in range(100):
         made.enter(each := Ticket("a", "m", *made.predict("m", {}, 100, generates=True)), 0.0)
@@ -177,7 +188,7 @@ def test_predictions_follow_what_was_used():
     assert len(made._histories) <= 1024
 
 
-def test_no_limits_are_no_gate():
+def test_no_limits_are_no_gate(gate):
     assert not Limits()
     assert Limits(adaptive=True)
     assert gate().limit == math.inf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from penstock.core.quota import Quota
 from penstock.limiting.bucket import Bucket
 from penstock.limiting.window import Entry, Window
@@ -12,46 +14,53 @@ _SMALL_BURST = 10
 """Limits of this many requests or fewer need no pacing."""
 
 
-class _Budget:
+class Budget:
     """One of the two: a bucket for the pace and a window for the sum.
 
     Attributes:
+        limit: What may be used in a minute.
         taken: All that was ever charged.
     """
 
     __slots__ = ("_bucket", "_window", "limit", "taken")
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, bucket: Bucket | None = None, window: Window | None = None) -> None:
         self.limit = per_minute
         self.taken = 0.0
-        self._bucket = Bucket(per_minute, _burst(per_minute))
-        self._window = Window(per_minute)
+        self._bucket = bucket or Bucket(per_minute, burst(per_minute))
+        self._window = window or Window(per_minute)
 
     def resize(self, per_minute: int, now: float) -> None:
+        """Put another limit in force; what was used counts on."""
         self.limit = per_minute
-        self._bucket.resize(per_minute, _burst(per_minute), now)
+        self._bucket.resize(per_minute, burst(per_minute), now)
         self._window.resize(per_minute)
 
     def wait_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` may be used, if nobody else uses any."""
         wait = self._bucket.wait_s(amount, now)
         return max(wait, self._window.eta_s(amount, now))
 
     def eta_s(self, amount: float, now: float) -> float:
+        """Seconds until `amount` will have been used, also more than may be at once."""
         wait = self._bucket.eta_s(amount, now)
         return max(wait, self._window.eta_s(amount, now))
 
     def charge(self, amount: float, now: float) -> Entry:
+        """Use `amount`; return where it is counted, for `settle`."""
         self.taken += amount
         self._bucket.charge(amount, now)
         return self._window.add(amount, now)
 
     def settle(self, entry: Entry, more: float, late: float, now: float) -> None:
+        """What was counted as `entry` was `more`, and `late` is counted from now on."""
         self.taken += more + late
         self._bucket.charge(more + late, now)
         self._window.amend(entry, more, now)
         self._window.add(late, now)
 
     def heed(self, remaining: float, now: float) -> None:
+        """There is no more than `remaining`, somebody who knows says."""
         self._bucket.lower(remaining, now)
 
 
@@ -62,7 +71,7 @@ class Charge:
 
     def __init__(self, tokens: float) -> None:
         self._tokens = tokens
-        self._budget: _Budget | None = None
+        self._budget: Budget | None = None
         self._tokens_entry: Entry = []
         self._requests_taken = 0.0
         self._tokens_taken = 0.0
@@ -71,17 +80,23 @@ class Charge:
 class Account:
     """Charges each request and its tokens, predicted first and settled when it has ended. `now` is monotonic."""
 
-    __slots__ = ("_requests", "_tokens")
+    __slots__ = ("_make", "_requests", "_tokens")
 
-    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
-        """None is no limit."""
-        self._requests = _resized(None, requests_per_minute, 0.0)
-        self._tokens = _resized(None, tokens_per_minute, 0.0)
+    def __init__(
+        self,
+        requests_per_minute: int | None,
+        tokens_per_minute: int | None,
+        make: Callable[[str, int], Budget] | None = None,
+    ) -> None:
+        """None is no limit; `make` makes what counts ``requests`` or ``tokens``, by the limit."""
+        self._make = make or _of_this_process
+        self._requests = self._resized("requests", None, requests_per_minute, 0.0)
+        self._tokens = self._resized("tokens", None, tokens_per_minute, 0.0)
 
     def resize(self, requests_per_minute: int | None, tokens_per_minute: int | None, now: float) -> None:
         """Put other limits in force; what was used counts on."""
-        self._requests = _resized(self._requests, requests_per_minute, now)
-        self._tokens = _resized(self._tokens, tokens_per_minute, now)
+        self._requests = self._resized("requests", self._requests, requests_per_minute, now)
+        self._tokens = self._resized("tokens", self._tokens, tokens_per_minute, now)
 
     def wait_s(self, tokens: float, now: float) -> float:
         """Seconds until a request of so many tokens may be made, if no other is; 0 when it may now."""
@@ -126,15 +141,20 @@ class Account:
             since = max(self._tokens.taken - charge._tokens_taken, 0.0)
             self._tokens.heed(quota.tokens_remaining - since, now)
 
+    def _resized(self, what: str, budget: Budget | None, per_minute: int | None, now: float) -> Budget | None:
+        if per_minute is None:
+            return None
+        if budget is None:
+            return self._make(what, per_minute)
+        budget.resize(per_minute, now)
+        return budget
 
-def _burst(per_minute: int) -> float:
+
+def burst(per_minute: int) -> float:
+    """Return what a bucket holds for such a limit."""
     return min(per_minute, max(_SMALL_BURST, per_minute / _BURST))
 
 
-def _resized(budget: _Budget | None, per_minute: int | None, now: float) -> _Budget | None:
-    if per_minute is None:
-        return None
-    if budget is None:
-        return _Budget(per_minute)
-    budget.resize(per_minute, now)
-    return budget
+def _of_this_process(what: str, per_minute: int) -> Budget:
+    del what
+    return Budget(per_minute)

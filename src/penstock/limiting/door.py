@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from penstock.core.clock import Clock
 from penstock.core.errors import RateLimited
 from penstock.limiting.gate import Gate, Limits
+from penstock.limiting.shared_gate import SharedGates
 from penstock.limiting.ticket import Ticket
 from penstock.limiting.waiting import Waiting
 
@@ -30,8 +31,10 @@ class Door:
         gate: Decides.
     """
 
-    def __init__(self, gate: Gate, clock: Clock) -> None:
+    def __init__(self, gate: Gate, clock: Clock, call: Callable[[], None] | None = None) -> None:
+        """`call` tells others who wait for the same provider that something has ended."""
         self.gate = gate
+        self._call = call
         self._clock = clock
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -64,7 +67,13 @@ class Door:
                 expiry.cancel()
 
     def let_in(self) -> None:
-        """Something has ended, or time has passed: admit those who may go."""
+        """Something has ended: admit those who may go, here or elsewhere."""
+        self.let_in_here()
+        if self._call is not None:
+            self._call()
+
+    def let_in_here(self) -> None:
+        """Time has passed, or something has ended elsewhere: admit those who may go."""
         if not self._waiting:
             return
         now = self._clock.monotonic()
@@ -106,7 +115,7 @@ class Door:
 
     def _awake(self) -> None:
         self._timer = None
-        self.let_in()
+        self.let_in_here()
 
 
 class Doors:
@@ -116,6 +125,8 @@ class Doors:
         self._clock = clock
         self._waiting = Waiting(0)
         self._doors: dict[str, Door] = {}
+        self._gates: SharedGates | None = None
+        self._call: Callable[[str], None] = _tell_nobody
 
     def put_in_force(self, limits: Mapping[str, Limits], max_queued: int) -> None:
         """Put limits by provider in force, and how many requests may wait at all of them.
@@ -129,7 +140,7 @@ class Doors:
         for name, each in limits.items():
             door = before.pop(name, None)
             if door is None:
-                door = Door(Gate(each, self._waiting), self._clock)
+                door = self._open(name, each)
             else:
                 door.gate.put_in_force(each, now)
                 door.let_in()
@@ -137,6 +148,21 @@ class Doors:
         for door in before.values():
             door.gate.put_in_force(Limits(), now)
             door.let_in()
+
+    def share(self, gates: SharedGates, call: Callable[[str], None]) -> None:
+        """Admit together with other processes; to be called before anything else.
+
+        `call` tells them, with the name of a provider, that something has ended there.
+        """
+        self._gates = gates
+        self._call = call
+        self._waiting.elsewhere = gates.waiting_elsewhere
+
+    def look(self, provider: str | None = None) -> None:
+        """Let in who may go by what others said of `provider`, or by what became of them: of all."""
+        doors = self._doors.values() if provider is None else filter(None, (self._doors.get(provider),))
+        for door in list(doors):
+            door.let_in_here()
 
     def get(self, provider: str) -> Door | None:
         """Return the door of `provider`; None if it has no limits."""
@@ -147,8 +173,23 @@ class Doors:
         door = self._doors.get(provider)
         return door is None or door.gate.room(self._clock.monotonic())
 
+    def _open(self, name: str, limits: Limits) -> Door:
+        if self._gates is None:
+            return Door(Gate(limits, self._waiting), self._clock)
+        gate, call = self._gates.open(name, limits, self._waiting), self._call
+
+        def ended() -> None:
+            if gate.waits_elsewhere:
+                call(name)
+
+        return Door(gate, self._clock, ended)
+
     def states(self) -> Iterator[GateState]:
         """How they are used now."""
         for name, door in self._doors.items():
             gate = door.gate
-            yield GateState(name, gate.in_use, gate.limit, len(gate.queue), gate.refused)
+            yield GateState(name, gate.held, gate.limit, len(gate.queue), gate.refused)
+
+
+def _tell_nobody(provider: str) -> None:
+    """There is nobody else."""

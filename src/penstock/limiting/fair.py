@@ -23,8 +23,15 @@ class Ahead(NamedTuple):
     tokens: float
 
 
-class _Line:
-    """One tenant's waiting requests, by priority, each in the order in which they came."""
+class Line:
+    """One tenant's waiting requests, by priority, each in the order in which they came.
+
+    Attributes:
+        served: The work the tenant was given.
+        lanes: The requests.
+        tokens: Their tokens.
+        work: Their work.
+    """
 
     __slots__ = ("lanes", "served", "tokens", "work")
 
@@ -38,6 +45,7 @@ class _Line:
         return sum(map(len, self.lanes))
 
     def first(self) -> Ticket:
+        """Return the one that is next."""
         return next(iter(next(lane for lane in self.lanes if lane)))
 
 
@@ -45,8 +53,8 @@ class FairQueue:
     """Waiting requests. Choosing the next takes time in proportion to the tenants that wait."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}
-        self._idle: dict[str, _Line] = {}
+        self._lines: dict[str, Line] = {}
+        self._idle: dict[str, Line] = {}
         self._count = 0
         self._floor = 0.0
 
@@ -57,7 +65,7 @@ class FairQueue:
         """Wait."""
         line = self._lines.get(ticket.tenant)
         if line is None:
-            line = self._idle.pop(ticket.tenant, None) or _Line()
+            line = self._idle.pop(ticket.tenant, None) or self._open(ticket.tenant)
             line.served = max(line.served, self._lowest())
             self._lines[ticket.tenant] = line
         line.lanes[ticket.priority][ticket] = None
@@ -122,9 +130,19 @@ class FairQueue:
             tokens += share * sum(line.tokens)
         return Ahead(requests, tokens)
 
+    @property
+    def turn(self) -> float:
+        """What the tenant who is next was given; 0 when nobody waits."""
+        return min((line.served for line in self._lines.values()), default=0.0)
+
     def _lowest(self) -> float:
         return min((line.served for line in self._lines.values()), default=self._floor)
 
+    def _open(self, tenant: str) -> Line:
+        """Make the line of a tenant nothing is known of."""
+        del tenant
+        return Line()
 
-def _served(line: _Line) -> float:
+
+def _served(line: Line) -> float:
     return line.served

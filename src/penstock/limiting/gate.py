@@ -60,25 +60,46 @@ class Gate:
     """One provider's limits.
 
     Attributes:
-        in_use: Requests under way.
         refused: Requests that were refused since the start.
         queue: Requests that wait.
     """
 
-    def __init__(self, limits: Limits, waiting: Waiting) -> None:
-        """`waiting` counts who waits at all gates."""
-        self.in_use = 0
+    def __init__(
+        self, limits: Limits, waiting: Waiting, *, queue: FairQueue | None = None, account: Account | None = None
+    ) -> None:
+        """`waiting` counts who waits at all gates; the others are by default this process's own."""
         self.refused = 0
-        self.queue = FairQueue()
+        self.queue = FairQueue() if queue is None else queue
+        self._held = 0
         self._waiting = waiting
-        self._account = Account(limits.requests_per_minute, limits.tokens_per_minute)
+        self._account = account or Account(*limits[:2])
         self._fixed: float = math.inf
         self._adaptive: AdaptiveLimit | None = None
         self._bound(limits)
-        self._paused_until = -math.inf
+        self._paused = -math.inf
         self._held_s = _UNKNOWN_S
         self._known = False
         self._histories: dict[str, History] = {}
+
+    @property
+    def in_use(self) -> int:
+        """Requests under way."""
+        return self._held
+
+    @property
+    def held(self) -> int:
+        """How many of them are this process's."""
+        return self._held
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self.queue)
+
+    @property
+    def waits_elsewhere(self) -> bool:
+        """Whether somebody waits in another process."""
+        return False
 
     @property
     def limit(self) -> float:
@@ -106,11 +127,11 @@ class Gate:
 
     def room(self, now: float) -> bool:
         """Whether a request of ordinary size would not have to wait."""
-        return not self.queue and self.in_use < self.limit and now >= self._paused_until and not self._due_s(1.0, now)
+        return not self.waits and self.in_use < self.limit and now >= self._paused_until and not self._due_s(1.0, now)
 
     def enter(self, ticket: Ticket, now: float) -> bool:
         """Let `ticket` go if it may now."""
-        if self.queue or not self._open(ticket, now):
+        if self.waits or not self._open(ticket, now):
             return False
         self._start(ticket, now)
         return True
@@ -120,7 +141,7 @@ class Gate:
         ahead = self.queue.ahead(ticket)
         wait = max(self._paused_until - now, self._account.eta_s(math.ceil(ahead.requests) + 1,
                                                                  ahead.tokens + ticket.tokens, now), 0.0)  # fmt: skip
-        if self.queue or self.in_use >= self.limit:
+        if self.waits or self.in_use >= self.limit:
             before = ahead.requests + max(self.in_use - self.limit, 0) + 1
             wait = max(wait, before * self._held_s / self.limit)
         return wait
@@ -184,7 +205,7 @@ class Gate:
             model = self._history(ticket.model).latency
             model.learn(given, made, seconds)
             self._adaptive.finish(ticket.mark, self.in_use, (model, model.rates(given, made, seconds), seconds), now)
-        self.in_use -= 1
+        self._hold(-1)
 
     def failed(self, ticket: Ticket, used: tuple[int, int] | None, now: float, *, late: bool = False) -> None:
         """`ticket`'s request failed or was given up, perhaps for taking too long; None for `used` if nobody knows."""
@@ -197,15 +218,15 @@ class Gate:
                 model = self._history(ticket.model).latency
                 sample = (model, model.rates(ticket.input_tokens, ticket.output_tokens, seconds), seconds)
             self._adaptive.finish(ticket.mark, self.in_use, sample, now)
-        self.in_use -= 1
+        self._hold(-1)
 
     def overloaded(self, ticket: Ticket, pause_s: float, now: float) -> None:
         """The provider refused `ticket`'s request because it gets too many; nothing goes there for `pause_s`."""
         self._settle(ticket, (0, 0), now)
-        self._paused_until = max(self._paused_until, now + pause_s)
+        self._pause(now + pause_s)
         if self._adaptive is not None:
             self._adaptive.overloaded(self.in_use, now)
-        self.in_use -= 1
+        self._hold(-1)
 
     def _settle(self, ticket: Ticket, used: tuple[int, int] | None, now: float) -> None:
         if ticket.charge is None:
@@ -219,8 +240,18 @@ class Gate:
         if any(used):
             self._history(ticket.model).forecast.learn(Tokens(ticket.input_tokens, ticket.output_tokens), *used)
 
+    @property
+    def _paused_until(self) -> float:
+        return self._paused
+
+    def _pause(self, until: float) -> None:
+        self._paused = max(self._paused, until)
+
+    def _hold(self, places: int) -> None:
+        self._held += places
+
     def _start(self, ticket: Ticket, now: float) -> None:
-        self.in_use += 1
+        self._hold(1)
         ticket.started = now
         ticket.charge = self._account.charge(ticket.tokens, now)
         if self._adaptive is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Waiting:
     """Counts who waits, of at most `most`.
@@ -11,12 +13,14 @@ class Waiting:
 
     Attributes:
         most: Places there are.
+        elsewhere: Counts those that others have, who share them.
     """
 
-    __slots__ = ("_by_tenant", "_count", "most")
+    __slots__ = ("_by_tenant", "_count", "elsewhere", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
+        self.elsewhere: Callable[[], int] = int
         self._count = 0
         self._by_tenant: dict[str, int] = {}
 
@@ -25,7 +29,7 @@ class Waiting:
 
     def room(self, tenant: str) -> bool:
         """Whether one more of `tenant` may wait."""
-        return self._by_tenant.get(tenant, 0) < self.most - self._count
+        return self._by_tenant.get(tenant, 0) < self.most - self._count - self.elsewhere()
 
     def add(self, tenant: str) -> None:
         """One more waits."""

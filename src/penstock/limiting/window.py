@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 
-_SPAN_S = 60.5
+SPAN_S = 60.5
 """A minute, and as much as requests may overtake each other on their way."""
-_SLOT_S = 0.5
+SLOT_S = 0.5
 """Use is summed up over this time and forgotten at its end, so the memory is bounded and the error on the safe side."""
 
 Entry = list[float]
@@ -35,7 +35,7 @@ class Window:
     def used(self, now: float) -> float:
         """What counts against the limit."""
         entries = self._entries
-        while entries and entries[0][0] + _SPAN_S <= now:
+        while entries and entries[0][0] + SPAN_S <= now:
             self._used -= entries.popleft()[1]
         if not entries:
             self._used = 0.0
@@ -49,8 +49,8 @@ class Window:
         for end, used in self._entries:
             over -= used
             if over <= self._limit * 1e-9:
-                return end + _SPAN_S - now
-        return _SPAN_S
+                return end + SPAN_S - now
+        return SPAN_S
 
     def add(self, amount: float, now: float) -> Entry:
         """Count `amount`, and return where, for `amend`."""
@@ -59,7 +59,7 @@ class Window:
         if entries and now < entries[-1][0]:
             entries[-1][1] += amount
             return entries[-1]
-        entry = [now + _SLOT_S, amount]
+        entry = [now + SLOT_S, amount]
         entries.append(entry)
         return entry
 
