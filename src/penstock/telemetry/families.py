@@ -22,6 +22,7 @@ TOGETHER: Mapping[str, Callable[[Iterable[float]], float] | None] = MappingProxy
     # The worst says more than the sum.
     "penstock_event_loop_lag_seconds": _MOST,
     "penstock_health_checks": _MOST,
+    "penstock_limit_limit": _MOST,
     "penstock_health_score": _LEAST,
     "penstock_target_available": _LEAST,
     "penstock_cascade_certified": _LEAST,
