@@ -312,12 +312,14 @@ def test_a_second_signal_ends_all_at_once(make_gateway):
         assert gateway.process.wait(timeout=5) == 0
 
 
-def test_no_worker_outlives_its_supervisor(make_gateway):
-    gateway = make_gateway(CONFIG, *TWO)
+def test_no_worker_outlives_its_supervisor(make_gateway, tmp_path):
+    gateway = make_gateway(CONFIG, *TWO, environment={"TMPDIR": str(tmp_path)})
     workers = children(gateway.process.pid)
+    assert list(tmp_path.glob("penstock-*"))
     gateway.process.kill()
     until(lambda: not any(map(lives, workers)))
     assert "the supervisor is gone" in log(gateway)
+    assert not list(tmp_path.glob("penstock-*"))
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((urlsplit(gateway.url).hostname, urlsplit(gateway.url).port)).close()
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import stat
 from collections.abc import AsyncGenerator, Callable
 
@@ -150,7 +151,8 @@ class WorkerBus:
         return number in self._links
 
     async def aclose(self) -> None:
-        """Leave."""
+        """Leave; the last worker removes the directory if the supervisor, which should, is gone."""
+        orphaned = self.number != SUPERVISOR and SUPERVISOR not in self._links
         self._listeners.clear()
         if self._server is not None:
             self._server.close()
@@ -161,6 +163,9 @@ class WorkerBus:
         await self._handlers.tasks.aclose()
         with contextlib.suppress(OSError):
             os.unlink(self._at(self.number))
+            others = (self._at(number) for number in range(1, self.workers + 1))
+            if orphaned and not any(map(os.path.exists, others)):
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     def came(self, link: Link, number: int) -> None:
         """Take the connection to `number` in; a former one is of a process that is gone."""
