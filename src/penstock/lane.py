@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -194,7 +195,7 @@ class Passage:
         for enter, inner, whole in lane.call:
             step = None if enter is None else enter(request, inner)
             if step is None:
-                self._wait(request, whole(request))
+                self._wait(request, partial(whole, request))
                 return
             request, leave = step
             if leave is not None:
@@ -205,7 +206,7 @@ class Passage:
         if lane.ready():
             self._go_to_target(request)
         else:
-            self._wait(request, lane.failover(request))
+            self._wait(request, partial(lane.failover, request))
 
     def _go_to_target(self, request: Request) -> None:
         lane, exits = self._lane, self._exits
@@ -218,7 +219,7 @@ class Passage:
             for enter, inner, whole in lane.target:
                 step = None if enter is None else enter(request, inner)
                 if step is None:
-                    self._wait_for_target(whole(request), inside=entered)
+                    self._wait_for_target(partial(whole, request), inside=entered)
                     return
                 request, leave = step
                 entered = True
@@ -226,7 +227,7 @@ class Passage:
                     exits.append(leave)
             self._sending = lane.begin(request, self._ended)
             if self._sending is None:
-                self._wait_for_target(lane.provide(request), inside=True)
+                self._wait_for_target(partial(lane.provide, request), inside=True)
         except PenstockError as error:
             self._go_elsewhere(error, inside=entered)
 
@@ -239,7 +240,7 @@ class Passage:
                 return
             response = sending.answer()
             if response is None:
-                self._wait_for_target(self._lane.provide(sending.request), inside=True)
+                self._wait_for_target(partial(self._lane.provide, sending.request), inside=True)
             else:
                 self._answer(response)
         except PenstockError as error:
@@ -278,7 +279,7 @@ class Passage:
             return
         self._leave_target(error)
         request = self._request
-        self._wait(request, self._lane.elsewhere(request, self._targets, error, inside))
+        self._wait(request, partial(self._lane.elsewhere, request, self._targets, error, inside))
 
     def _too_late(self, error: PenstockError) -> bool:
         """Whether it is the client's time that is over, and not only the provider's."""
@@ -290,39 +291,48 @@ class Passage:
             leave.failed(error)
         del self._exits[self._inner :]
 
-    def _wait(self, request: Request, work: Awaitable[Response]) -> None:
+    def _wait(self, request: Request, work: Callable[[], Awaitable[Response]]) -> None:
         self._inner = len(self._exits)
-        self._task = self._lane.tasks.spawn(self._proceed(request, work), name="a request that waits")
+        self._spawn(partial(self._proceed, request, work))
 
-    def _wait_for_target(self, work: Awaitable[Response], *, inside: bool) -> None:
-        self._task = self._lane.tasks.spawn(self._proceed_at(work, inside=inside), name="a request that waits")
+    def _wait_for_target(self, work: Callable[[], Awaitable[Response]], *, inside: bool) -> None:
+        self._spawn(partial(self._proceed_at, work, inside=inside))
 
-    async def _proceed(self, request: Request, work: Awaitable[Response]) -> None:
+    def _spawn(self, steps: Callable[[], Awaitable[Response]]) -> None:
+        self._task = self._lane.tasks.spawn(self._watch(steps), name="a request that waits")
+        # A task that is cancelled before its first step does not take it.
+        self._task.add_done_callback(self._stopped)
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            self._fail(self._cancelled or asyncio.CancelledError())
+
+    async def _watch(self, steps: Callable[[], Awaitable[Response]]) -> None:
         try:
-            response = await self._in_time(request, work)
+            response = await steps()
         except DeadlineExceeded as error:
             self._fail(error, asyncio.CancelledError())
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 passed on to whoever waits
-            self._fail(self._cancelled or error)
+        except Exception as error:  # noqa: BLE001 passed on to whoever waits
+            self._fail(error)
         else:
             self._answer(response)
 
-    async def _proceed_at(self, work: Awaitable[Response], *, inside: bool) -> None:
+    async def _proceed(self, request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
+        return await self._in_time(request, work())
+
+    async def _proceed_at(self, work: Callable[[], Awaitable[Response]], *, inside: bool) -> Response:
         request = self._request
         try:
-            try:
-                response = await self._in_time(request, work)
-            except PenstockError as error:
-                if isinstance(error, DeadlineExceeded):
-                    raise
-                self._leave_target(error)
-                response = await self._in_time(request, self._lane.elsewhere(request, self._targets, error, inside))
-        except DeadlineExceeded as error:
-            self._fail(error, asyncio.CancelledError())
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 as above
-            self._fail(self._cancelled or error)
-        else:
-            self._answer(response)
+            return await self._in_time(request, work())
+        except DeadlineExceeded:
+            raise
+        except PenstockError as error:
+            self._leave_target(error)
+            failure = error
+        try:
+            return await self._in_time(request, self._lane.elsewhere(request, self._targets, failure, inside))
+        finally:
+            del failure  # its traceback refers to this frame
 
     async def _in_time(self, request: Request, work: Awaitable[Response]) -> Response:
         """Return the whole answer."""

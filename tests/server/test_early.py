@@ -109,6 +109,21 @@ def test_a_hundred_pipelined_requests_are_answered_in_order(gateway):
                 assert f"fresh {n // 5}" in choices[0]["message"]["content"]
 
 
+def test_requests_sent_before_the_answer_is_there_are_answered_in_order(gateway):
+    asked = [request(f"ahead {number}") for number in range(4)]
+    with Wire(gateway.url) as wire:
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire.send(asked[0])
+        for one in asked[1:]:
+            time.sleep(0.003)  # so that it is not read together with the one before
+            wire.send(one[:100])
+            wire.send(one[100:])
+        for number in range(4):
+            status, _, body = wire.response()
+            assert status == 200
+            assert f"ahead {number}" in json.loads(body)["choices"][0]["message"]["content"]
+
+
 def test_a_request_may_arrive_in_any_pieces(gateway):
     asked = request("in pieces")
     with Wire(gateway.url) as wire:
