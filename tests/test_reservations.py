@@ -103,7 +103,7 @@ async def test_when_nothing_can_be_written_down_no_target_is_asked(make, books, 
         with pytest.raises(StoreError) as refused:
             await client.chat("Hello?", model="fast")
         assert refused.value.code == "ledger_unavailable"
-        assert near.calls == client._providers["far"].calls == 0
+        assert near.calls == client.pipeline.providers["far"].calls == 0
         client.shared.stores._backend.writer.limit = 100
         await client.chat("Hello?", model="fast")
     assert books() == [("ok", "ok")]

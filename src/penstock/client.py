@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
 
@@ -18,21 +18,17 @@ from penstock.core.experiment import Score
 from penstock.core.request import NO_DIRECTIVES, CacheDirectives, Operation, Priority, Request
 from penstock.core.response import Response
 from penstock.core.route import ContextMode, SemanticMode
-from penstock.engine import Config as Config
 from penstock.engine import Engine
-from penstock.monitoring.monitor import Monitor
 from penstock.polling.backoff import Backoff, poll
 from penstock.polling.counts import PollCounts
-from penstock.prompt_library import PromptLibrary
-from penstock.prompts.compiling import Rendered
-from penstock.report_schedule import ReportSchedule
 from penstock.reporting.statistics import Polling, Statistics, polling
-from penstock.semantic.operations import CacheOperations
-from penstock.semantic.tools import Tools
-from penstock.shared import Shared
 from penstock.trials.scoring import post
-from penstock.warm_start import warm_start
 from penstock.wire.openai_chat import decode_request
+
+if TYPE_CHECKING:
+    from penstock.engine import Config as Config
+    from penstock.prompt_library import PromptLibrary
+    from penstock.prompts.compiling import Rendered
 
 T = TypeVar("T")
 Messages = str | Sequence[Mapping[str, Any]]
@@ -73,31 +69,9 @@ class AsyncClient(Engine):
         Raises:
             ConfigError: The configuration cannot be used.
         """
-        super().__init__(config, clock, providers)
+        super().__init__(config, clock, providers, self.request)
         self.tenant = tenant
         self._polls = PollCounts(self.clock)
-
-    @property
-    def cache(self) -> CacheOperations:
-        """What can be done with the caches: looking into them, explaining, clearing, filling and carrying them.
-
-        Raises:
-            RuntimeError: The client is not open.
-        """
-        pipeline = self.pipeline
-        parts = pipeline.parts
-        answers = None if parts.cache is None else parts.cache.answers
-        return CacheOperations(
-            Tools(
-                parts.settings.cache.semantic, answers, parts.memory, pipeline.learner, pipeline.prepare, self.handle,
-                self.request, self.shared.stores.compact, self.clock,
-            )
-        )  # fmt: skip
-
-    def _begin(self, shared: Shared, monitor: Monitor, reports: ReportSchedule) -> None:
-        super()._begin(shared, monitor, reports)
-        if self._frequent:
-            shared.tasks.spawn(warm_start(self._frequent, self.cache, self.request), name="warm the cache")
 
     @property
     def prompts(self) -> PromptLibrary:
@@ -184,7 +158,7 @@ class AsyncClient(Engine):
 
     async def models(self) -> list[ModelInfo]:
         """List the names that can be asked for."""
-        return await (self._pipeline or (await self.open()).pipeline).models()
+        return await (await self.open()).pipeline.models()
 
     async def poll(
         self, fetch: Callable[[], Awaitable[T]], done: Callable[[T], bool], *, timeout_s: float | None = None

@@ -1,63 +1,58 @@
-"""What runs: the pipeline of a configuration, its store and background work; opened, reloaded, closed."""
+"""The face of what runs, which is imported when one is made: the names alone cost a program next to nothing."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from penstock.abc import Provider
-from penstock.abc.workers import Bus
-from penstock.config.environment import supplied
-from penstock.config.loader import Loaded, load, load_mapping
-from penstock.config.settings import Settings
-from penstock.core.clock import Clock, SystemClock
-from penstock.core.errors import ConfigError
+from penstock.core.clock import Clock
 from penstock.core.request import Request
 from penstock.core.response import Response
-from penstock.core.spending import IN_FORCE, apart
-from penstock.insight.measures import Totals
-from penstock.monitoring.monitor import Monitor
-from penstock.paying import Paying
-from penstock.pipeline import Pipeline
-from penstock.report_schedule import ReportSchedule
-from penstock.shared import Shared
-from penstock.warm_start import Frequent, read_lists
 
-Config = str | os.PathLike[str] | Mapping[str, Any] | Settings | Loaded | None
+if TYPE_CHECKING:
+    from penstock.abc.workers import Bus
+    from penstock.config.loader import Loaded
+    from penstock.config.settings import Settings
+    from penstock.monitoring.monitor import Monitor
+    from penstock.pipeline import Pipeline
+    from penstock.running import Config as Config
+    from penstock.semantic.operations import CacheOperations
+    from penstock.semantic.warming import Make
+    from penstock.shared import Shared
 
 
 class Engine:
-    """Answers requests in Penstock's own terms; `penstock.client.AsyncClient` is what programs use.
+    """Answers requests in Penstock's own terms; `penstock.client.AsyncClient` is what programs use."""
 
-    Attributes:
-        loaded: The configuration as it was read.
-        clock: Where time comes from.
-        bus: Reaches the other workers of the same gateway, if there are any; set before `open`.
-    """
+    def __init__(
+        self, config: Config, clock: Clock | None, providers: Mapping[str, Provider] | None, make: Make
+    ) -> None:
+        """As `AsyncClient`; `make` makes requests of Penstock's own."""
+        from penstock.running import Running  # noqa: PLC0415 - 0.2 s and 30 MB that only those need who make one
 
-    def __init__(self, config: Config, clock: Clock | None, providers: Mapping[str, Provider] | None) -> None:
-        """As `AsyncClient`."""
-        self.loaded = _load(config)
-        self.clock = clock or SystemClock()
-        self.bus: Bus | None = None
-        self._providers = providers
-        self._opening = asyncio.Lock()
-        self._reloading = asyncio.Lock()
-        self._shared: Shared | None = None
-        self._monitor: Monitor | None = None
-        self._reports: ReportSchedule | None = None
-        self._paying = Paying()
-        self._pipeline: Pipeline | None = None
-        self._frequent: Sequence[Frequent] = ()
+        self._running = Running(config, clock, providers, make)
+        self.clock = self._running.clock
+
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration as it was read."""
+        return self._running.loaded
+
+    @property
+    def bus(self) -> Bus | None:
+        """Reaches the other workers of the same gateway, if there are any; set before `open`."""
+        return self._running.bus
+
+    @bus.setter
+    def bus(self, bus: Bus | None) -> None:
+        self._running.bus = bus
 
     @property
     def settings(self) -> Settings:
         """The configuration in force."""
-        return self._pipeline.settings if self._pipeline is not None else self.loaded.settings
+        return self._running.settings
 
     @property
     def pipeline(self) -> Pipeline:
@@ -66,9 +61,7 @@ class Engine:
         Raises:
             RuntimeError: The client is not open.
         """
-        if self._pipeline is None:
-            raise RuntimeError("the client is not open: use it as a context manager or await open()")
-        return self._pipeline
+        return self._running.pipeline
 
     @property
     def shared(self) -> Shared:
@@ -77,7 +70,7 @@ class Engine:
         Raises:
             RuntimeError: The client is not open.
         """
-        return self.pipeline.parts.shared
+        return self._running.shared
 
     @property
     def monitor(self) -> Monitor:
@@ -86,9 +79,16 @@ class Engine:
         Raises:
             RuntimeError: The client is not open.
         """
-        if self._monitor is None:
-            raise RuntimeError("the client is not open: use it as a context manager or await open()")
-        return self._monitor
+        return self._running.monitor
+
+    @property
+    def cache(self) -> CacheOperations:
+        """What can be done with the caches: looking into them, explaining, clearing, filling and carrying them.
+
+        Raises:
+            RuntimeError: The client is not open.
+        """
+        return self._running.cache
 
     async def open(self) -> Self:
         """Open the store and the providers; harmless when they are open.
@@ -97,43 +97,12 @@ class Engine:
             ConfigError: A provider or the store cannot be set up.
             StoreError: The store cannot be opened.
         """
-        with apart():  # what is started here outlives the turn that needed it first
-            async with self._opening:
-                if self._pipeline is None:
-                    self._frequent = await read_lists(self.loaded.settings.cache.warm)
-                    shared = await Shared.open(self.loaded.settings, self.clock, self.bus)
-                    try:
-                        monitor = self._watch(shared)
-                        reports = ReportSchedule(shared.tasks, shared.clock, shared.stores.books, monitor.tell)
-                        reports.configure(self.loaded.settings)
-                        self._pipeline = await Pipeline.open(self.loaded.settings, shared, providers=self._providers)
-                    except BaseException:
-                        await shared.aclose()
-                        raise
-                    self._shared, self._monitor, self._reports = shared, monitor, reports
-                    self._begin(shared, monitor, reports)
+        await self._running.open()
         return self
-
-    def _begin(self, shared: Shared, monitor: Monitor, reports: ReportSchedule) -> None:
-        """Start what runs in the background; everything is open."""
-        reports.start()
-        shared.budgets.on_change(self._rebudget)
-        shared.budgets.on_event(lambda event: monitor.raise_event(event.alert()))
-        shared.trials.on_event(monitor.raise_event)
-        if self.loaded.settings.alerts.rules:
-            monitor.start()
 
     async def aclose(self) -> None:
         """Close connections and the store; what was recorded is on disk afterwards."""
-        pipeline, shared = self._pipeline, self._shared
-        self._pipeline = self._shared = self._monitor = self._reports = None
-        async with AsyncExitStack() as closing:
-            if shared is not None:
-                closing.push_async_callback(shared.aclose)
-            if pipeline is not None:
-                for provider in (self._providers or {}).values():
-                    closing.push_async_callback(provider.aclose)
-                closing.push_async_callback(pipeline.aclose)
+        await self._running.aclose()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -149,43 +118,9 @@ class Engine:
         Raises:
             ConfigError: It cannot be used, or changes the store, which needs a restart. The old one stays in force.
         """
-        async with self._reloading:
-            old, monitor = self.pipeline, self.monitor
-            if loaded.settings.store != old.settings.store:
-                raise ConfigError("the store cannot be changed while running; restart Penstock", key="store")
-            watch = monitor.prepare(loaded.settings)
-            ReportSchedule.check(loaded.settings)
-            settings = monitor.adapted(loaded.settings, loaded.sources)
-            new = await Pipeline.open(settings, self.shared, providers=self._providers, previous=old)
-            changed, self._pipeline, self.loaded = loaded is not self.loaded, new, loaded
-            if changed:  # and not only adapted; an alert that is gone with its rule adapts anew
-                watch()
-                if self._reports is not None:
-                    self._reports.configure(loaded.settings)
-                    self._reports.start()
-            self.shared.tasks.spawn(_retire(old), name="retire the old configuration")
+        await self._running.reload(loaded)
 
-    def _rebudget(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.relimit()
-
-    def _watch(self, shared: Shared) -> Monitor:
-        def totals() -> Totals:
-            _, dropped, lost, _ = shared.stores.state
-            return Totals(**shared.metrics.totals(), lost=dropped + lost)
-
-        async def adapt() -> None:
-            await self.reload(self.loaded)
-
-        monitor = Monitor(shared.tasks, shared.clock, shared.stores.alerts, totals, adapt)
-        monitor.gauge("active_requests", lambda: float(shared.metrics.active))
-        monitor.gauge("store_pending", lambda: float(shared.stores.state[0]))
-        monitor.gauge("targets_down", lambda: self.pipeline.targets_down)
-        monitor.configure(self.loaded.settings)
-        monitor.show(shared.metrics.gauge)
-        return monitor
-
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Awaitable[Response]:
         """Answer a request in Penstock's own terms; for servers and other surfaces.
 
         Inside `penstock.gather` it counts towards the deadline and the budget given there.
@@ -193,23 +128,4 @@ class Engine:
         Raises:
             PenstockError: As `penstock.core.errors` says.
         """
-        pipeline = self._pipeline or (await self.open()).pipeline
-        spending = IN_FORCE.get()
-        return await (pipeline(request) if spending is None else self._paying.ask(spending, pipeline, request))
-
-
-async def _retire(pipeline: Pipeline) -> None:
-    try:
-        await pipeline.idle()
-    finally:
-        await pipeline.aclose()
-
-
-def _load(config: Config) -> Loaded:
-    if isinstance(config, Loaded):
-        return config
-    if isinstance(config, Settings):
-        return Loaded(supplied(config, os.environ))
-    if isinstance(config, Mapping):
-        return load_mapping(config)
-    return load(os.fspath(config) if config is not None else None)
+        return self._running.handle(request)

@@ -7,32 +7,35 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, overload
 
 from penstock.abc import ModelInfo, Provider
 from penstock.answers import Answer, Chunk, Embeddings
 from penstock.classifying.classifier import Classifier, Stage
 from penstock.classifying.results import Classification, Partial, Progress
-from penstock.client import AsyncClient, Config, Messages
+from penstock.client import AsyncClient, Messages
 from penstock.core.clock import Clock
 from penstock.core.experiment import Score
 from penstock.core.prompt import PRODUCTION
 from penstock.gathering import Gathered, gather
-from penstock.prompt_library import Reloaded
-from penstock.prompts.compiling import Rendered
-from penstock.prompts.labels import Move
 from penstock.reporting.statistics import Statistics
-from penstock.semantic.reports import (
-    AnswerReport,
-    CacheReport,
-    Explanation,
-    Imported,
-    Optimized,
-    Removed,
-    Warmed,
-)
-from penstock.semantic.tools import EVERYBODY, Whose
-from penstock.semantic.warming import Item
+from penstock.semantic.whose import EVERYBODY, Whose
+
+if TYPE_CHECKING:
+    from penstock.client import Config
+    from penstock.prompt_library import Reloaded
+    from penstock.prompts.compiling import Rendered
+    from penstock.prompts.labels import Move
+    from penstock.semantic.reports import (
+        AnswerReport,
+        CacheReport,
+        Explanation,
+        Imported,
+        Optimized,
+        Removed,
+        Warmed,
+    )
+    from penstock.semantic.warming import Item
 
 T = TypeVar("T")
 

@@ -27,11 +27,6 @@ def test_help_lists_the_commands_without_importing_them():
     assert "heavy: []" in shown
 
 
-def test_importing_penstock_imports_neither_models_nor_yaml():
-    code = "import sys, penstock\nprint({'pydantic', 'yaml', 'click', 'rich', 'sqlalchemy'} & set(sys.modules))"
-    assert python("-c", code).stdout.strip() == "set()"
-
-
 def test_python_m_penstock_is_the_command():
     assert python("-m", "penstock", "--version").stdout == f"penstock, version {__version__}\n"
 

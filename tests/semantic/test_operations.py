@@ -11,7 +11,7 @@ from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.request import CacheDirectives
 from penstock.core.response import Response
 from penstock.semantic.operations import CacheOperations
-from penstock.semantic.tools import Whose
+from penstock.semantic.whose import Whose
 from penstock.sync import BlockingCache, Client
 from penstock.testing import FakeClock, answer
 

@@ -12,6 +12,7 @@ from penstock.config.section import Seconds, Section, or_boolean, terms
 from penstock.core.experiment import (
     LEDGER,
     SCORE,
+    SCORE_NAME,
     SHARES,
     Arm,
     Audience,
@@ -25,8 +26,6 @@ from penstock.core.experiment import (
 from penstock.core.route import ContextMode, SemanticMode
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-SCORE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-"""What scores may be called."""
 _RESERVED = ("model", "messages", "input", "prompt", "stream", "stream_options", "user", "safety_identifier", "cache")
 
 

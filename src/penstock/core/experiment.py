@@ -18,6 +18,8 @@ Direction = Literal["lower", "higher"]
 Policy = Literal["thompson", "ucb"]
 SCORE = "score."
 """How the names of metrics begin that applications post."""
+SCORE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""What scores may be called: what follows it."""
 
 LEDGER: dict[str, Direction] = {
     "cost_usd": "lower",

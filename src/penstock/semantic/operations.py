@@ -25,8 +25,9 @@ from penstock.semantic.reports import (
     Removed,
     Warmed,
 )
-from penstock.semantic.tools import EVERYBODY, Tools, Whose
+from penstock.semantic.tools import Tools
 from penstock.semantic.warming import Item, Make, Warming, request_of
+from penstock.semantic.whose import EVERYBODY, Whose
 
 _AT_ONCE = 2000
 """Answers that are looked at without letting others go on."""

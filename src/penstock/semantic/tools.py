@@ -1,4 +1,4 @@
-"""What operating the caches is done with, and whose part of them is meant."""
+"""What operating the caches is done with."""
 
 from __future__ import annotations
 
@@ -13,27 +13,6 @@ from penstock.core.request import Request
 from penstock.semantic.learner import Learner
 from penstock.semantic.memory import Memory
 from penstock.semantic.warming import Make
-
-
-class Whose(NamedTuple):
-    """Whose part of the caches is meant.
-
-    Attributes:
-        tenant: A tenant, with its teams if it is an organisation; None for everybody's.
-        alone: Leave out the teams of an organisation of that name.
-    """
-
-    tenant: str | None = None
-    alone: bool = False
-
-    def covers(self, tenant: str) -> bool:
-        """Whether `tenant`'s is meant."""
-        if self.tenant is None or tenant == self.tenant:
-            return True
-        return not self.alone and tenant.startswith(f"{self.tenant}/")
-
-
-EVERYBODY = Whose()
 
 
 class Tools(NamedTuple):

@@ -6,9 +6,8 @@ import math
 import re
 
 from penstock.abc import ScoreStore
-from penstock.config.experiments import SCORE_NAME
 from penstock.core.errors import InvalidRequest
-from penstock.core.experiment import Score
+from penstock.core.experiment import SCORE_NAME, Score
 
 LONGEST_ID = 200
 """Characters of a request's id."""

@@ -18,7 +18,7 @@ from penstock.access.principal import Principal
 from penstock.client import AsyncClient
 from penstock.core.errors import PenstockError
 from penstock.core.request import Request
-from penstock.semantic.tools import Whose
+from penstock.semantic.whose import Whose
 from penstock.server import controls
 from penstock.server.admin.frame import answer, body_of, listing, scope_of, tenant_of, whole_number
 from penstock.server.auth import check_model
