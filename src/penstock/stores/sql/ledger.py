@@ -31,10 +31,12 @@ from penstock.stores.sql.rollups import Rollup
 from penstock.stores.sql.spool import Segment, Spool
 from penstock.stores.sql.sqlite import Insert
 from penstock.stores.sql.tables import attempts, calls
-from penstock.stores.sql.tally import CallRow, Tally
+from penstock.stores.sql.tally import USUAL, CallRow, Tally
 
 _log = logging.getLogger("penstock.stores")
 _encode = msgspec.json.Encoder().encode
+_row = tuple.__new__
+"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 _Tokens = tuple[int | None, int | None, int | None, int | None, int | None, str | None]
 _NO_USAGE: _Tokens = (None, None, None, None, None, None)
 _CHUNK = 100
@@ -75,7 +77,7 @@ class SqlLedger:
         self._database = database
         self._tallies = (rollup, *tallies)
         self._writer = database.writer
-        self._calls = Insert(calls, database.engine, rows=_CHUNK)
+        self._calls = Insert(calls, database.engine, rows=_CHUNK, columns=CallRow._fields, usual=USUAL)
         self._attempts = Insert(attempts, database.engine, rows=_CHUNK)
         self._spool = Spool(Path(f"{database.path}-spool"))
         self._recovery = Recovery(database, self._spool, self.insert, price)
@@ -243,30 +245,37 @@ def _add(entry: Entry, answered: list[CallRow], tried: list[_Row]) -> None:
     cost: int | None = 0
     source: str = "none"
     if tries:
-        costs = [_cost(attempt) for attempt in tries]
-        for position, attempt in enumerate(tries):
-            tried.append(_attempt_row(row_id, position, attempt, costs[position], entry.started))
-        cost, source = _total(costs, tries)
-        served = _served(tries)
+        served = tries[0]
+        cost, source = _cost(served), served.cost_source
+        if len(tries) == 1:
+            tried.append(_attempt_row(row_id, 0, served, cost, entry.started))
+        else:
+            costs = [_cost(attempt) for attempt in tries]
+            for position, attempt in enumerate(tries):
+                tried.append(_attempt_row(row_id, position, attempt, costs[position], entry.started))
+            cost, source = _total(costs, tries)
+            served = _served(tries)
         provider, provider_model = served.provider, served.model
         if served.first_token_s is not None:
             first_token = int((served.started - entry.started + served.first_token_s) * 1e6)
-    tags, metadata = entry.tags, entry.metadata
-    answered.append(CallRow(
-        row_id, entry.request_id, int(entry.started_at * 1e6), entry.tenant, entry.operation, entry.model, provider,
-        provider_model, entry.stream, entry.outcome, entry.cache, entry.finish_reason, *_usage(entry.usage), cost,
-        source, entry.saved_pusd, first_token, int(entry.duration_s * 1e6), len(tries),
-        _encode(tags).decode() if tags else None, _encode(metadata).decode() if metadata else None,
-        entry.key_id or None, entry.cache_key, entry.answer_bytes, entry.semantic or None, entry.semantic_key,
+    tags, metadata, usage = entry.tags, entry.metadata, entry.usage
+    given = made = cached = written = reasoned = counted = None
+    if usage is not None:
+        given, made, cached = usage.input_tokens, usage.output_tokens, usage.cached_input_tokens
+        written, reasoned, counted = usage.cache_write_tokens, usage.reasoning_tokens, usage.source
+    answered.append(_row(CallRow, (
+        int(entry.started_at * 1e6), entry.tenant, entry.key_id or None, entry.model, provider, entry.operation,
+        entry.cache, entry.outcome, len(tries), given, made, cached, cost, source, int(entry.duration_s * 1e6),
+        first_token, row_id, entry.request_id, provider_model, entry.stream, entry.finish_reason, written, reasoned,
+        counted, entry.cache_key, entry.answer_bytes, entry.saved_pusd, _encode(tags).decode() if tags else None,
+        _encode(metadata).decode() if metadata else None, entry.semantic or None, entry.semantic_key,
         entry.semantic_audit, entry.prompt or None, _encode(entry.arms).decode() if entry.arms else None,
         entry.context_before, entry.context_after, entry.stage or None, entry.unit or None,
-    ))  # fmt: skip
+    )))  # fmt: skip
 
 
 def _served(tries: list[Attempt]) -> Attempt:
     """The try whose answer was given, or what came nearest to one: the last that was not for want of another."""
-    if len(tries) == 1:
-        return tries[0]
     return next(
         (each for each in reversed(tries) if each.outcome == "ok"),
         next((each for each in reversed(tries) if each.outcome != HEDGE_LOST), tries[-1]),
@@ -300,8 +309,6 @@ def _cost(attempt: Attempt) -> int | None:
 
 def _total(costs: list[int | None], tries: list[Attempt]) -> tuple[int | None, str]:
     """Add up the tries' costs: what is known of them, marked by the least certain; None when nothing is known."""
-    if len(tries) == 1:
-        return costs[0], tries[0].cost_source
     known = [
         cost for cost, attempt in zip(costs, tries, strict=True) if cost is not None and attempt.cost_source != "none"
     ]

@@ -21,7 +21,8 @@ DURATION, FIRST_TOKEN = 0, 1
 OTHER = "(other)"
 """Stands for models, names and tags that a process met after `_MOST_GROUPS` others; clients choose them freely."""
 
-_PRICED = ("provider", "time")
+_COUNTED = {"provider": 8, "time": 8, "estimate": 9, "unknown": 10}
+"""Where among the totals calls are counted by how their cost was obtained."""
 _MOST_GROUPS = 20_000
 _MADE = "penstock.usage_groups"
 _HOUR_US = HOUR_S * 1_000_000
@@ -105,33 +106,33 @@ def sum_up(rows: Sequence[CallRow]) -> Sums:
     sums: Sums = {}
     log = math.log
     for row in rows:
-        group = (
-            row.tenant, row.key_id or "", row.model, row.provider or "", row.operation,
-            _name(row.metadata) if row.metadata else "", row.tags or "", row.cache, row.outcome,
-        )  # fmt: skip
-        slot = (row.started_at // _HOUR_US * HOUR_S, group)
+        (started, tenant, key_id, model, provider, operation, cache, outcome, attempts, given, made, cached, cost,
+         source, taken, first) = row[:16]  # fmt: skip
+        metadata, tags = row.metadata, row.tags
+        slot = (started // _HOUR_US * HOUR_S, (
+            tenant, key_id or "", model, provider or "", operation, _name(metadata) if metadata else "", tags or "",
+            cache, outcome,
+        ))  # fmt: skip
         held = sums.get(slot)
         if held is None:
             held = sums[slot] = ([0] * TOTALS, {})
         totals, times = held
-        cost, source = row.cost_pusd or 0, row.cost_source
         totals[0] += 1
-        totals[1] += row.attempts
-        totals[2] += row.input_tokens or 0
-        totals[3] += row.output_tokens or 0
-        totals[4] += row.cached_tokens or 0
-        totals[5] += cost
-        totals[7] += row.saved_pusd or 0
-        if source in _PRICED:
-            totals[8] += 1
-        elif source == "estimate":
-            totals[6] += cost
-            totals[9] += 1
-        elif source == "unknown":
-            totals[10] += 1
-        taken, first = row.duration_us, row.first_token_us
+        totals[1] += attempts
+        totals[2] += given or 0
+        totals[3] += made or 0
+        if cached:
+            totals[4] += cached
+        if row.saved_pusd:
+            totals[7] += row.saved_pusd
+        if source in _COUNTED:
+            totals[_COUNTED[source]] += 1
+        if cost:
+            totals[5] += cost
+            if source == "estimate":
+                totals[6] += cost
         totals[11] += taken
-        if row.context_before is not None and row.attempts:  # who joined another's call would have sent nothing
+        if attempts and row.context_before is not None:  # who joined another's call would have sent nothing
             totals[12] += row.context_before - (row.context_after or 0)
         time = int(log(taken) * PER_LOG) * 2 if taken > 1 else 0
         times[time] = times.get(time, 0) + 1

@@ -9,46 +9,55 @@ from sqlalchemy.engine import Connection
 
 
 class CallRow(NamedTuple):
-    """A row of the table ``calls``, in the order of its columns; the values are the driver's own (JSON is text)."""
+    """A row of the table ``calls``; the values are the driver's own (JSON is text).
 
-    id: int
-    request_id: str
+    First what roll-ups are made of, then what most calls have, then what few have (`USUAL`).
+    """
+
     started_at: int
     tenant: str
-    operation: str
+    key_id: str | None
     model: str
     provider: str | None
-    provider_model: str | None
-    stream: bool | int
-    outcome: str
+    operation: str
     cache: str
-    finish_reason: str | None
+    outcome: str
+    attempts: int
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None
+    cost_pusd: int | None
+    cost_source: str
+    duration_us: int
+    first_token_us: int | None
+
+    id: int
+    request_id: str
+    provider_model: str | None
+    stream: bool | int
+    finish_reason: str | None
     cache_write_tokens: int | None
     reasoning_tokens: int | None
     usage_source: str | None
-    cost_pusd: int | None
-    cost_source: str
-    saved_pusd: int | None
-    first_token_us: int | None
-    duration_us: int
-    attempts: int
-    tags: str | None
-    metadata: str | None
-    key_id: str | None
     cache_key: bytes | None
     answer_bytes: int | None
-    semantic: str | None
-    semantic_key: bytes | None
-    semantic_audit: float | None
+
+    saved_pusd: int | None = None
+    tags: str | None = None
+    metadata: str | None = None
+    semantic: str | None = None
+    semantic_key: bytes | None = None
+    semantic_audit: float | None = None
     prompt: str | None = None
     arms: str | None = None
     context_before: int | None = None
     context_after: int | None = None
     stage: str | None = None
     unit: str | None = None
+
+
+USUAL = CallRow._fields.index("saved_pusd")
+"""How many of its values most rows have only."""
 
 
 class Tally(Protocol):

@@ -16,7 +16,7 @@ from penstock.stores.sql.hits import KEPT_TOTALS
 from penstock.stores.sql.queries import of_tenant
 from penstock.stores.sql.rollups import HOUR_S, TOTALS, Rollup
 from penstock.stores.sql.tables import attempts, calls, first_id, hit_sums, usage_groups
-from penstock.stores.sql.tally import CallRow
+from penstock.stores.sql.tally import USUAL, CallRow
 from penstock.stores.sql.upkeep import KEPT_FROM, mark
 
 _AT_A_TIME = 500
@@ -66,7 +66,7 @@ class Import:
 
     def __init__(self, engine: Engine) -> None:
         self._rollup = Rollup(engine)
-        self._calls = sqlite.Insert(calls, engine)
+        self._calls = sqlite.Insert(calls, engine, columns=CallRow._fields, usual=USUAL)
         self._attempts = sqlite.Insert(attempts, engine)
         self._hit_sums = sqlite.Insert(hit_sums, engine, replace=True)
 

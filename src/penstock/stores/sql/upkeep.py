@@ -176,7 +176,8 @@ def sum_missing(connection: Connection, rollup: Rollup) -> int:
     start, end = mark(connection, UNSUMMED_FROM), mark(connection, UNSUMMED_UNTIL)
     if start is None or end is None:
         return 0
-    wanted = select(calls).where(calls.c.id.between(start, end)).order_by(calls.c.id).limit(_SUMMED_ROWS)
+    columns = [calls.c[name] for name in CallRow._fields]
+    wanted = select(*columns).where(calls.c.id.between(start, end)).order_by(calls.c.id).limit(_SUMMED_ROWS)
     statement = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
     rows = [CallRow._make(row) for row in connection.exec_driver_sql(statement)]
     rollup.tally(connection, rows)
