@@ -46,11 +46,11 @@ fuzz: ## Fuzz parsers, protocols and the API (SECONDS=10 for each; needs about 3
 docs: $(VENV)/.dev ## Serve the documentation on a loopback address
 	$(BIN)/mkdocs serve
 
-footprint: ## Print packages, megabytes and import time of the default install, in an environment of its own
-	@scripts/footprint $(PYTHON)
+footprint: $(VENV)/.dev ## Measure start-up, size and memory of the default install, in an environment of its own
+	@$(BIN)/python -m benchmarks.startup --json --check $(ARGS)
 
 clean: ## Remove environments and what the tools left
-	rm -rf $(VENV) .peers .footprint build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .peers build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
