@@ -115,7 +115,7 @@ class Running:
                         raise
                     self._shared, self._monitor, self._reports = shared, monitor, reports
                     self._start(shared, monitor, reports)
-                    if frequent:
+                    if frequent and (self.bus is None or self.bus.elected):
                         warming = warm_start(frequent, self.cache, self._make)
                         shared.tasks.spawn(warming, name="warm the cache")
 
@@ -174,6 +174,8 @@ class Running:
         monitor.gauge("active_requests", lambda: float(shared.metrics.active))
         monitor.gauge("store_pending", lambda: float(shared.stores.state[0]))
         monitor.gauge("targets_down", lambda: self.pipeline.targets_down)
+        if self.bus is not None:
+            monitor.join(self.bus)
         monitor.configure(self.loaded.settings)
         monitor.show(shared.metrics.gauge)
         return monitor

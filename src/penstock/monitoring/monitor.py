@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from penstock.abc import AlertStore
+from penstock.abc.workers import Bus
 from penstock.config.alerting import AlertRuleSettings
 from penstock.config.settings import Settings
 from penstock.core.alert import AlertEvent
@@ -24,6 +25,7 @@ from penstock.insight.alerts import BUILT_IN, Alert, AlertRule, Alerts
 from penstock.insight.health import Health, assess
 from penstock.insight.measures import History, Sample, Totals
 from penstock.monitoring.actions import COLLECT_GARBAGE, apply, collect_garbage
+from penstock.monitoring.colleagues import Colleagues
 from penstock.monitoring.process import Process
 from penstock.notify.building import build_sinks
 from penstock.notify.message import Message
@@ -79,6 +81,11 @@ class Monitor:
         self._interval_s = 5.0
         self._active: dict[str, tuple[str, ...]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._colleagues: Colleagues | None = None
+
+    def join(self, bus: Bus) -> None:
+        """Watch together with the other workers of a gateway: one of them looks, at all of them."""
+        self._colleagues = Colleagues(bus, self._totals, lambda: self._read(self._clock.monotonic()), self._obey)
 
     def configure(self, settings: Settings) -> None:
         """Put the rules and sinks of `settings` in force; alerts whose rule stays the same stay as they are.
@@ -213,17 +220,43 @@ class Monitor:
 
     def look(self) -> list[AlertEvent]:
         """Take a sample, compare the rules, and tell what has changed."""
-        now = self._clock.monotonic()
-        self._samples.add(Sample(now, self._totals(), self._read(now)))
+        now, colleagues = self._clock.monotonic(), self._colleagues
+        totals, gauges = self._totals(), self._read(now)
+        if colleagues is not None:
+            totals, gauges = colleagues.totals(), colleagues.gauges(gauges)
+        self._samples.add(Sample(now, totals, gauges))
         events = self._alerts.check(self._samples.measure, now, self._clock.wall())
         for event in events:
             self._tell(event)
         return events
 
     async def _watch(self) -> None:
+        colleagues, watching = self._colleagues, False
         while True:
-            self.look()
+            if colleagues is not None and colleagues.elected and not watching:
+                self._begin_anew()
+            watching = colleagues is None or colleagues.elected
+            if colleagues is not None and watching:
+                await colleagues.gather()
+            if watching:
+                self.look()
             await self._clock.sleep(self._interval_s)
+
+    def _begin_anew(self) -> None:
+        """Take over from another worker, whose samples are not known here."""
+        self._samples = History(BUCKETS)
+        self._alerts = Alerts()
+        self._put_in_force()
+        if self._active:
+            self._active = {}
+            self._change("another worker watches now")
+
+    def _obey(self, actions: dict[str, tuple[str, ...]], collect: bool) -> None:  # noqa: FBT001 as it is told
+        if collect:
+            collect_garbage()
+        if actions != self._active:
+            self._active = actions
+            self._tasks.spawn(_adapt(self._adapt), name="adapt settings")
 
     def _read(self, now: float) -> dict[str, float]:
         found = self._process.gauges(now)
@@ -258,6 +291,8 @@ class Monitor:
     def _begin_actions(self, rule: AlertRule) -> None:
         if COLLECT_GARBAGE in rule.actions:
             collect_garbage()
+            if self._colleagues is not None:
+                self._colleagues.tell(self._active, collect=True)
         lasting = tuple(action for action in rule.actions if action != COLLECT_GARBAGE)
         if lasting:
             self._active[rule.name] = lasting
@@ -269,6 +304,8 @@ class Monitor:
 
     def _change(self, why: str) -> None:
         _log.warning("settings are adapted; %s", why)
+        if self._colleagues is not None:
+            self._colleagues.tell(self._active)
         self._tasks.spawn(_adapt(self._adapt), name="adapt settings")
 
 

@@ -13,7 +13,7 @@ import msgspec
 import uvloop
 
 from penstock.config.packing import unpack
-from penstock.core.errors import ConfigError, PenstockError, WorkerError
+from penstock.core.errors import ConfigError, PenstockError, StoreError, WorkerError
 from penstock.server.lifecycle import GracefulServer
 from penstock.server.listening import join
 from penstock.server.serving import Serving
@@ -37,6 +37,8 @@ from penstock.workers.protocol import (
 
 _log = logging.getLogger("penstock.server")
 NO_SOCKET = -1
+_DYING_S = 0.5
+"""How long a process may take to die after its connections have."""
 _MEETING_S = 3.0
 """How long the others are waited for; one of them may be dying again and again."""
 
@@ -117,6 +119,16 @@ class _Worker(Serving):
         if number == SUPERVISOR and not lives:
             _log.error("the supervisor is gone, this worker stops")
             self._stop(now=False)
+        elif not lives and self._bus.elected and self._server is not None:
+            self.client.shared.tasks.spawn(self._recover(), name="recover what another worker left")
+
+    async def _recover(self) -> None:
+        """Put the calls of a worker that died into the ledger; so would its successor, which may be long in coming."""
+        await asyncio.sleep(_DYING_S)
+        try:
+            await self.client.shared.stores.budgets.recover()
+        except StoreError as error:
+            _log.error("calls of a worker that ended are recovered later: %s", error)
 
     def _stop(self, *, now: bool) -> None:
         if self._server is None:
