@@ -33,7 +33,7 @@ def attempt(**fields):
 
 
 def begin(spool, ident, request):
-    spool.begin(begun(ident, request, request.call.attempts, Usage(11, 0, source="estimate")))
+    spool.begin(ident, begun(ident, request, request.call.attempts, Usage(11, 0, source="estimate")))
 
 
 def settle(spool, ident, request, outcome="ok"):
@@ -102,7 +102,7 @@ def test_attempts_another_call_paid_for_are_not_running_any_more(spool):
 def test_a_call_that_was_not_sent_after_all_is_not_found(spool):
     ident, request = call_of(attempt())
     begin(spool, ident, request)
-    spool.release(begun(ident, request, [], None))
+    spool.release(ident, begun(ident, request, [], None))
     assert found(spool) == []
 
 

@@ -1,7 +1,8 @@
 """Counters of the running process, kept as plain dictionaries and written out for Prometheus only when somebody looks.
 
-A labelled counter of a metrics library costs more per request than an exact cache hit may; here one request costs a few
-dictionary updates, and `prometheus-client` is asked only at the scrape.
+A labelled counter of a metrics library costs more per request than an exact cache hit may. Here what calls and attempts
+have in common is looked up once, its counters are raised, and labels are summed up and `prometheus-client` is asked
+only at the scrape.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _FINE = frozenset({"ok", "client_closed"})
 _REJECTED = "rate_limit_exceeded"
 
 Gauge = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+_Values = Iterable[tuple[tuple[str, ...], int | Decimal]]
 
 
 class Histogram:
@@ -55,18 +57,35 @@ class Histogram:
         return pairs
 
 
+class _Calls(Histogram):
+    """Calls of one operation, model, outcome and state of the cache, and how long they took."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+
+class _Attempts:
+    """Attempts of one provider, model, outcome and source of their tokens."""
+
+    __slots__ = ("cost", "first_tokens", "input", "number", "output")
+
+    def __init__(self) -> None:
+        self.number = self.input = self.output = 0
+        self.cost: Decimal | None = None
+        self.first_tokens = Histogram()
+
+
 class Metrics:
     """What `/metrics` shows."""
 
     def __init__(self) -> None:
         self.active = 0
-        self._requests: dict[tuple[str, str, str, str], int] = {}
-        self._durations: dict[tuple[str, str], Histogram] = {}
-        self._first_tokens: dict[tuple[str, str], Histogram] = {}
-        self._attempts: dict[tuple[str, str], int] = {}
+        self._calls: dict[tuple[str, str, str, str], _Calls] = {}
+        self._attempts: dict[tuple[str, str, str, str], _Attempts] = {}
         self._retries: dict[tuple[str], int] = {}
-        self._tokens: dict[tuple[str, str, str], int] = {}
-        self._costs: dict[str, Decimal] = {}
         self._saved = Decimal(0)
         self._models: set[str] = set()
         self._target_models: set[str] = set()
@@ -78,47 +97,65 @@ class Metrics:
 
     def finished(self, request: Request, call: Call, duration_s: float, outcome: str) -> None:
         """Count one finished call."""
-        model = _bounded(request.route.model if request.route is not None else "unknown", self._models)
-        key = (request.operation, model, outcome, call.cache or "none")
-        self._requests[key] = self._requests.get(key, 0) + 1
-        short = (request.operation, call.cache or "none")
-        histogram = self._durations.get(short)
-        if histogram is None:
-            histogram = self._durations[short] = Histogram()
-        histogram.observe(duration_s)
-        if call.saved_usd:
+        route = request.route
+        key = (request.operation, "unknown" if route is None else route.model, outcome, call.cache)
+        held = self._calls.get(key) or self._new_calls(*key)
+        held.number += 1
+        held.counts[bisect_left(BUCKETS, duration_s)] += 1
+        held.total += duration_s
+        if call.saved_usd is not None:
             self._saved += call.saved_usd
-        for attempt in call.attempts:
-            self._attempted(attempt.provider, attempt.model, attempt.outcome, attempt.first_token_s, attempt.cost_usd)
-            if attempt.usage is not None:
-                self._count_tokens(attempt.provider, "input", attempt.usage.source, attempt.usage.input_tokens)
-                self._count_tokens(attempt.provider, "output", attempt.usage.source, attempt.usage.output_tokens)
-
-        if len(call.attempts) > 1:
-            self._count_retries(call.attempts)
+        attempts = call.attempts
+        for attempt in attempts:
+            usage = attempt.usage
+            source = "" if usage is None else usage.source
+            place = (attempt.provider, attempt.model, attempt.outcome, source)
+            tried = self._attempts.get(place) or self._new_attempts(*place)
+            tried.number += 1
+            if usage is not None:
+                tried.input += usage.input_tokens
+                tried.output += usage.output_tokens
+            first = attempt.first_token_s
+            if first is not None:
+                tried.first_tokens.counts[bisect_left(BUCKETS, first)] += 1
+                tried.first_tokens.total += first
+            cost = attempt.cost_usd
+            if cost:
+                tried.cost = cost if tried.cost is None else tried.cost + cost
+        if len(attempts) > 1:
+            self._count_retries(attempts)
 
     def totals(self) -> dict[str, Any]:
         """Sum up what was counted since the start, as the fields of `penstock.insight.measures.Totals`."""
         requests = errors = hits = rejected = 0
-        for (_, _, outcome, cache), count in self._requests.items():
-            requests += count
-            errors += count * (outcome not in _FINE)
-            hits += count * (cache in CACHED)
-            rejected += count * (outcome == _REJECTED)
+        for (_, _, outcome, cache), calls in self._calls.items():
+            requests += calls.number
+            errors += calls.number * (outcome not in _FINE)
+            hits += calls.number * (cache in CACHED)
+            rejected += calls.number * (outcome == _REJECTED)
+        tried = self._attempts.values()
         return {
             "requests": requests,
             "errors": errors,
             "hits": hits,
             "rejected": rejected,
-            "seconds": sum(each.total for each in self._durations.values()),
-            "durations": _merged(self._durations.values()),
-            "first_tokens": _merged(self._first_tokens.values()),
-            "attempts": sum(self._attempts.values()),
+            "seconds": sum(each.total for each in self._calls.values()),
+            "durations": _merged(self._calls.values()),
+            "first_tokens": _merged(each.first_tokens for each in tried),
+            "attempts": sum(each.number for each in tried),
             "retries": sum(self._retries.values()),
-            "tokens": sum(self._tokens.values()),
-            "cost_usd": float(sum(self._costs.values())),
+            "tokens": sum(each.input + each.output for each in tried),
+            "cost_usd": float(sum(each.cost or 0 for each in tried)),
             "saved_usd": float(self._saved),
         }
+
+    def _new_calls(self, operation: str, model: str, outcome: str, cache: str) -> _Calls:
+        key = (operation, _bounded(model, self._models), outcome, cache)
+        return self._calls.setdefault(key, _Calls())
+
+    def _new_attempts(self, provider: str, model: str, outcome: str, source: str) -> _Attempts:
+        key = (provider, _bounded(model, self._target_models), outcome, source)
+        return self._attempts.setdefault(key, _Attempts())
 
     def _count_retries(self, attempts: list[Attempt]) -> None:
         tried = set()
@@ -128,24 +165,6 @@ class Metrics:
                 self._retries[attempt.provider,] = self._retries.get((attempt.provider,), 0) + 1
             tried.add(target)
 
-    def _attempted(
-        self, provider: str, model: str, outcome: str, first_token_s: float | None, cost: Decimal | None
-    ) -> None:
-        key = (provider, outcome)
-        self._attempts[key] = self._attempts.get(key, 0) + 1
-        if first_token_s is not None:
-            pair = (provider, _bounded(model, self._target_models))
-            histogram = self._first_tokens.get(pair)
-            if histogram is None:
-                histogram = self._first_tokens[pair] = Histogram()
-            histogram.observe(first_token_s)
-        if cost:
-            self._costs[provider] = self._costs.get(provider, Decimal(0)) + cost
-
-    def _count_tokens(self, provider: str, direction: str, source: str, count: int) -> None:
-        key = (provider, direction, source)
-        self._tokens[key] = self._tokens.get(key, 0) + count
-
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families; the interface of `prometheus_client`'s custom collectors."""
         from prometheus_client.core import (  # noqa: PLC0415 only a scrape needs the library
@@ -154,10 +173,10 @@ class Metrics:
             HistogramMetricFamily,
         )
 
-        def counter(name: str, text: str, labels: list[str], values: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
+        def counter(name: str, text: str, labels: list[str], values: _Values) -> Metric:
             family = CounterMetricFamily(name, text, labels=labels)
-            for key, value in list(values):
-                family.add_metric(key, value)
+            for key, value in values:
+                family.add_metric(key, float(value))
             return family
 
         def histogram(name: str, text: str, labels: list[str], values: dict[tuple[str, str], Histogram]) -> Metric:
@@ -166,34 +185,40 @@ class Metrics:
                 family.add_metric(key, value.cumulative(), value.total)
             return family
 
+        tried = list(self._attempts.items())
         yield GaugeMetricFamily("penstock_active_requests", "Requests being answered now.", value=self.active)
         yield counter(
             "penstock_requests",
             "Finished requests.",
             ["operation", "model", "outcome", "cache"],
-            self._requests.items(),
+            [((*key, cache or "none"), calls.number) for (*key, cache), calls in self._calls.items()],
         )
         yield histogram(
             "penstock_request_duration_seconds",
             "From the request being read to the end of the answer.",
             ["operation", "cache"],
-            self._durations,
+            _summed(((operation, cache or "none"), held) for (operation, *_, cache), held in self._calls.items()),
         )
         yield histogram(
             "penstock_first_token_seconds",
             "From the start of an attempt to its first event or whole answer.",
             ["provider", "model"],
-            self._first_tokens,
+            _summed(
+                ((provider, model), held.first_tokens)
+                for (provider, model, *_), held in tried
+                if any(held.first_tokens.counts)
+            ),
         )
-        yield counter("penstock_attempts", "Upstream attempts.", ["provider", "outcome"], self._attempts.items())
+        outcomes = _added(((provider, outcome), held.number) for (provider, _, outcome, _), held in tried)
+        yield counter("penstock_attempts", "Upstream attempts.", ["provider", "outcome"], outcomes)
         yield counter("penstock_retries", "Attempts on a target that had failed for the same request.", ["provider"],
-                      self._retries.items())  # fmt: skip
+                      list(self._retries.items()))  # fmt: skip
+        tokens = [((provider, direction, source), count) for (provider, _, _, source), held in tried if source
+                  for direction, count in (("input", held.input), ("output", held.output))]  # fmt: skip
         yield counter("penstock_tokens", "Tokens, by how they are known.", ["provider", "direction", "source"],
-                      self._tokens.items())  # fmt: skip
-        cost = CounterMetricFamily("penstock_cost_usd", "Cost of attempts whose price is known.", labels=["provider"])
-        for provider, total in self._costs.items():
-            cost.add_metric([provider], float(total))
-        yield cost
+                      _added(tokens))  # fmt: skip
+        costs = _added(((provider,), held.cost) for (provider, *_), held in tried if held.cost)
+        yield counter("penstock_cost_usd", "Cost of attempts whose price is known.", ["provider"], costs)
         yield CounterMetricFamily("penstock_saved_usd", "What cache hits would have cost.", value=float(self._saved))
         for name, (text, labels, read) in self._gauges.items():
             kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
@@ -260,6 +285,22 @@ def _merged(histograms: Iterable[Histogram]) -> tuple[int, ...]:
     for each in histograms:
         found = [one + other for one, other in zip(found, each.counts, strict=True)]
     return tuple(found)
+
+
+def _summed(histograms: Iterable[tuple[tuple[str, str], Histogram]]) -> dict[tuple[str, str], Histogram]:
+    found: dict[tuple[str, str], Histogram] = {}
+    for key, each in histograms:
+        held = found.setdefault(key, Histogram())
+        held.counts = [one + other for one, other in zip(held.counts, each.counts, strict=True)]
+        held.total += each.total
+    return found
+
+
+def _added(values: _Values) -> _Values:
+    found: dict[tuple[str, ...], int | Decimal] = {}
+    for key, value in values:
+        found[key] = found.get(key, 0) + value
+    return found.items()
 
 
 def _bounded(name: str, known: set[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from penstock.core.call import Attempt, Call
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 
-_CAPS = ("max_completion_tokens", "max_tokens")
 _KEY_BYTES = 16
 
 
@@ -84,10 +85,10 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     unit: str = ""
 
 
-def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Entry:
-    """Describe a call with `attempts`, some of which are running."""
+def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> tuple[Any, ...]:
+    """Describe a call with `attempts`, some of which are running: the first fields of an `Entry`."""
     call = request.call
-    return Entry(
+    return (
         ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
         request.stream, request.tags, request.metadata, attempts, "", 0.0, expected, _most_output(request),
     )  # fmt: skip
@@ -108,9 +109,10 @@ def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: 
 
 def _most_output(request: Request) -> int | None:
     payload = request.payload
-    for name in _CAPS:
-        cap = payload.get(name)
-        if type(cap) is int:
-            choices = payload.get("n")
-            return cap * choices if type(choices) is int else cap
+    cap = payload.get("max_completion_tokens")
+    if type(cap) is not int:
+        cap = payload.get("max_tokens")
+    if type(cap) is int:
+        choices = payload.get("n")
+        return cap * choices if type(choices) is int else cap
     return 0 if request.operation == "embeddings" else None

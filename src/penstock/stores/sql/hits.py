@@ -72,12 +72,21 @@ class Hits:
     Args:
         engine: Tells how SQL is spelled.
         rollup: Gets the sums.
+        describe: Makes the entry of a hit that gets a row.
         rows_per_s: How many rows a second are kept; as many again at once after a second without any. None for all.
         most: How many rows a bag may have.
     """
 
-    def __init__(self, engine: Engine, rollup: Rollup, rows_per_s: float | None, most: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        rollup: Rollup,
+        describe: Callable[[Request, Call, float], Entry],
+        rows_per_s: float | None,
+        most: int,
+    ) -> None:
         self._rollup = rollup
+        self._describe = describe
         self._rows_per_s = rows_per_s
         self._most = most
         self._insert = Insert(hit_sums, engine, replace=True, rows=20)
@@ -88,8 +97,8 @@ class Hits:
         self._held: dict[tuple[int, int], _Held] = {}
         self._new: dict[tuple[int, int], _Held] = {}
 
-    def count(self, request: Request, call: Call, duration_s: float, describe: Callable[[], Entry]) -> Bag | None:
-        """Count a hit, which is to be described if it gets a row; return the bag if it is the first in one."""
+    def count(self, request: Request, call: Call, duration_s: float) -> Bag | None:
+        """Count a hit; return the bag if it is the first in one."""
         metadata = request.metadata
         name = metadata.get("operation", "") if metadata else ""
         start = int(call.started_at) // HOUR_S * HOUR_S
@@ -107,22 +116,22 @@ class Hits:
             held.calls += 1
             held.duration_us += taken
             if usage is not None:
-                held.input += usage.input_tokens or 0
-                held.output += usage.output_tokens or 0
+                held.input += usage.input_tokens
+                held.output += usage.output_tokens
                 if usage.cached_input_tokens:
                     held.cached += usage.cached_input_tokens
             if saved is not None:
                 held.saved += saved
             times = held.times
             times[bucket] = times.get(bucket, 0) + 1
-            bag.seen += 1
-            if len(bag.entries) < bag.most:
-                bag.entries.append(describe())
-            elif bag.most:
-                place = int(random() * bag.seen)
-                if place < bag.most:
-                    bag.entries[place] = describe()
-            return bag if bag.seen == 1 else None
+            seen = bag.seen = bag.seen + 1
+            if bag.most:
+                # A reservoir: whatever comes has the same chance to be among those that stay.
+                if seen <= bag.most:
+                    bag.entries.append(self._describe(request, call, duration_s))
+                elif (place := int(random() * seen)) < bag.most:
+                    bag.entries[place] = self._describe(request, call, duration_s)
+            return bag if seen == 1 else None
 
     def _begin(self, at: float, now: float) -> Bag:
         rate, most = self._rows_per_s, self._most

@@ -81,7 +81,7 @@ class SqlLedger:
         self._attempts = Insert(attempts, database.engine, rows=_CHUNK)
         self._spool = Spool(Path(f"{database.path}-spool"))
         self._recovery = Recovery(database, self._spool, self.insert, price)
-        self._hits = Hits(database.engine, rollup, hit_rows_per_s, self._writer.limit)
+        self._hits = Hits(database.engine, rollup, self._entry, hit_rows_per_s, self._writer.limit)
         self._ids = self._sum_ids = Ids(0)
         self._next_complaint = 0.0
         database.starting.append(self._start)
@@ -118,9 +118,10 @@ class SqlLedger:
         if self._writer.full:
             raise self._unavailable("too many calls are waiting to be written to the database")
         call = request.call
-        attempt.ledger_id = _known_id(call.attempts) or self._ids.next(call.started_at)
+        tries = call.attempts
+        ident = attempt.ledger_id = (_known_id(tries) if tries else 0) or self._ids.next(call.started_at)
         try:
-            self._spool.begin(begun(attempt.ledger_id, request, [*call.attempts, attempt], expected))
+            self._spool.begin(ident, begun(ident, request, [*tries, attempt], expected))
         except (OSError, ValueError) as error:
             raise self._unavailable(f"{self._spool.root}: {error}") from error
 
@@ -128,7 +129,8 @@ class SqlLedger:
         """Write down that nothing was sent for `attempt`, which `reserve` was told of. Never waits, never raises."""
         left = [each for each in request.call.attempts if each is not attempt]
         try:
-            self._spool.release(begun(attempt.ledger_id, request, left, None))
+            note = self._spool.begin if left else self._spool.release
+            note(attempt.ledger_id, begun(attempt.ledger_id, request, left, None))
         except (OSError, ValueError) as error:
             self._complain(f"{self._spool.root}: {error}")
 
@@ -142,7 +144,7 @@ class SqlLedger:
             and outcome == OUTCOME
             and not (call.attempts or call.semantic or call.degraded or call.arms)
         ):
-            bag = self._hits.count(request, call, duration_s, lambda: self._entry(request, call, duration_s, outcome))
+            bag = self._hits.count(request, call, duration_s)
             if bag is not None:
                 self._writer.put(self, bag, beyond=True)
             return
@@ -201,9 +203,9 @@ class SqlLedger:
             written += answered
         return written
 
-    def _entry(self, request: Request, call: Call, duration_s: float, outcome: str) -> Entry:
-        saved = call.saved_usd
-        ident = _known_id(call.attempts) or self._ids.next(call.started_at)
+    def _entry(self, request: Request, call: Call, duration_s: float, outcome: str = OUTCOME) -> Entry:
+        saved, tries = call.saved_usd, call.attempts
+        ident = (_known_id(tries) if tries else 0) or self._ids.next(call.started_at)
         return ended(ident, request, call, duration_s, outcome, None if saved is None else to_picodollars(saved))
 
     async def _start(self) -> None:

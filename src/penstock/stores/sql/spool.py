@@ -28,6 +28,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
+from zlib import adler32
 
 from penstock.stores.failpoints import failpoint
 from penstock.stores.sql.entry import Entry
@@ -37,7 +39,6 @@ from penstock.stores.sql.frames import (
     WRITTEN,
     DamagedError,
     frames,
-    header,
     pack,
     put_header,
     unpack,
@@ -48,6 +49,10 @@ NODES = 1 << 10
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENODEV, errno.ENOSYS, errno.EINVAL)
 """What file systems say that cannot make room ahead or cannot be mapped."""
 _ZEROS = bytes(64 * 1024)
+
+
+Begun = tuple[Any, ...]
+"""The first fields of an `Entry`, which are all there is of a call that runs."""
 
 
 class Segment:
@@ -144,7 +149,7 @@ class Segment:
             self._write(frames([payload]))
         else:
             memory[start:end] = payload
-            put_header(memory, at, header(payload))  # last: until then the file ends before it
+            put_header(memory, at, end - start | adler32(payload) << 32)  # last: until then the file ends before it
         self.size = end
 
     def _write(self, data: bytes) -> None:
@@ -187,6 +192,7 @@ class Spool:
         self._segments: deque[Segment] = deque()
         self._spares: deque[Segment] = deque()
         self._running: dict[int, bytes] = {}
+        self._newest: Segment | None = None
 
     def open(self) -> None:
         """Claim a directory, and begin the first segment.
@@ -202,34 +208,32 @@ class Spool:
                 self._lock = _locked(folder)
                 if self._lock >= 0:
                     self.node, self._folder = node, folder
-                    self._segments.append(self._new_segment(0))
+                    self._newest = self._new_segment(0)
+                    self._segments.append(self._newest)
                     return
         raise OSError(f"{NODES} processes use it")
 
-    def begin(self, entry: Entry) -> None:
-        """Write down that `entry` is about to have its last attempt sent.
+    def begin(self, ident: int, begun: Begun) -> None:
+        """Write down that a call is about to have the last of its attempts sent, or what is left of them.
 
         Raises:
             OSError: It cannot be written.
         """
-        payload = pack(entry)
-        segment = self._current()
-        if segment.size + len(payload) >= segment.limit:
+        payload = pack(begun)
+        segment = self._newest
+        if segment is None or segment.size + len(payload) >= segment.limit:
             segment = self._rotate(len(payload))
         segment.append(payload)
-        self._running[entry.id] = payload
+        self._running[ident] = payload
 
-    def release(self, entry: Entry) -> None:
-        """Write down that nothing was sent for `entry` after all, if it has no attempts, or that these are all.
+    def release(self, ident: int, begun: Begun) -> None:
+        """Write down that nothing was sent for a call after all, which has no attempts.
 
         Raises:
             OSError: It cannot be written.
         """
-        if entry.attempts:
-            self.begin(entry)
-        else:
-            self._running.pop(entry.id, None)
-            self._end(entry)
+        self._running.pop(ident, None)
+        self._end(pack(begun))
 
     def settle(self, entry: Entry) -> Segment:
         """Write down that `entry` has ended; return where, for `sweep`.
@@ -239,7 +243,7 @@ class Spool:
         """
         for attempt in entry.attempts:
             self._running.pop(attempt.ledger_id, None)
-        segment = self._end(entry)
+        segment = self._end(pack(entry))
         segment.ended += 1
         return segment
 
@@ -256,7 +260,7 @@ class Spool:
         """Give the directory up; what is left in it is for the next process. Safe to call twice, and without `open`."""
         if self._lock < 0:
             return
-        segments = self._segments
+        segments, self._newest = self._segments, None
         segments[-1].sealed = True
         while segments and not self._running and segments[0].stored == segments[0].ended:
             segments.popleft().remove()
@@ -279,23 +283,21 @@ class Spool:
             if folder.name.isdigit() and (lock := _locked(folder)) >= 0:
                 yield Leftover(folder, lock)
 
-    def _current(self) -> Segment:
-        if self._lock < 0:
-            raise OSError(errno.EBADF, "the spool is not open")
-        return self._segments[-1]
-
-    def _end(self, entry: Entry) -> Segment:
-        payload = pack(entry)
-        segment = self._current()
-        if segment.size + HEADER_BYTES + len(payload) > segment.room:
+    def _end(self, payload: bytes) -> Segment:
+        segment = self._newest
+        if segment is None or segment.size + HEADER_BYTES + len(payload) > segment.room:
             segment = self._rotate(len(payload))
         segment.append(payload)
         return segment
 
     @failpoint("spool-rotate")
     def _rotate(self, size: int) -> Segment:
-        full, segment = self._segments[-1], self._new_segment(size)
+        full = self._newest
+        if full is None:
+            raise OSError(errno.EBADF, "the spool is not open")
+        segment = self._new_segment(size)
         self._segments.append(segment)
+        self._newest = segment
         full.sealed = True
         return segment
 
