@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.core.call import Attempt, Call
+from penstock.core.request import Request
 from penstock.telemetry.families import Family, Sample, Sums, decode, encode
-from penstock.telemetry.metrics import Histogram, Metrics, page_of
+from penstock.telemetry.metrics import Metrics, page_of
 
 
 def counter(value: float, **labels: str) -> Family:
@@ -77,8 +79,8 @@ def test_the_page_of_one_process_is_its_own_page():
     metrics.active = 3
     metrics.gauge("penstock_cache", "The cache.", ("what",), lambda: [(("hits",), 5)])
     metrics.gauge("penstock_refused_total", "Refused.", (), lambda: [((), 2)])
-    metrics._durations["chat", "miss"] = histogram = Histogram()
-    histogram.observe(0.02)
+    call = Call("req_1", cache="miss", attempts=[Attempt("p", "m", 0.0, outcome="ok", first_token_s=0.01)])
+    metrics.finished(Request("chat", "m", {}, call), call, 0.02, "ok")
     sums = Sums()
     sums.take(1, decode(encode(metrics.families())))
 
