@@ -7,7 +7,7 @@ ARGS ?=
 SEEDS ?= 5000
 FIRST ?= 0
 
-.PHONY: help run demo test test-fast check simulate bench faults fuzz docs footprint clean
+.PHONY: help run demo test test-fast check cost simulate bench faults fuzz docs footprint clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ check: $(VENV)/.dev ## Lint, types, import rules, formatting, documentation
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config .importlinter.toml
 	$(BIN)/mkdocs build --strict --quiet
+
+cost: $(VENV)/.dev ## Compare the instructions a request takes with those recorded (needs valgrind)
+	@scripts/valgrind
+	@$(BIN)/python -m benchmarks.profile --check
 
 simulate: $(VENV)/.dev ## Put the pipeline through storms of faults (SEEDS=5000 FIRST=0)
 	@$(BIN)/python -m penstock.testing.simulation --seeds $(SEEDS) --first $(FIRST)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,6 +76,8 @@ def penstock(
     name: str = "penstock",
     settings: Mapping[str, Any] | None = None,
     workers: int = 1,
+    under: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run the gateway before the upstream at `address`, with a store of its own.
 
@@ -87,6 +89,8 @@ def penstock(
         settings: Beside provider, model and store. If they say something of the server, there is an admin key, and
             clients have one that is made by `penstock keys`.
         workers: How many.
+        under: A command that runs it.
+        environment: Beside this process's.
     """
     port = free_port()
     config = folder / f"{name}-{port}.json"
@@ -99,10 +103,12 @@ def penstock(
     }
     config.write_text(json.dumps(settings))
     key = _key(config) if "server" in settings else None
-    command = [*PENSTOCK, "serve", "--config", str(config), "--port", str(port), "--json"]
+    command = [*under, *PENSTOCK, "serve", "--config", str(config), "--port", str(port), "--json"]
     command += ["--workers", str(workers)] if workers > 1 else []
     url = f"http://127.0.0.1:{port}"
-    with running(name, command, url, core=core, folder=folder, ready="/health/ready") as server:
+    with running(
+        name, command, url, core=core, folder=folder, ready="/health/ready", environment=environment
+    ) as server:
         server.headers = {"authorization": f"Bearer {key}"} if key else {}
         server.admin = {"authorization": f"Bearer {_ADMIN}"} if key else {}
         yield server

@@ -1,0 +1,67 @@
+"""What does a request cost, part by part?
+
+python -m benchmarks.profile --check   compare instructions per request with those recorded (in CI: make cost)
+python -m benchmarks.profile --record  count them and record them in benchmarks/instructions.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+
+from benchmarks.outcome import finish
+from benchmarks.processes import say
+from benchmarks.profile import counting, record
+
+
+def check() -> int:
+    """Compare with the record; rows that fail are counted once more, and the lower count holds."""
+    if lacking := counting.missing():
+        say(f"instructions are not counted: {lacking}")
+        return int(bool(os.environ.get("CI")))
+    recorded = record.read().get(record.build())
+    if recorded is None:
+        say(f"instructions are not compared: none are recorded for {record.build()}. {record.MEND}")
+        return 0
+    started, found = time.monotonic(), counting.count()
+    compared = record.compare(found, recorded)
+    if kinds := sorted({each.row.split(",")[0] for each in compared if each.failed}):
+        again = counting.count(kinds)
+        found = {row: min(number, again.get(row, number)) for row, number in found.items()}
+        compared = record.compare(found, recorded)
+    for each in compared:
+        say(str(each))
+    finish(keys(found), started=started, n=1)
+    return int(any(each.failed for each in compared))
+
+
+def keys(found: Mapping[str, int]) -> dict[str, int]:
+    """Return counts under the names they have in results."""
+    return {row.replace(", ledger's thread", "_ledger") + "_instructions": number for row, number in found.items()}
+
+
+def main() -> int:
+    """Run it; the exit code is 1 if a row is too dear."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="accepted for uniformity: the last line always is JSON")
+    parser.add_argument("--data", help="accepted for uniformity: no data is read")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--check", action="store_true", help="fail if a request costs 10 %% more than recorded")
+    what.add_argument("--record", action="store_true", help="record what a request costs now")
+    options = parser.parse_args()
+    if options.check:
+        return check()
+    if lacking := counting.missing():
+        raise SystemExit(lacking)
+    started, found = time.monotonic(), counting.count()
+    record.write(found)
+    finish(keys(found), started=started, n=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
