@@ -6,8 +6,9 @@ import pytest
 
 from penstock.caching.key import cache_key
 from penstock.client import AsyncClient
-from penstock.core.errors import ConfigError, InvalidRequest, ProviderError
-from penstock.core.request import CacheDirectives
+from penstock.core.call import Call
+from penstock.core.errors import ConfigError, InvalidRequest, ProviderError, RateLimited
+from penstock.core.request import CacheDirectives, Request
 from penstock.core.response import Response
 from penstock.testing import FakeClock, answer
 from penstock.testing.answers import chunks
@@ -321,6 +322,90 @@ async def test_failures_teach_nothing(client, oracle):
     with pytest.raises(ProviderError):
         await ask(client)
     assert len(client.shared.memory.questions) == 0
+
+
+def at_once(client, question=TALL_TOO, **changes):
+    """Ask the pipeline for what it has at hand, as the server does."""
+    payload = {"messages": [{"role": "user", "content": question}]}
+    asked = Request(operation="chat", model="fast", payload=payload, call=Call("req-1"), **changes)
+    asked = client.pipeline.prepare(asked)
+    return asked, client.pipeline.at_once(asked)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_known_in_other_words_is_given_without_a_wait(client, oracle, stream):
+    await ask(client)
+    asked, response = at_once(client, stream=stream)
+    assert b"330 metres." in (b"".join(e.data for e in response.events) if stream else response.body)
+    waited_for = await ask(client, TALL_TOO)
+    for told in (waited_for.call, asked.call):
+        assert (told.cache, told.semantic, told.attempts) == ("semantic", "hit", [])
+        assert (told.semantic_key, told.usage) == (waited_for.call.semantic_key, waited_for.call.usage)
+    assert asked.call.cache_status == waited_for.call.cache_status
+    stats = client.shared.memory.stats
+    assert (stats.asked, stats.proposed, stats.served) == (3, 2, 2)
+    assert await client.pipeline.learner.told("default", "req-1", right=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"question": "How old is the Eiffel Tower in Paris?"},
+        {"tenant": "another"},
+        {"semantic": "shadow"},
+        {"semantic": "off"},
+        {"cache": CacheDirectives(no_cache=True)},
+        {"cache": CacheDirectives(no_store=True)},
+        {"cache": CacheDirectives(only_if_cached=True)},
+        {"cache": CacheDirectives(max_age=0)},
+    ],
+)
+async def test_what_is_not_given_without_a_wait_is_asked_for(client, changes):
+    await ask(client)
+    asked, response = at_once(client, **changes)
+    assert response is None
+    if not asked.cache.only_if_cached:
+        assert (await client.handle(asked)).body is not None
+        assert asked.call.cache != "semantic"
+
+
+async def test_what_was_looked_up_is_not_looked_up_again(client, oracle):
+    await ask(client)
+    embedder, texts = client.shared.memory.embedder, []
+    asked, response = at_once(client, "How old is the Eiffel Tower in Paris?")
+    embedder.embed_one, embedder.embed = texts.append, texts.append
+    assert response is None
+    assert (await client.handle(asked)).body is not None
+    assert texts == []
+    assert client.shared.memory.stats.asked == 2
+
+
+async def test_who_can_join_a_flight_is_not_answered_by_meaning(client, oracle):
+    await ask(client)
+    flying = asyncio.create_task(client.chat("How old is the Eiffel Tower in Paris?", model="fast"))
+    await asyncio.sleep(0)
+    asked, response = at_once(client, "How old is the Eiffel Tower in Paris?")
+    assert (response, asked.call.lookup) == (None, None)
+    await flying
+
+
+async def test_answers_that_are_not_in_memory_are_waited_for(tmp_path, oracle):
+    settings = config(f"sqlite:///{tmp_path}/p.db")
+    async with AsyncClient(settings, providers={"near": oracle}) as client:
+        await ask(client)
+    async with AsyncClient(settings, providers={"near": oracle}) as client:
+        assert at_once(client)[1] is None
+        assert (await ask(client, TALL_TOO)).call.cache == "semantic"
+        assert at_once(client)[1] is not None
+
+
+async def test_an_answer_by_meaning_counts_for_limits(oracle):
+    settings = config() | {"limits": {"per_tenant": {"requests_per_minute": 2}}}
+    async with AsyncClient(settings, providers={"near": oracle}) as client:
+        await ask(client)
+        assert at_once(client)[1] is not None
+        with pytest.raises(RateLimited):
+            at_once(client)
 
 
 def test_keys_and_partitions_are_apart():

@@ -128,6 +128,8 @@ class Call(msgspec.Struct):
             on (``shadow``), or one that was given (``hit``); empty when the question was not looked up.
         semantic_key: The cache key of that answer.
         semantic_audit: With which probability it is checked against a fresh one, or would be if it were given.
+        lookup: What matching by meaning found of the question before it was its turn, so that it need not look again.
+        at_hand: That answers the call, without a wait.
         age_s: Age of the cached answer in seconds, for `Age`.
         saved_usd: What a hit would have cost.
         degraded: Why the answer is not the best possible one, for `x-penstock-degraded`.
@@ -157,6 +159,8 @@ class Call(msgspec.Struct):
     semantic: SemanticNote = ""
     semantic_key: bytes | None = None
     semantic_audit: float | None = None
+    lookup: object = None
+    at_hand: bool = False
     age_s: float | None = None
     saved_usd: Decimal | None = None
     degraded: list[str] = msgspec.field(default_factory=list)

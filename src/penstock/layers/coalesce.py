@@ -30,8 +30,9 @@ from penstock.core.tasks import TaskGroup
 class Coalesce:
     """Joins requests with the same `cache_key`, so never across tenants.
 
-    Left alone are requests that ask for an answer of their own: `no-cache`, `no-store`, and those to models whose
-    caching is switched off (`cache_ttl_s: 0`); and `only-if-cached`, which nobody asks a provider for.
+    Left alone are requests whose answer is at hand; those that ask for one of their own: `no-cache`, `no-store`, and
+    those to models whose caching is switched off (`cache_ttl_s: 0`); and `only-if-cached`, which nobody asks a provider
+    for.
 
     Args:
         clock: Where time comes from.
@@ -51,6 +52,10 @@ class Coalesce:
     def __len__(self) -> int:
         return len(self._flights)
 
+    def flying(self, request: Request) -> bool:
+        """Whether there is a flight that `request` will join."""
+        return self._key(request) in self._flights
+
     def enter(self, request: Request, inner: Handler, /) -> Step | None:
         """Begin a flight whose upstream call the caller makes; None when there is one to join.
 
@@ -63,6 +68,7 @@ class Coalesce:
             return None
         seat = Seat(request)
         flight = Flight(key, seat, self._flights)
+        flight.request.call.lookup = request.call.lookup
         return flight.request, Lead(flight, seat, partial(self.failed, inner))
 
     def failed(self, inner: Handler, flight: Flight, error: BaseException) -> None:
@@ -79,7 +85,7 @@ class Coalesce:
 
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer with an upstream call of one's own or another's."""
-        if _alone(request):
+        if _alone(request) or request.call.at_hand:
             return await inner(request)
         seat = Seat(request)
         flight = self._flights.get(self._key(request))
@@ -95,6 +101,7 @@ class Coalesce:
 
     def _launch(self, leader: Seat, inner: Handler, *, handed_over: bool = False) -> Flight:
         flight = Flight(self._key(leader.request), leader, self._flights, handed_over=handed_over)
+        flight.request.call.lookup = leader.request.call.lookup
         task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
 
         def give_up() -> asyncio.Task[None]:

@@ -29,9 +29,13 @@ class Neighbours(Phased):
         self._joins = joins
         self._by_meaning = by_meaning
 
+    def knows(self, request: Request) -> bool:
+        """Whether another worker has the answer, or is asking for it."""
+        return self._near.directory.look(cache_key(request)) is not None
+
     def enter(self, request: Request, inner: Handler, /) -> Step | None:
         """Let pass what no other worker has; from then on the others wait for this one."""
-        if _alone(request):
+        if _alone(request) or request.call.at_hand:
             return request, None
         if self._sight(request) is None and not request.cache.only_if_cached:
             return request, None

@@ -81,6 +81,8 @@ class Memory:
         random: Random,
     ) -> None:
         self.embedder = embedder
+        # Of what makes vectors without waiting for anything.
+        self._embed_at_once: Callable[[str], Vector] | None = getattr(embedder, "embed_one", None)
         self.questions: Questions[Partition] = Questions(
             store, lambda: Partition(new_index), settings.max_questions, self._left, random
         )
@@ -94,6 +96,11 @@ class Memory:
         self._tasks = tasks
         self._spent: Callable[[], bytes] | None = None
         self._loading: dict[bytes, asyncio.Task[None]] = {}
+
+    @property
+    def immediate(self) -> bool:
+        """Whether a question can be looked up without a wait, unless its partition has to be read."""
+        return self._embed_at_once is not None
 
     def adopt(self, settings: SemanticCacheSettings) -> bool:
         """Go on under `settings`, with all questions; False if they need another embedder or size."""
@@ -163,9 +170,19 @@ class Memory:
             PenstockError: The question cannot be embedded now.
         """
         (vector,) = await self.embedder.embed([asked.text], request)
-        policy = self.policies.of(request.tenant, request.model)
         if self.questions.stored(asked.partition):
             await self._read(request, asked.partition)
+        return self._find(request, asked, vector, usable)
+
+    def look_up_at_once(self, request: Request, asked: Asked, usable: Callable[[bytes], bool]) -> Lookup | None:
+        """As `look_up`; None where that has to wait, for a vector or for questions that are in the store only."""
+        embed = self._embed_at_once
+        if embed is None or self.questions.stored(asked.partition):
+            return None
+        return self._find(request, asked, embed(asked.text), usable)
+
+    def _find(self, request: Request, asked: Asked, vector: Vector, usable: Callable[[bytes], bool]) -> Lookup:
+        policy = self.policies.of(request.tenant, request.model)
         partition = self.questions.partition(asked.partition) if len(vector) else None
         for _ in range(_TRIES):
             proposal = None if partition is None else partition.propose(asked.text, vector)

@@ -108,7 +108,8 @@ class ModelRoute:
         if response is None:
             return None, Decoded(request, keep)
         self.again = None
-        if request.call.key is not None and not made:
+        # Nor is it likely that other words for what is known come again in the same bytes.
+        if request.call.key is not None and not made and not request.call.at_hand:
             if seen is None:
                 self._seen.remember(body, Seen(inbound, source, request.call.key))
             self.again = partial(self._again, headers, principal, pipeline, request)

@@ -151,19 +151,26 @@ class InvertedIndex:
             count: How many.
         """
         shares.sort(key=_share, reverse=True)
-        gathered: dict[int, float] = {}
+        alone: dict[int, float] = {}
+        listed: dict[bytes, tuple[float, array[int]]] = {}
         left = self._budget
         for share, held in shares:
             if isinstance(held, int):
-                gathered[held] = gathered.get(held, 0.0) + share
+                alone[held] = alone.get(held, 0.0) + share
                 continue
             if len(held) <= left:
                 slots = held[1:]
-            elif gathered:
+            elif alone or listed:
                 continue
             else:
                 slots = held[-left:]  # the newest of them
             left -= len(slots)
+            # A word and its pieces are listed for the same entries: they are gone through once.
+            which = slots.tobytes()
+            before = listed.get(which)
+            listed[which] = (share if before is None else before[0] + share, slots)
+        gathered = alone
+        for share, slots in listed.values():
             for slot in slots:
                 if slot in gathered:
                     gathered[slot] += share
