@@ -29,7 +29,7 @@ from penstock.caching.directory import SLOTS, Directory
 from penstock.core.clock import SystemClock
 from penstock.limiting.gate import Gate, Limits
 from penstock.limiting.shared_gate import SharedGates
-from penstock.limiting.tenants import TenantLimits, Tenants
+from penstock.limiting.tenants import Group, TenantLimits, Tenants
 from penstock.limiting.ticket import Ticket
 from penstock.limiting.waiting import Waiting
 from penstock.shared_memory.table import Table
@@ -75,21 +75,21 @@ def limits(folder: Path, n: int) -> dict[str, float]:
         if name == "shared":
             tenants.share(table)
         tenants.put_in_force(TenantLimits(_NEVER, 1000 * _NEVER), {})
-        account = tenants.account("a")
-        assert account is not None
-        assert account.requests is not None
-        assert account.tokens is not None
-        demands = ([account.requests], 1.0), ([account.tokens], 10.0)
+        group = tenants.group("a", "")
 
-        def take(tenants: Tenants = tenants, demands: tuple = demands) -> None:  # type: ignore[type-arg]
-            tenants.take(time.monotonic(), *demands)
+        def take(tenants: Tenants = tenants, group: Group = group) -> None:
+            tenants.take(group, 10.0, time.monotonic())
+
+        def count(tenants: Tenants = tenants, group: Group = group) -> None:
+            tenants.take(group, None, time.monotonic())
 
         def pass_through(gate: Gate = gate) -> None:
             ticket, now = Ticket("a", "m", 10.0, 10.0), time.monotonic()
             gate.enter(ticket, now)
             gate.answered(ticket, (10, 10), now)
 
-        found |= {f"tenant_{name}": _cost(take, n), f"gate_{name}": _cost(pass_through, n)}
+        found |= {f"tenant_{name}": _cost(take, n), f"tenant_{name}_hit": _cost(count, n)}
+        found |= {f"gate_{name}": _cost(pass_through, n)}
     return found
 
 

@@ -23,7 +23,7 @@ from penstock.config.context import context_terms
 from penstock.config.experiments import compared
 from penstock.config.settings import Settings
 from penstock.core.errors import InvalidRequest
-from penstock.core.handler import Handler, Layer, handlers, run
+from penstock.core.handler import Handler, Layer, Phased, handlers, run
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -390,7 +390,9 @@ class Pipeline:
         names = list(self._calls)
         outside = names[: names.index("exact_cache")] if "exact_cache" in names else []
         # What is there at once is never late.
-        self._outside_cache = [self._calls[name] for name in outside if name != "deadline"]
+        self._outside_cache = [
+            _knowing(self._calls[name], self._layers[name]) for name in outside if name != "deadline"
+        ]
         # Nor does it need company, or others' answers.
         self._outside_meaning = [*self._outside_cache, self._calls["exact_cache"]] if outside else []
         semantic = self._layers.get("semantic_cache")
@@ -435,6 +437,11 @@ class Pipeline:
         self.running -= 1
         if self.running == 0:
             self._idle.set()
+
+
+def _knowing(stage: Stage, layer: Layer) -> Stage:
+    """Return `stage` for requests whose answer is in memory."""
+    return stage._replace(enter=layer.enter_known) if isinstance(layer, Phased) else stage
 
 
 class _Leave:

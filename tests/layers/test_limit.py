@@ -172,3 +172,16 @@ async def test_tokens_of_the_key_or_the_team_whichever_are_gone_first():
         await bench.run(tenant="acme", key_id="k1")
     with pytest.raises(RateLimited, match="Limit of 250 tokens"):
         await bench.run(tenant="acme", key_id="k1")
+
+
+def test_an_answer_in_memory_counts_as_a_request_and_takes_no_tokens():
+    bench = Bench(requests_per_minute=2, tokens_per_minute=10)
+    for left in (1, 0):
+        asked = Request("chat", "m", {"max_tokens": 100}, Call("req"), tenant="a")
+        assert bench.limit.enter_known(asked, hit) == (asked, None)
+        assert (asked.call.quota.requests_remaining, asked.call.quota.tokens_remaining) == (left, 10)
+    with pytest.raises(RateLimited, match="2 requests a minute"):
+        bench.limit.enter_known(asked, hit)
+    nobody = Request("chat", "m", {}, Call("req"), tenant="a")
+    assert Bench().limit.enter_known(nobody, hit) == (nobody, None)
+    assert nobody.call.quota is None

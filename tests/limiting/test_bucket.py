@@ -13,7 +13,7 @@ def test_it_starts_full_and_fills_at_its_rate():
     assert bucket.level(5.0) == 0
     assert bucket.wait_s(10, 5.0) == 10
     assert bucket.level(15.0) == 10
-    assert bucket.full_in_s(15.0) == 50
+    assert bucket.until_full_s(bucket.level(15.0)) == 50
     assert bucket.level(1000.0) == 60
 
 

@@ -38,7 +38,9 @@ def test_it_is_the_same_bucket_wherever_it_is_drawn_from(handles, steps, per_min
         for bucket in (alone, shared[who]):
             bucket.charge(amount, now)
         assert shared[1 - who].level(now) == pytest.approx(alone.level(now), abs=1e-6)
-        assert shared[who].full_in_s(now) == pytest.approx(alone.full_in_s(now), abs=1e-6)
+        assert shared[who].until_full_s(shared[who].level(now)) == pytest.approx(
+            alone.until_full_s(alone.level(now)), abs=1e-6
+        )
 
 
 def test_a_provider_that_knows_better_lowers_it_for_all(handles):
@@ -60,24 +62,34 @@ def test_limits_that_change_begin_anew_as_in_one_process(handles):
         return found
 
     one, other = both(7)
-    assert one.take(0.0, ([one.account("a").requests], 7.0)) == (0.0, None)
+    for _ in range(7):
+        assert one.take(one.group("a", ""), None, 0.0).lacking is None
     assert other.account("a").quota(0.0).requests_remaining == 0
     assert other.account("b").quota(0.0).requests_remaining == 7
-    wait, bucket = other.take(0.0, ([other.account("a").requests], 1.0))
-    assert (wait, bucket) == (pytest.approx(60 / 7), other.account("a").requests)
+    refused = other.take(other.group("a", ""), None, 0.0)
+    assert (refused.wait_s, refused.lacking) == (pytest.approx(60 / 7), other.account("a").requests)
+    assert refused.quota.requests_remaining == 0
     _, other = both(8)
     assert other.account("a").quota(0.0).requests_remaining == 8
 
 
-def test_nothing_is_charged_when_one_of_several_has_too_little():
+@pytest.mark.parametrize("shared", [False, True])
+def test_nothing_is_charged_when_one_of_several_has_too_little(handles, shared):
     tenants = Tenants()
-    tenants.put_in_force(TenantLimits(60, 100), {})
-    account = tenants.account("a")
-    _, bucket = tenants.take(0.0, ([account.requests], 1.0), ([account.tokens], 90.0))
-    assert bucket is None
-    wait, bucket = tenants.take(0.0, ([account.requests], 1.0), ([account.tokens], 20.0))
-    assert (wait, bucket) == (pytest.approx(6.0), account.tokens)
-    assert account.quota(0.0).requests_remaining == 59
+    if shared:
+        tenants.share(handles[0])
+    tenants.own({"key": TenantLimits(50)}, {"a": TenantLimits(60, 100)})
+    group = tenants.group("a", "key")
+    taken = tenants.take(group, 90.0, 0.0)
+    assert (taken.lacking, taken.quota.requests_remaining, taken.quota.tokens_remaining) == (None, 49, 10)
+    assert (taken.quota.requests_limit, taken.quota.requests_reset_s) == (50, pytest.approx(1.2))
+    refused = tenants.take(group, 20.0, 0.0)
+    assert (refused.wait_s, refused.lacking) == (pytest.approx(6.0), group.tokens[0])
+    assert (refused.quota.requests_remaining, refused.quota.tokens_remaining) == (49, 10)
+    assert tenants.missing(group, 20.0, 0.0) == refused
+    assert tenants.take(group, None, 0.0).quota.requests_remaining == 48
+    tenants.settle(group.tokens, -90.0, 0.0)
+    assert tenants.take(group, 100.0, 0.0).lacking is None
 
 
 BURST = """
@@ -87,8 +99,8 @@ from penstock.shared_memory.table import Table
 tenants = Tenants()
 tenants.share(Table(sys.argv[1], 64))
 tenants.put_in_force(TenantLimits(500), {})
-bucket = [tenants.account("a").requests]
-print(sum(tenants.take(1000.0, (bucket, 1.0))[1] is None for _ in range(1000)))
+group = tenants.group("a", "")
+print(sum(tenants.take(group, None, 1000.0).lacking is None for _ in range(1000)))
 """
 
 

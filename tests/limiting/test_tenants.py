@@ -1,5 +1,5 @@
 from penstock.core.quota import Quota
-from penstock.limiting.tenants import TenantLimits, Tenants, tightest
+from penstock.limiting.tenants import NOBODY, TenantLimits, Tenants, quota_of
 
 
 def test_accounts_by_name_with_a_default():
@@ -80,7 +80,7 @@ def test_a_change_of_another_key_forgives_nothing():
 def test_what_is_left_is_what_is_left_of_the_tightest():
     tenants = Tenants()
     tenants.own({"key_1": TenantLimits(100, 500)}, {"a": TenantLimits(50, 1000)})
-    quota = tightest(tenants.accounts("a", "key_1"), 0.0)
+    quota = quota_of(tenants.group("a", "key_1"), 0.0)
     assert (quota.requests_limit, quota.requests_remaining) == (50, 50)
     assert (quota.tokens_limit, quota.tokens_remaining) == (500, 500)
-    assert tightest([], 0.0) == Quota()
+    assert quota_of(NOBODY, 0.0) == Quota()

@@ -67,6 +67,10 @@ class Phased(ABC):
             PenstockError: The request is refused.
         """
 
+    def enter_known(self, request: Request, inner: Handler, /) -> Step | None:
+        """As `enter`, for a request whose answer is in memory and will be given."""
+        return self.enter(request, inner)
+
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer a request that `enter` did not take."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.limiting.bucket import Bucket
 from penstock.limiting.forecast import NOTHING, Forecast, Tokens
-from penstock.limiting.tenants import TenantAccount, TenantLimits, Tenants, longest_wait, tightest
+from penstock.limiting.tenants import NOBODY, Taken, TenantLimits, Tenants
 from penstock.telemetry.metrics import Gauge
 
 _MODELS = 1024
@@ -65,36 +65,37 @@ class Limit(Phased):
 
     def enter(self, request: Request, inner: Handler, /) -> Step | None:
         """Charge it, or refuse with `RateLimited`, whose `retry_after` says when to come back."""
-        accounts = self._tenants.accounts(request.tenant, request.key_id)
-        if not accounts:
+        group = self._tenants.group(request.tenant, request.key_id)
+        if group == NOBODY:
             return request, None
-        now = self._clock.monotonic()
-        counted = [account.requests for account in accounts if account.requests is not None]
-        buckets = [account.tokens for account in accounts if account.tokens is not None]
-        tokens = self._predict(request) if buckets else NOTHING
-        wait, bucket = self._tenants.take(now, (counted, 1.0), (buckets, sum(tokens)))
-        if bucket is not None:
-            if bucket in counted:
-                raise self._refusal("requests", accounts, bucket, wait, now)
+        tokens = self._predict(request) if group.tokens else NOTHING
+        taken = self._tenants.take(group, sum(tokens), self._clock.monotonic())
+        if taken.lacking is not None:
+            if taken.lacking in group.requests:
+                raise self._refusal("requests", taken)
             return None
-        leave = _Settling(self, request, buckets, tokens) if buckets else None
-        request.call.quota = tightest(accounts, now)
-        return request, leave
+        request.call.quota = taken.quota
+        return request, _Settling(self, request, group.tokens, tokens) if group.tokens else None
+
+    def enter_known(self, request: Request, inner: Handler, /) -> Step | None:
+        """Charge a request whose answer is in memory: it takes no tokens, so nobody has to guess how many."""
+        del inner
+        group = self._tenants.group(request.tenant, request.key_id)
+        if group != NOBODY:
+            taken = self._tenants.take(group, None, self._clock.monotonic())
+            if taken.lacking is not None:
+                raise self._refusal("requests", taken)
+            request.call.quota = taken.quota
+        return request, None
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer a tenant that has used up its tokens from the cache, or refuse."""
-        accounts = self._tenants.accounts(request.tenant, request.key_id)
-        now = self._clock.monotonic()
-        buckets = [account.tokens for account in accounts if account.tokens is not None]
-        wait, bucket = longest_wait(buckets, sum(self._predict(request)), now)
-        if bucket is None:  # they have filled up since `enter` looked
+        group = self._tenants.group(request.tenant, request.key_id)
+        wanted = self._tenants.missing(group, sum(self._predict(request)), self._clock.monotonic())
+        if wanted.lacking is None:  # they have filled up since `enter` looked
             return await self(request, inner)
-        counted = [account.requests for account in accounts if account.requests is not None]
-        wait_requests, full = self._tenants.take(now, (counted, 1.0))
-        if full is not None:  # somebody else took the last one since
-            raise self._refusal("requests", accounts, full, wait_requests, now)
-        request.call.quota = tightest(accounts, now)
-        refusal = self._refusal("tokens", accounts, bucket, wait, now)
+        self.enter_known(request, inner)
+        refusal = self._refusal("tokens", wanted._replace(quota=request.call.quota or wanted.quota))
         if not self._cached or request.cache.no_cache or request.cache.no_store:
             raise refusal
         try:
@@ -125,14 +126,13 @@ class Limit(Phased):
                 self._forecasts.popitem(last=False)
         return forecast
 
-    def _refusal(
-        self, what: str, accounts: Sequence[TenantAccount], bucket: Bucket, wait: float, now: float
-    ) -> PenstockError:
+    def _refusal(self, what: str, taken: Taken) -> PenstockError:
         self._tenants.refused += 1
+        limit = 0.0 if taken.lacking is None else taken.lacking.capacity
         return RateLimited(
-            f"Limit of {bucket.capacity:g} {what} a minute reached; try again in {wait:.1f} s.",
-            retry_after=max(wait, 1.0),
-            quota=tightest(accounts, now),
+            f"Limit of {limit:g} {what} a minute reached; try again in {taken.wait_s:.1f} s.",
+            retry_after=max(taken.wait_s, 1.0),
+            quota=taken.quota,
         )
 
 

@@ -44,13 +44,24 @@ class Bucket:
         missing = amount - self.level(now)
         return 0.0 if missing <= self.capacity * _ROUNDING else missing / self._rate
 
-    def full_in_s(self, now: float) -> float:
-        """Seconds until it is full, if nothing is taken."""
-        return self.eta_s(self.capacity, now)
+    def has(self, amount: float, level: float) -> bool:
+        """Whether `amount` can be taken when `level` is in it."""
+        capacity = self.capacity
+        return (amount if amount < capacity else capacity) - level <= capacity * _ROUNDING
+
+    def until_full_s(self, level: float) -> float:
+        """Seconds until it is full when `level` is in it, if nothing is taken."""
+        missing = self.capacity - level
+        return 0.0 if missing <= self.capacity * _ROUNDING else missing / self._rate
 
     def charge(self, amount: float, now: float) -> None:
         """Take `amount` whatever there is; give back when it is negative."""
-        self._level = min(self.level(now) - amount, self.capacity)
+        self.fill(min(self.level(now) - amount, self.capacity), now)
+
+    def fill(self, level: float, now: float) -> None:
+        """There is `level` in it at `now`, when it was last looked at."""
+        del now
+        self._level = level
 
     def resize(self, per_minute: float, capacity: float, now: float) -> None:
         """Change both; what was taken stays taken."""

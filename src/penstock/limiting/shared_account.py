@@ -57,9 +57,8 @@ class _Bucket(Bucket):
         missing_s = self._numbers[self._first + _FULL_AT] - now
         return self.capacity if missing_s <= 0.0 else self.capacity - missing_s * self._rate
 
-    def charge(self, amount: float, now: float) -> None:
-        full_at = max(self._numbers[self._first + _FULL_AT], now) + amount / self._rate
-        self._numbers[self._first + _FULL_AT] = full_at
+    def fill(self, level: float, now: float) -> None:
+        self._numbers[self._first + _FULL_AT] = now + (self.capacity - level) / self._rate
 
     def resize(self, per_minute: float, capacity: float, now: float) -> None:
         self.capacity = capacity
@@ -71,7 +70,7 @@ class _Bucket(Bucket):
             self._numbers[self._first + _LIMIT] = per_minute
 
     def lower(self, most: float, now: float) -> None:
-        self.charge(max(self.level(now) - most, 0.0), now)
+        self.fill(min(self.level(now), most), now)
 
 
 class _Window(Window):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.limiting.bucket import Bucket
-from penstock.shared_memory.table import Table
+from penstock.shared_memory.table import UNTIL, VALUE, Table
 
 
 class SharedBucket(Bucket):
@@ -13,24 +13,34 @@ class SharedBucket(Bucket):
     under the table's lock.
     """
 
-    __slots__ = ("_name", "_table")
+    __slots__ = ("_name", "_place", "_table")
 
     def __init__(self, per_minute: float, table: Table, name: bytes) -> None:
         """Holds a minute's worth; full when `name` is not in `table`."""
         super().__init__(per_minute)
         self._table = table
         self._name = name
+        self._place = -1
 
     def level(self, now: float) -> float:
         """What is in it; negative is debt."""
-        full_at = self._table.get(self._name)
-        return self.capacity if full_at is None or full_at <= now else self.capacity - (full_at - now) * self._rate
+        table = self._table
+        if not table.has(self._place, self._name):
+            self._place = table.find(self._name)
+            if self._place < 0:
+                return self.capacity
+        missing_s = table.numbers[self._place + VALUE] - now
+        return self.capacity - missing_s * self._rate if missing_s > 0.0 else self.capacity
 
-    def charge(self, amount: float, now: float) -> None:
-        """Take `amount` whatever there is; give back when it is negative."""
-        full_at = max(self._table.get(self._name) or now, now) + amount / self._rate
+    def fill(self, level: float, now: float) -> None:
+        """There is `level` in it at `now`, when it was last looked at."""
+        full_at = now + (self.capacity - level) / self._rate
         # Full buckets are not needed: their places are the first that others take.
-        self._table.put(self._name, full_at, full_at)
+        if self._place >= 0:
+            numbers = self._table.numbers
+            numbers[self._place + UNTIL] = numbers[self._place + VALUE] = full_at
+        else:
+            self._table.put(self._name, full_at, full_at)
 
     def resize(self, per_minute: float, capacity: float, now: float) -> None:
         """Not for these: others count by the old size."""
@@ -38,6 +48,4 @@ class SharedBucket(Bucket):
 
     def lower(self, most: float, now: float) -> None:
         """There is no more than `most` in it, somebody who knows says."""
-        missing = self.level(now) - most
-        if missing > 0:
-            self.charge(missing, now)
+        self.fill(min(self.level(now), most), now)

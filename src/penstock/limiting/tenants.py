@@ -12,6 +12,7 @@ from penstock.limiting.bucket import Bucket
 from penstock.limiting.shared_bucket import SharedBucket
 from penstock.shared_memory.table import Table, digest
 
+_UNLIMITED = (None, None, None)
 _REMEMBERED = 4096
 """Tenants kept, the least recently used forgotten first: without keys their names come from clients."""
 
@@ -41,34 +42,33 @@ class TenantAccount:
 
     def quota(self, now: float) -> Quota:
         """What is left, for ``x-ratelimit-…`` headers."""
-        requests, tokens = self.requests, self.tokens
-        return Quota(
-            requests_limit=None if requests is None else int(requests.capacity),
-            requests_remaining=None if requests is None else max(int(requests.level(now)), 0),
-            requests_reset_s=None if requests is None else requests.full_in_s(now),
-            tokens_limit=None if tokens is None else int(tokens.capacity),
-            tokens_remaining=None if tokens is None else max(int(tokens.level(now)), 0),
-            tokens_reset_s=None if tokens is None else tokens.full_in_s(now),
-        )
+        requests = () if self.requests is None else (self.requests,)
+        tokens = () if self.tokens is None else (self.tokens,)
+        return quota_of(Group(requests, tokens), now)
 
 
-def tightest(accounts: Sequence[TenantAccount], now: float) -> Quota:
-    """Return what is left of several accounts that are charged together: of each limit, where least is left."""
-    quotas = [account.quota(now) for account in accounts]
-    if len(quotas) == 1:
-        return quotas[0]
-    requests = [quota for quota in quotas if quota.requests_remaining is not None]
-    tokens = [quota for quota in quotas if quota.tokens_remaining is not None]
-    by_requests = min(requests, key=lambda quota: quota.requests_remaining or 0, default=Quota())
-    by_tokens = min(tokens, key=lambda quota: quota.tokens_remaining or 0, default=Quota())
-    return Quota(
-        requests_limit=by_requests.requests_limit,
-        requests_remaining=by_requests.requests_remaining,
-        requests_reset_s=by_requests.requests_reset_s,
-        tokens_limit=by_tokens.tokens_limit,
-        tokens_remaining=by_tokens.tokens_remaining,
-        tokens_reset_s=by_tokens.tokens_reset_s,
-    )
+class Group(NamedTuple):
+    """All buckets that a request is charged to: of its tenant, its key, its team and its organisation."""
+
+    requests: tuple[Bucket, ...]
+    tokens: tuple[Bucket, ...]
+
+
+NOBODY = Group((), ())
+
+
+class Taken(NamedTuple):
+    """What became of a wish.
+
+    Attributes:
+        quota: What is left now: of each limit, where least is left.
+        wait_s: Seconds until it could be granted, if nobody else takes any; 0 when it was.
+        lacking: The bucket for which that is longest; None when it was granted.
+    """
+
+    quota: Quota
+    wait_s: float = 0.0
+    lacking: Bucket | None = None
 
 
 _Owned = dict[str, tuple[TenantLimits, TenantAccount]]
@@ -88,6 +88,7 @@ class Tenants:
         self._default = TenantLimits()
         self._named: Mapping[str, TenantLimits] = {}
         self._accounts: OrderedDict[str, tuple[TenantLimits, TenantAccount]] = OrderedDict()
+        self._groups: dict[tuple[str, str], Group] = {}
         self._table: Table | None = None
         self._alone: AbstractContextManager[None] = nullcontext()
 
@@ -95,31 +96,62 @@ class Tenants:
         """Count in `table`, with other processes; to be called before anything else."""
         self._table = self._alone = table
 
-    def take(self, now: float, *demands: tuple[Sequence[Bucket], float]) -> tuple[float, Bucket | None]:
-        """Charge each amount to its buckets, or nothing at all if one has not so much.
+    def group(self, tenant: str, key_id: str) -> Group:
+        """Return all buckets that a request is charged to."""
+        group = self._groups.get((tenant, key_id))
+        if group is not None:
+            if tenant in self._accounts:
+                self._accounts.move_to_end(tenant)
+            return group
+        accounts = self.accounts(tenant, key_id)
+        group = Group(
+            tuple(account.requests for account in accounts if account.requests is not None),
+            tuple(account.tokens for account in accounts if account.tokens is not None),
+        )
+        if len(self._groups) >= _REMEMBERED:
+            self._groups.clear()
+        self._groups[tenant, key_id] = group
+        return group
 
-        Returns:
-            0 and None when it was charged; otherwise how long must be waited for the first amount that is not there,
-            and for which of its buckets longest.
-        """
+    def take(self, group: Group, tokens: float | None, now: float) -> Taken:
+        """Charge a request and so many tokens, or nothing at all if there is not enough; None charges no tokens."""
+        requests, used = group
         with self._alone:
-            for buckets, amount in demands:
-                longest = longest_wait(buckets, amount, now)
-                if longest[1] is not None:
-                    return longest
-            for buckets, amount in demands:
-                for bucket in buckets:
-                    bucket.charge(amount, now)
-        return 0.0, None
+            of_requests = [bucket.level(now) for bucket in requests]
+            of_tokens = [bucket.level(now) for bucket in used]
+            lacking = _lacking(requests, of_requests, 1.0, now)
+            if lacking is None and tokens is not None:
+                lacking = _lacking(used, of_tokens, tokens, now)
+            if lacking is not None:
+                return Taken(
+                    _quota(group, of_requests, of_tokens),
+                    lacking.wait_s(tokens if tokens is not None and lacking in used else 1.0, now),
+                    lacking,
+                )
+            for at, bucket in enumerate(requests):
+                of_requests[at] = level = of_requests[at] - 1.0
+                bucket.fill(level, now)
+            if tokens is not None:
+                for at, bucket in enumerate(used):
+                    of_tokens[at] = level = of_tokens[at] - tokens
+                    bucket.fill(level, now)
+        return Taken(_quota(group, of_requests, of_tokens))
+
+    def missing(self, group: Group, tokens: float, now: float) -> Taken:
+        """Say what `take` would say of so many tokens."""
+        with self._alone:
+            lacking = _lacking(group.tokens, [bucket.level(now) for bucket in group.tokens], tokens, now)
+            return Taken(quota_of(group, now), 0.0 if lacking is None else lacking.wait_s(tokens, now), lacking)
 
     def settle(self, buckets: Sequence[Bucket], amount: float, now: float) -> None:
         """Charge `amount` to all of `buckets` whatever they have; give back when it is negative."""
         with self._alone:
             for bucket in buckets:
-                bucket.charge(amount, now)
+                bucket.fill(min(bucket.level(now) - amount, bucket.capacity), now)
 
     def put_in_force(self, default: TenantLimits, named: Mapping[str, TenantLimits]) -> None:
         """Put limits in force; what was used under the same limits before counts on."""
+        self._groups.clear()
         self._default = default
         self._named = named
 
@@ -130,6 +162,7 @@ class Tenants:
 
     def own(self, keys: Mapping[str, TenantLimits], teams: Mapping[str, TenantLimits]) -> None:
         """Put limits of single keys, by id, and of teams and organisations, by tenant, in force; as `put_in_force`."""
+        self._groups.clear()
         self._keys = self._kept("key", self._keys, keys)
         self._teams = self._kept("team", self._teams, teams)
 
@@ -156,6 +189,7 @@ class Tenants:
         self._accounts[tenant] = (limits, account)
         if len(self._accounts) > _REMEMBERED:
             self._accounts.popitem(last=False)
+            self._groups.clear()
         return account
 
     def _open(self, kind: str, name: str, limits: TenantLimits) -> TenantAccount:
@@ -177,14 +211,32 @@ class Tenants:
         }
 
 
-def longest_wait(buckets: Sequence[Bucket], amount: float, now: float) -> tuple[float, Bucket | None]:
-    """Return how long must be waited for `amount` from all buckets, and for which of them longest."""
-    longest: tuple[float, Bucket | None] = (0.0, None)
-    for bucket in buckets:
-        wait = bucket.wait_s(amount, now)
-        if wait > longest[0]:
-            longest = (wait, bucket)
-    return longest
+def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, now: float) -> Bucket | None:
+    """Return the bucket that `amount` must be waited for longest; None when it is in all of them."""
+    found: Bucket | None = None
+    for bucket, level in zip(buckets, levels, strict=True):
+        if not bucket.has(amount, level) and (found is None or bucket.wait_s(amount, now) > found.wait_s(amount, now)):
+            found = bucket
+    return found
+
+
+def quota_of(group: Group, now: float) -> Quota:
+    """Return what is left of several accounts that are charged together: of each limit, where least is left."""
+    requests, tokens = group
+    return _quota(group, [bucket.level(now) for bucket in requests], [bucket.level(now) for bucket in tokens])
+
+
+def _quota(group: Group, of_requests: Sequence[float], of_tokens: Sequence[float]) -> Quota:
+    return Quota(*_tightest(group.requests, of_requests), *_tightest(group.tokens, of_tokens))
+
+
+def _tightest(buckets: Sequence[Bucket], levels: Sequence[float]) -> tuple[int | None, int | None, float | None]:
+    """Return the limit, what is left, and seconds until all is there again, of the bucket with least left."""
+    if not buckets:
+        return _UNLIMITED
+    at = 0 if len(levels) == 1 else min(range(len(levels)), key=lambda each: max(int(levels[each]), 0))
+    bucket, level = buckets[at], levels[at]
+    return int(bucket.capacity), max(int(level), 0), bucket.until_full_s(level)
 
 
 def _over(tenant: str) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from penstock.shared_memory.file import SharedFile
 
 NAME_BYTES = 16
 """Names are digests of so many bytes: two that meet by chance do so once in 10^19 tables."""
+VALUE, UNTIL = 2, 3
+"""Where the two numbers are, from a name's place on."""
 _SLOT, _WAYS = 32, 8
 _SET = _SLOT * _WAYS
 _EMPTY = bytes(NAME_BYTES)
@@ -39,34 +41,38 @@ class Table(SharedFile):
 
     def get(self, name: bytes) -> float | None:
         """Return the value of `name`; None when it is not there."""
-        at = self._find(name)
-        return None if at < 0 else self.numbers[at + 2]
+        at = self.find(name)
+        return None if at < 0 else self.numbers[at + VALUE]
 
     def put(self, name: bytes, value: float, until: float) -> None:
         """Set both, `until` being more than 0; to be called under the lock."""
-        at = self._find(name)
+        at = self.find(name)
         if at >= 0:
-            self.numbers[at + 3] = until
-            self.numbers[at + 2] = value
+            self.numbers[at + UNTIL] = until
+            self.numbers[at + VALUE] = value
             return
         numbers = self.numbers
         start = self._start(name) // 8
-        at = min(range(start, start + _SET // 8, _SLOT // 8), key=lambda place: numbers[place + 3])
+        at = min(range(start, start + _SET // 8, _SLOT // 8), key=lambda place: numbers[place + UNTIL])
         # In this order a process that is killed meanwhile leaves the old name with the new numbers, or an empty place.
         self.memory[at * 8 : at * 8 + NAME_BYTES] = _EMPTY
-        numbers[at + 3] = until
-        numbers[at + 2] = value
+        numbers[at + UNTIL] = until
+        numbers[at + VALUE] = value
         self.memory[at * 8 : at * 8 + NAME_BYTES] = name
 
     def drop(self, name: bytes) -> None:
         """Forget it; to be called under the lock."""
-        at = self._find(name)
+        at = self.find(name)
         if at >= 0:
             self.memory[at * 8 : at * 8 + NAME_BYTES] = _EMPTY
-            self.numbers[at + 3] = 0.0
+            self.numbers[at + UNTIL] = 0.0
 
-    def _find(self, name: bytes) -> int:
-        """Return where `name` is, counted in numbers; negative when it is not there."""
+    def has(self, place: int, name: bytes) -> bool:
+        """Whether `name` is still at `place`, where it was found."""
+        return place >= 0 and self.memory[place * 8 : place * 8 + NAME_BYTES] == name
+
+    def find(self, name: bytes) -> int:
+        """Return the place of `name` in `numbers`; negative when it is not there."""
         start = self._start(name)
         at = self.memory.find(name, start, start + _SET)
         return at // 8 if at >= 0 and not at % _SLOT else -1
