@@ -313,3 +313,20 @@ async def test_many_answers_are_dropped_while_others_go_on(make):
     assert await clearing == 120
     assert len(desk.gone) == 120
     assert [entry.key for entry in desk.answers] == [desk.key(HELLO), desk.key("meanwhile")]
+
+
+async def test_what_was_cleared_does_not_come_back_from_a_process_that_has_not_been_yet(make):
+    other, desk = await knowing(make()), make()
+    copy = other.answers.at_rest(other.known)
+    await desk.answers.clear_gently(lambda entry: True)
+    assert desk.answers.adopt(copy, desk.answers.clears) is None
+    desk.clock.advance(31)  # by now the other one has been, so what it has is of another's clearing
+    assert desk.answers.adopt(copy, desk.answers.clears) is not None
+
+
+async def test_what_is_newer_than_the_clearing_is_taken_from_another_process(make):
+    desk, other = make(), make()
+    desk.answers.clear()
+    other.clock.advance(1)
+    await knowing(other)
+    assert desk.answers.adopt(other.answers.at_rest(other.known), desk.answers.clears) is not None

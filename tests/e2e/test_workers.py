@@ -160,6 +160,19 @@ def test_what_is_cleared_is_gone_in_both(two):
     assert found["exact"]["hits"] == sum(part["exact"]["hits"] for part in found["workers"])
 
 
+def test_nothing_is_cleared_by_half(two):
+    """A worker that begins would have what the others cannot know of."""
+    earlier = began(two)
+    os.kill(children(two.process.pid)[1], signal.SIGKILL)
+    until(lambda: metric(two, "penstock_worker_up") == 1)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        call(two, "/admin/cache/clear", {})
+    with refused.value as reply:
+        assert (reply.code, json.load(reply)["error"]["code"]) == (503, "worker_gone")
+    until(lambda: began(two) > earlier)
+    assert call(two, "/admin/cache/clear", {})["object"] == "cache.cleared"
+
+
 def test_answers_of_both_are_listed_once(two):
     for number in range(16):
         status(two, f"listed {number}")

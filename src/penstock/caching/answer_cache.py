@@ -31,6 +31,9 @@ from penstock.core.usage import Usage
 _AT_ONCE = 50
 """Answers that are dropped without letting others go on."""
 
+_SETTLING_S = 30.0
+"""How long after a clearing another process may have what was cleared here."""
+
 Known = tuple[bytes | None, Batch | None]
 """An answer's body and events, at least one of them."""
 
@@ -57,6 +60,7 @@ class AnswerCache:
         self._clock = clock
         self._entries = Entries(max_entries, max_memory_bytes)
         self._clears = 0
+        self._cleared_at = float("-inf")
         self.find: Callable[[bytes], Entry | None] = self._entries.find
         self.limits = limits
         self.ttl_s = ttl_s
@@ -217,14 +221,18 @@ class AnswerCache:
             clears: What `clears` was when it was asked for.
 
         Returns:
-            The entry and what it says; None when the answer is outdated or damaged, or the cache was cleared meanwhile.
+            The entry and what it says; None when the answer is outdated or damaged, or older than a clearing that the
+            other process may not know of.
         """
+        now = self._clock.wall()
+        if answer.stored_at <= self._cleared_at and now < self._cleared_at + _SETTLING_S:
+            return None
         try:
             body, events, usage = read_answer(answer)
         except ValueError:
             return None
         entry = Entry(answer, usage)
-        if clears != self._clears or self._entries.outdated(entry, self._clock.wall()):
+        if clears != self._clears or self._entries.outdated(entry, now):
             return None
         self._take_in(entry, body, events)
         return entry, (body, events)
@@ -271,12 +279,12 @@ class AnswerCache:
 
         Whatever is on its way into the cache is not stored either: nobody knows whether it is one of them.
         """
-        self._clears += 1
+        self._cleared()
         return self._clear(where)
 
     async def clear_gently(self, where: Callable[[Entry], bool]) -> int:
         """As `clear`, a few at a time: whoever is told that one has gone may have much to do."""
-        self._clears += 1
+        self._cleared()
         keys = [entry.key for entry in self._entries if where(entry)]
         count = 0
         for start in range(0, len(keys), _AT_ONCE):
@@ -298,6 +306,9 @@ class AnswerCache:
             StoreError: The store could not be read.
         """
         return self.find(key) is not None or await self._store.get(key) is not None
+
+    def _cleared(self) -> None:
+        self._clears, self._cleared_at = self._clears + 1, self._clock.wall()
 
     def _clear(self, where: Callable[[Entry], bool] | None) -> int:
         keys = self._entries.clear(where)

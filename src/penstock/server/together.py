@@ -161,6 +161,9 @@ class Together:
         return await (own(request) if self._bus.elected else self._elsewhere(asked))
 
     async def _everywhere(self, merge: Merge, own: Endpoint, request: HttpRequest, asked: bytes) -> HttpResponse:
+        if request.method != "GET" and len(self._bus.others) + 1 < self._bus.workers:
+            # It would begin with what the store has, which nobody but it may know.
+            raise WorkerError("A worker is being started again, and all must take part: ask again.", code="worker_gone")
         mine = await own(request)
         parts = [(self._bus.number, msgspec.json.decode(bytes(mine.body)))]
         for number, data in (await self._bus.ask_all(REQUEST, asked, timeout_s=_PATIENCE_S)).items():
