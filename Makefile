@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PARALLEL ?= -n auto --dist loadfile
 SEEDS ?= 5000
 FIRST ?= 0
 
@@ -19,10 +20,10 @@ demo: $(VENV)/.run ## Start the gateway and send it a few minutes of mixed traff
 	@exec $(BIN)/penstock demo $(ARGS)
 
 test: $(VENV)/.dev .peers/.tests .peers/minilm/.built ## Set up and run all tests, real servers and official SDKs included
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests that need no other project's server
-	$(BIN)/pytest -m 'not peer' $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m 'not peer' $(ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import rules, formatting, documentation
 	$(BIN)/ruff check .

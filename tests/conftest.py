@@ -1,5 +1,6 @@
 """A gateway as users run it: a process of its own."""
 
+import gc
 import json
 import logging
 import os
@@ -10,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # two processes share the machine with the servers they test
+settings.load_profile("untimed")
 
 SIMULATED = """\
 providers:
@@ -18,6 +23,12 @@ models:
   - {{name: "*", targets: [{{provider: sim, model: sim}}]}}
 store: {{url: "sqlite:///{folder}/penstock.db"}}
 """
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what all test modules hold: else it reads it again and again, for a third of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 class Gateway:
