@@ -17,7 +17,7 @@ from benchmarks.processes import Server, free_port, running, say
 
 LITELLM, PORTKEY, SGLANG, TENSORZERO = "1.106.2", "1.15.2", "0.3.2", "2026.6.0"
 _TELEMETRY = "opentelemetry-sdk==1.45.2"
-"""Without it LiteLLM tries to import it with every request, and is slower."""
+"""LiteLLM is said to try to import it with every request when it is not there; not measured here."""
 PROGRAMS = {"wrk": "wrk", "nginx": "nginx", "haproxy": "haproxy", "taskset": "util-linux"}
 """Those of every run, and the packages they are in."""
 SLOW_PROGRAMS = {"npm": "npm", "node": "nodejs"}
