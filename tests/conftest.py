@@ -26,7 +26,7 @@ store: {{url: "sqlite:///{folder}/penstock.db"}}
 
 
 def pytest_collection_finish() -> None:
-    """Let the collector pass over what all test modules hold: else it reads it again and again, for a third of the time."""
+    """Let the collector pass over what all test modules hold, which it would read again and again."""
     gc.collect()
     gc.freeze()
 
