@@ -20,7 +20,7 @@ from penstock.core.errors import StoreError
 from penstock.stores.sql.account_tables import budget_leases, budget_periods, budgets, versions
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.ledger import SqlLedger
-from penstock.stores.sql.sqlite import Insert, adding, replacing
+from penstock.stores.sql.sqlite import Insert, adding, raw, replacing
 from penstock.stores.sql.tally import CallRow
 
 _NAME = "budgets"
@@ -54,6 +54,7 @@ class BudgetTally:
         self._leases = Insert(budget_leases, engine, add=True, rows=1)
         columns = (budget_periods.c.spent, budget_periods.c.held, budget_periods.c.told)
         period = (budget_periods.c.budget_id == bindparam("i")) & (budget_periods.c.start == bindparam("s"))
+        self._read_version = str(_VERSION.compile(engine, compile_kwargs={"literal_binds": True}))
         self._read = str(select(*columns).where(period).compile(engine))
         event.listen(engine, "begin", self._begun)
         event.listen(engine, "commit", self._committed)
@@ -61,6 +62,8 @@ class BudgetTally:
 
     def tally(self, connection: Connection, rows: Sequence[CallRow], /) -> None:
         """Add `rows` to their budgets."""
+        if not rows:
+            return
         index = self.index(connection)
         if not index and not self._moves:
             return
@@ -120,7 +123,10 @@ class BudgetTally:
 
     def index(self, connection: Connection) -> BudgetIndex:
         """Return the budgets in force."""
-        version = connection.execute(_VERSION).scalar() or 0
+        cursor = raw(connection)
+        cursor.execute(self._read_version)
+        row = cursor.fetchone()
+        version = 0 if row is None else row[0]
         known = (version, self.configured)
         if known[0] != self._known[0] or known[1] is not self._known[1]:
             self._index = BudgetIndex([*_load(connection), *self.configured])

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
@@ -133,7 +132,7 @@ class Database:
         try:
             with self._reading.begin() as connection:
                 return query(connection)
-        except SQLAlchemyError as error:
+        except sqlite.ERRORS as error:
             raise self.explain(error) from error
 
     def _close(self) -> None:
@@ -193,7 +192,7 @@ def prepare(engine: Engine, path: str) -> None:
                 create(connection)
             elif found != HEAD:
                 migrate(connection)
-    except SQLAlchemyError as error:
+    except sqlite.ERRORS as error:
         raise sqlite.explain(error, path) from error
 
 

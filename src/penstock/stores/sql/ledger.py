@@ -167,8 +167,9 @@ class SqlLedger:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread."""
-        self.insert(connection, [item[0] for item in items if not isinstance(item, Bag)])
         bags = [item for item in items if isinstance(item, Bag)]
+        if len(bags) < len(items):
+            self.insert(connection, [item[0] for item in items if not isinstance(item, Bag)])
         for bag in bags:
             self._hits.close(bag)
         if bags:

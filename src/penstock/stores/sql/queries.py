@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Select, Table, case, func, or_, select, true
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import SQLAlchemyError
 
 from penstock.core.call import CACHED
 from penstock.core.errors import StoreError
@@ -53,7 +52,7 @@ def reading(path: str) -> Iterator[Connection]:
                     f"{path} is not up to date (revision {found}, not {HEAD}): start `penstock serve` once"
                 )
             yield connection
-    except SQLAlchemyError as error:
+    except sqlite.ERRORS as error:
         raise sqlite.explain(error, path) from error
     finally:
         engine.dispose()

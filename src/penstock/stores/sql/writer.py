@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -10,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
+from penstock.stores.sql.sqlite import TRANSIENT
 
 _log = logging.getLogger("penstock.stores")
 
@@ -73,7 +74,7 @@ class Writer:
         clock: Clock,
         *,
         limit: int = 200_000,
-        gather_s: float = 0.05,
+        gather_s: float = 0.1,
         most: int = 5_000,
         patience_s: float = 30.0,
         closing_patience_s: float = 5.0,
@@ -95,6 +96,7 @@ class Writer:
         self._lost = 0
         self._error = ""
         self._next_complaint = 0.0
+        self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="penstock-writer", daemon=True)
 
     @property
@@ -159,6 +161,7 @@ class Writer:
             if batch:
                 self._write(batch)
             elif closing:
+                self._disconnect()
                 return
 
     def _gather(self) -> None:
@@ -178,7 +181,7 @@ class Writer:
             if error is None:
                 self._settle(batch, None)
                 return
-            if not isinstance(error, OperationalError):
+            if not isinstance(error, TRANSIENT):
                 self._write_singly(batch)
                 return
             explained = self._explain(error)
@@ -214,12 +217,21 @@ class Writer:
 
     def _transact(self, batch: Batch) -> Exception | None:
         try:
-            with self._engine.begin() as connection:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
                 for job, items in batch.items():
-                    job.write(connection, items)
+                    job.write(self._connection, items)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one batch, the thread must go on
+            self._disconnect()
             return error
         return None
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
 
     def _settle(self, batch: Batch, error: StoreError | None) -> None:
         self._error = "" if error is None else error.message
