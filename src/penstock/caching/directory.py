@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from penstock.core.clock import Clock
-from penstock.shared_memory.table import NAME_BYTES, Table
+from penstock.shared_memory.table import NAME_BYTES, UNTIL, VALUE, Table
 
 SLOTS = 131_072
 """Keys there is room for: 4 MiB, once all are used. Those seen longest ago make room, and are then asked for again."""
@@ -43,7 +43,7 @@ class Directory:
         self._clock = clock
         self._flying_here = float(number * _STATES + _FLYING)
         self._cached_here = float(number * _STATES + _CACHED)
-        self._claimed: set[bytes] = set()
+        self._claimed: dict[bytes, int] = {}
 
     def look(self, key: bytes) -> Sighting | None:
         """Return where another worker's answer to `key` is, if the table says so."""
@@ -56,24 +56,35 @@ class Directory:
         A claim holds until `cached` or `release` is called. What was `seen` and proved to be of no use is no obstacle.
         """
         name, table = key[:NAME_BYTES], self._table
+        until = self._clock.monotonic() + _FLYING_S
         with table:
-            value = table.get(name)
-            if value is not None and not self._own(value) and (seen is None or value != seen.value):
-                return _sighting(value)
-            table.put(name, self._flying_here, self._clock.monotonic() + _FLYING_S)
-        self._claimed.add(key)
+            place = table.find(name)
+            if place < 0:
+                place = table.add(name, self._flying_here, until)
+            else:
+                value = table.numbers[place + VALUE]
+                if not self._own(value) and (seen is None or value != seen.value):
+                    return _sighting(value)
+                table.numbers[place + UNTIL] = until
+                table.numbers[place + VALUE] = self._flying_here
+        self._claimed[key] = place
         return None
 
     def cached(self, key: bytes) -> None:
         """Say that this worker has the answer."""
-        self._claimed.discard(key)
-        with self._table:
-            self._table.put(key[:NAME_BYTES], self._cached_here, self._clock.monotonic())
+        name, table, now = key[:NAME_BYTES], self._table, self._clock.monotonic()
+        place = self._claimed.pop(key, -1)
+        if table.has(place, name):
+            # Without the lock: at worst it says so of a name that takes this place now, and whoever asks is told.
+            table.numbers[place + VALUE] = self._cached_here
+            table.numbers[place + UNTIL] = now
+            return
+        with table:
+            table.put(name, self._cached_here, now)
 
     def release(self, key: bytes) -> None:
         """Say that this worker does not ask any more; if the answer was not kept, the next who wants it asks anew."""
-        if key in self._claimed:
-            self._claimed.discard(key)
+        if self._claimed.pop(key, None) is not None:
             self._drop(key, self._flying_here)
 
     def forget(self, key: bytes) -> None:
@@ -88,7 +99,7 @@ class Directory:
                     table.drop(name)
 
     def _own(self, value: float) -> bool:
-        return value in (self._flying_here, self._cached_here)
+        return value == self._flying_here or value == self._cached_here
 
 
 def _sighting(value: float) -> Sighting:

@@ -46,19 +46,26 @@ class Table(SharedFile):
 
     def put(self, name: bytes, value: float, until: float) -> None:
         """Set both, `until` being more than 0; to be called under the lock."""
-        at = self.find(name)
-        if at >= 0:
-            self.numbers[at + UNTIL] = until
-            self.numbers[at + VALUE] = value
-            return
+        place = self.find(name)
+        if place >= 0:
+            self.numbers[place + UNTIL] = until
+            self.numbers[place + VALUE] = value
+        else:
+            self.add(name, value, until)
+
+    def add(self, name: bytes, value: float, until: float) -> int:
+        """As `put`, for a name that is not there; return its place."""
         numbers = self.numbers
         start = self._start(name) // 8
-        at = min(range(start, start + _SET // 8, _SLOT // 8), key=lambda place: numbers[place + UNTIL])
-        # In this order a process that is killed meanwhile leaves the old name with the new numbers, or an empty place.
-        self.memory[at * 8 : at * 8 + NAME_BYTES] = _EMPTY
-        numbers[at + UNTIL] = until
-        numbers[at + VALUE] = value
-        self.memory[at * 8 : at * 8 + NAME_BYTES] = name
+        needed = numbers[start + UNTIL : start + _SET // 8 : _SLOT // 8].tolist()
+        place = start + needed.index(min(needed)) * (_SLOT // 8)
+        at = place * 8
+        # In this order a process that is killed meanwhile leaves an empty place.
+        self.memory[at : at + NAME_BYTES] = _EMPTY
+        numbers[place + UNTIL] = until
+        numbers[place + VALUE] = value
+        self.memory[at : at + NAME_BYTES] = name
+        return place
 
     def drop(self, name: bytes) -> None:
         """Forget it; to be called under the lock."""
