@@ -22,6 +22,7 @@ from penstock.abc import Sending
 from penstock.caching.lead import Lead
 from penstock.core.clock import Clock
 from penstock.core.errors import DeadlineExceeded, PenstockError, ProviderError
+from penstock.core.events import Batch
 from penstock.core.handler import Enter, Exit, Handler, run
 from penstock.core.request import Request
 from penstock.core.response import LATE, Response
@@ -67,7 +68,7 @@ class Lane:
     target: Sequence[Stage]
     order: Callable[[Request], Sequence[Target]]
     elsewhere: Callable[[Request, Sequence[Target], PenstockError, bool], Awaitable[Response]]
-    begin: Callable[[Request, Callable[[], None]], Sending | None]
+    begin: Callable[[Request, Callable[[], None], Callable[[Batch], None] | None], Sending | None]
     provide: Handler
     failover: Handler
     ready: Callable[[], bool]
@@ -146,6 +147,8 @@ class Passage:
         self._task: asyncio.Task[None] | None = None
         self._cancelled: asyncio.CancelledError | None = None
 
+    _hear: Callable[[Batch], None] | None = None
+
     def run(self) -> None:
         """Begin."""
         try:
@@ -178,6 +181,9 @@ class Passage:
             self._tell(None, error)
         else:
             lead.flight.leave(lead.seat)
+
+    def resume(self) -> None:
+        """Nothing is held up by a client that is behind: the answer is sent when it is whole."""
 
     def give_up(self) -> asyncio.Task[None] | None:
         """Nobody waits; return what has to end first, if that takes time."""
@@ -225,7 +231,7 @@ class Passage:
                 entered = True
                 if leave is not None:
                     exits.append(leave)
-            self._sending = lane.begin(request, self._ended)
+            self._sending = lane.begin(request, self._ended, self._hear)
             if self._sending is None:
                 self._wait_for_target(partial(lane.provide, request), inside=True)
         except PenstockError as error:

@@ -78,6 +78,7 @@ from penstock.stores.opening import open_budgets as open_budgets
 from penstock.stores.opening import open_desk as open_desk
 from penstock.stores.opening import open_keys as open_keys
 from penstock.stores.opening import open_states as open_states
+from penstock.stream_lane import Listener, StreamPassage
 
 Build = Callable[[Parts], Layer | None]
 _WITHOUT_MEMORY = (None, "off")
@@ -240,6 +241,11 @@ class Pipeline:
         """Return the short way of a routed request for a whole answer, to be `run`; see `penstock.lane`."""
         self._enter()
         return Passage(self.lane, request, done, self._leave)
+
+    def stream_passage(self, request: Request, listener: Listener) -> StreamPassage:
+        """Return the short way of a routed request for a stream; see `penstock.stream_lane`."""
+        self._enter()
+        return StreamPassage(self.lane, request, listener, self._leave)
 
     def prepare(self, request: Request) -> Request:
         """Return what will be asked: the prompt that is named, the arms of experiments, and the route.

@@ -7,6 +7,7 @@ from functools import partial
 
 from penstock.abc import Immediate, Provider, Sending
 from penstock.core.errors import PenstockError
+from penstock.core.events import Batch
 from penstock.core.handler import Handler, Layer
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -45,12 +46,12 @@ def make_lane(
     # Found out once: a look at a protocol's members costs as much as several layers.
     begins = {name: each.begin for name, each in providers.items() if isinstance(each, Immediate)}
 
-    def begin(request: Request, then: Callable[[], None]) -> Sending | None:
+    def begin(request: Request, then: Callable[[], None], hear: Callable[[Batch], None] | None) -> Sending | None:
         target = request.target
         if target is None:
             raise AssertionError("the lane chooses a target before a provider is asked")
         ask = begins.get(target.provider)
-        return None if ask is None else ask(request, target, then)
+        return None if ask is None else ask(request, target, then, hear)
 
     return Lane(
         call=[calls[name] for name in names[:outside]],

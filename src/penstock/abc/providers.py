@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from penstock.core.events import Batch
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
@@ -55,8 +56,16 @@ class Sending(Protocol):
     def cancel(self) -> None:
         """Give it up."""
 
+    def pause(self) -> None:
+        """Whoever hears of events is behind: no more until `resume`."""
+
+    def resume(self) -> None:
+        """Go on."""
+
     def answer(self) -> Response | None:
         """Return the whole answer, once it is there; None when the provider must be asked again, with `Provider.send`.
+
+        Of a stream that has said something the answer is an empty one; only that it is complete is of interest.
 
         Raises:
             ProviderError: The attempt failed.
@@ -67,8 +76,16 @@ class Sending(Protocol):
 class Immediate(Protocol):
     """A provider that can be asked without a task."""
 
-    def begin(self, request: Request, target: Target, then: Callable[[], None]) -> Sending | None:
-        """Send `request`, for a whole answer, and call `then` when that is there or will not come.
+    def begin(
+        self, request: Request, target: Target, then: Callable[[], None], hear: Callable[[Batch], None] | None = None
+    ) -> Sending | None:
+        """Send `request`, and call `then` when the answer is there or will not come.
+
+        Args:
+            request: For a stream if there is a `hear`, otherwise for a whole answer.
+            target: Where.
+            then: Asks `Sending.answer` what became of it.
+            hear: Told of the events of a stream as they come, before `then` is called.
 
         Returns:
             None when something would have to be waited for; nothing was done.

@@ -42,6 +42,7 @@ class Flight:
         error: Why it failed, if it did.
         said_bytes: How much has been said.
         give_up: Ends it when nobody is left; returns what then ends, if that takes time.
+        joined: Called when somebody comes on board.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Flight:
         "error",
         "give_up",
         "handed_over",
+        "joined",
         "request",
         "said_bytes",
         "seats",
@@ -74,6 +76,7 @@ class Flight:
         self.ended = False
         self.error: BaseException | None = None
         self.give_up: Callable[[], asyncio.Future[None] | None] = _nothing
+        self.joined: Callable[[], None] = _nothing
         self._batches: list[Batch] = []
         self._dropped = 0
         self.said_bytes = 0
@@ -102,6 +105,7 @@ class Flight:
         self.seats[seat] = None
         if seat.gathers:
             self.heard()
+        self.joined()
 
     def leave(self, seat: Seat) -> asyncio.Future[None] | None:
         """`seat` has heard enough; if it was the last and there is more to say, return what `give_up` does."""
@@ -194,7 +198,7 @@ class Flight:
 
     def _end(self) -> None:
         self.ended = True
-        self.give_up = _nothing  # it may refer to who holds this flight
+        self.give_up = self.joined = _nothing  # they may refer to who holds this flight
         for seat in self.seats:
             seat.wake()
 

@@ -33,9 +33,18 @@ class Lead(Exit):
         self.seat.take_notes()
         self.flight.leave(self.seat)
 
+    def begun(self, response: Response, /) -> None:
+        """The leader's headers say what happened so far."""
+        if not response.whole:
+            self.seat.take_notes()
+
     def on_events(self, batch: Batch, /) -> None:
-        """Let the others hear them."""
-        self.flight.say(batch)
+        """Let the others hear them; the leader does so by another way."""
+        flight, seat = self.flight, self.seat
+        flight.say(batch)
+        seat.position += 1
+        seat.heard_bytes = flight.said_bytes
+        flight.heard()
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         """The flight ends."""

@@ -82,15 +82,15 @@ class Endpoint:
         """
         return self._exchange(HttpRequest("POST", self._url(path), self._headers, body, deadline), parse_error)
 
-    def begin(self, path: str, body: bytes, deadline: float | None, then: Callable[[], None]) -> Exchange | None:
-        """As `post`, if a connection is at hand; `then` is called when the exchange has ended, for `whole_of`.
+    def begin(self, path: str, body: bytes, deadline: float | None) -> Exchange | None:
+        """As `post`, if a connection is at hand, for `whole_of`; None if none is.
 
         Raises:
             ProviderError: It cannot be sent.
         """
         if self._lean is None or self._missing is not None:
             return None
-        return self._lean.begin(HttpRequest("POST", self._url(path), self._headers, body, deadline), then)
+        return self._lean.begin(HttpRequest("POST", self._url(path), self._headers, body, deadline))
 
     def whole_of(self, exchange: Exchange, parse_error: ParseError) -> bytes:
         """Return the body of a successful JSON reply, of an exchange that has ended.

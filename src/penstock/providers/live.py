@@ -11,7 +11,7 @@ from penstock.core.errors import ProviderError
 from penstock.core.events import Batch
 from penstock.wire.upstream_errors import conceal
 
-_TAIL_S = 0.1
+TAIL_S = 0.1
 """How long to wait, after the last event, for the end of the body: without it the connection cannot be used again."""
 
 
@@ -97,7 +97,7 @@ class LiveAnswer:
     async def _release(self) -> None:
         try:
             if self._reader.done:
-                async with asyncio.timeout(_TAIL_S):
+                async with asyncio.timeout(TAIL_S):
                     async for _ in self._chunks:
                         pass
         except (TimeoutError, ProviderError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from penstock.abc import ModelInfo, Transport
+from penstock.abc import ModelInfo, Sending, Transport
 from penstock.config.kinds import Kind
 from penstock.config.providers import ProviderSettings
 from penstock.core.errors import ProviderError
+from penstock.core.events import Batch
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
 from penstock.core.route import Target
+from penstock.providers.asked import Asked, AskedStream
 from penstock.providers.endpoint import Endpoint, media_type
 from penstock.providers.live import LiveAnswer
 from penstock.providers.profiles import DEFAULT, PROFILES
@@ -76,11 +78,18 @@ class OpenAIProvider:
         await reply.aclose()
         return Response(body=answer, usage=usage, finish_reason=finish_reason, quota=self._endpoint.quota(reply))
 
-    def begin(self, request: Request, target: Target, then: Callable[[], None]) -> Asked | None:
+    def begin(
+        self, request: Request, target: Target, then: Callable[[], None], hear: Callable[[Batch], None] | None = None
+    ) -> Sending | None:
         """As `penstock.abc.Immediate`."""
         body = self._encode(request, target)
-        exchange = self._endpoint.begin(_PATHS[request.operation], body, request.deadline, then)
-        return None if exchange is None else Asked(self, request, exchange)
+        exchange = self._endpoint.begin(_PATHS[request.operation], body, request.deadline)
+        if exchange is None:
+            return None
+        if hear is None:
+            exchange.then = then
+            return Asked(request, exchange, self.answer)
+        return AskedStream(request, exchange, self.answer, StreamReader(self.name), hear, then, self._endpoint.secrets)
 
     def answer(self, request: Request, exchange: Exchange) -> Response:
         """Return the answer of an exchange that has ended.
@@ -91,6 +100,8 @@ class OpenAIProvider:
         try:
             answer = self._endpoint.whole_of(exchange, self._parse_error)
             usage, finish_reason = parse_answer(answer, self.name, operation=request.operation)
+            if request.stream:
+                raise self._endpoint.not_streamed()
         except ProviderError as error:
             conceal(error, self._endpoint.secrets)
             raise
@@ -126,22 +137,3 @@ class OpenAIProvider:
 
     def _parse_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
         return parse_error(status, headers, body, self.name, secrets=self._endpoint.secrets)
-
-
-class Asked:
-    """A request that is with a provider; see `penstock.abc.Sending`."""
-
-    __slots__ = ("_exchange", "_provider", "request")
-
-    def __init__(self, provider: OpenAIProvider, request: Request, exchange: Exchange) -> None:
-        self._provider = provider
-        self._exchange = exchange
-        self.request = request
-
-    def cancel(self) -> None:
-        """Close the connection."""
-        self._exchange.close()
-
-    def answer(self) -> Response | None:
-        """Return the whole answer; None when nobody has read the request."""
-        return None if self._exchange.unread else self._provider.answer(self.request, self._exchange)

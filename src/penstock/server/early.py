@@ -44,8 +44,25 @@ class Under(Protocol):
     def run(self) -> None:
         """Begin."""
 
+    def resume(self) -> None:
+        """The client, which was behind, has caught up."""
+
     def cancel(self, error: asyncio.CancelledError, *, tell: bool = False) -> None:
         """End it early; with `tell`, its client hears why."""
+
+
+class Client(Protocol):
+    """Who waits for an answer on the short way."""
+
+    @property
+    def behind(self) -> int:
+        """Bytes that wait to be sent."""
+
+    def say(self, answering: Answering) -> bool:
+        """Send what `answering` makes, with more to come; False when the client is behind."""
+
+    def reply(self, answering: Answering) -> None:
+        """Send what `answering` makes; the answer is complete."""
 
 
 class KnownAnswers(Protocol):
@@ -63,8 +80,8 @@ class KnownAnswers(Protocol):
             default: Header fields every response has.
         """
 
-    def begin(self, decoded: object, reply: Callable[[Answering], None]) -> Under | None:
-        """Return the short way of what `known` handed on; None when it needs a task. `reply` is called at its end."""
+    def begin(self, decoded: object, client: Client) -> Under | None:
+        """Return the short way of what `known` handed on; None when it needs a task. `client` is told of its end."""
 
 
 class EarlyProtocol(GuardedProtocol):
@@ -231,7 +248,7 @@ class EarlyProtocol(GuardedProtocol):
             return
         route, body, decoded = self._waiting
         self._waiting = None
-        under = None if self.state != ANSWER else route.begin(decoded, self._reply)
+        under = None if self.state != ANSWER else route.begin(decoded, self)
         if under is None:
             self._hand_on(body, decoded)
         else:
@@ -244,7 +261,24 @@ class EarlyProtocol(GuardedProtocol):
         if len(self._held) > HEAD_BYTES:
             self.flow.pause_reading()
 
-    def _reply(self, answering: Answering) -> None:
+    @property
+    def behind(self) -> int:
+        """Bytes that wait to be sent."""
+        return self.transport.get_write_buffer_size()
+
+    def resume_writing(self) -> None:
+        """The client has read what it was sent."""
+        super().resume_writing()
+        if self._under is not None:
+            self._under.resume()
+
+    def say(self, answering: Answering) -> bool:
+        """Send a part of the answer; whether the client keeps up."""
+        self.transport.write(answering(self.server_state.default_headers))
+        return not self.flow.write_paused
+
+    def reply(self, answering: Answering) -> None:
+        """Send the answer, or the last of it, and go on."""
         self._under = None
         if self.transport.is_closing():
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from http import HTTPStatus
@@ -19,14 +18,14 @@ from penstock.caching.directives import read_directives
 from penstock.client import AsyncClient
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import InvalidRequest, PenstockError
+from penstock.core.events import Batch
 from penstock.core.money import to_usd
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
-from penstock.lane import Passage
 from penstock.pipeline import Pipeline
 from penstock.server import controls
 from penstock.server.auth import Admit, check_model
-from penstock.server.early import Again, Answering
+from penstock.server.early import Again, Client, Under
 from penstock.server.errors import INTERNAL, body_of, quota_fields, render, status_of
 from penstock.server.http import (
     ClientGone,
@@ -133,18 +132,21 @@ class ModelRoute:
         request = _replace(before, call=call)
         return _at_once(request, pipeline, default)
 
-    def begin(self, decoded: object, reply: Callable[[Answering], None]) -> Passage | None:
+    def begin(self, decoded: object, client: Client) -> Under | None:
         """Answer on the short way what `known` handed on; see `penstock.lane` and `penstock.server.early`."""
         if type(decoded) is not Decoded or decoded.keep:
             return None
         request = decoded.request
-        if request.stream or (request.semantic or request.context or request.context_tokens) is not None:
+        if (request.semantic or request.context or request.context_tokens) is not None:
             return None
+        pipeline = self._client.pipeline
+        if request.stream:
+            return pipeline.stream_passage(request, _Stream(request, client))
 
         def done(response: Response | None, error: BaseException | None) -> None:
-            reply(partial(_answered, request, response, error))
+            client.reply(partial(_answered, request, response, error))
 
-        return self._client.pipeline.passage(request, done)
+        return pipeline.passage(request, done)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error before the answer's first byte is sent in OpenAI's shape."""
@@ -270,9 +272,52 @@ def _answered(request: Request, response: Response | None, error: BaseException 
     """Return a whole HTTP/1.1 response for what became of a request."""
     if response is not None:
         return _response(request, response, default)
+    return _refusal(request, _told(error), default)
+
+
+def _told(error: BaseException | None) -> PenstockError:
+    """Return what a client hears of `error`."""
     if isinstance(error, asyncio.CancelledError):
-        error = shutting_down()
-    return _refusal(request, error if isinstance(error, PenstockError) else INTERNAL, default)
+        return shutting_down()
+    return error if isinstance(error, PenstockError) else INTERNAL
+
+
+class _Stream:
+    """A client of a stream; see `penstock.stream_lane.Listener`."""
+
+    __slots__ = ("_begun", "_client", "_request")
+
+    def __init__(self, request: Request, client: Client) -> None:
+        self._request = request
+        self._client = client
+        self._begun = False
+
+    @property
+    def behind(self) -> int:
+        return self._client.behind
+
+    def say(self, batch: Batch) -> bool:
+        data = frame(batch, include_usage=self._request.include_usage)
+        if self._begun:
+            return not data or self._client.say(lambda _: b"%x\r\n%b\r\n" % (len(data), data))
+        self._begun = True
+        return self._client.say(partial(self._beginning, data))
+
+    def end(self, error: BaseException | None) -> None:
+        if not self._begun and error is not None:
+            self._client.reply(partial(_answered, self._request, None, error))
+            return
+        last = DONE
+        if error is not None:
+            told = _told(error)
+            last = error_frame(body_of(told, status_of(told)))
+        chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last)
+        self._client.reply(lambda _: chunk)
+
+    def _beginning(self, data: bytes, default: Headers) -> bytes:
+        fields = [*default, *_SSE, *describe(self._request.call, whole=False), (b"transfer-encoding", b"chunked")]
+        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+        return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (b"".join([b"%b: %b\r\n" % field for field in fields]), chunk)
 
 
 def _response(request: Request, response: Response, default: Headers) -> bytes:

@@ -141,9 +141,9 @@ class Connection(asyncio.Protocol):
         elif exchange.head_done:
             if (due := self._heard_at + self._timeouts.idle_s) < self._timer_at:
                 self._arm(due)
-            if not exchange.patient and exchange.then is None:
-                if exchange.buffered > BUFFER_BYTES:
-                    self._pause()
+            if not exchange.patient and (exchange.then is None or exchange.more is not None):
+                if exchange.more is None and exchange.buffered > BUFFER_BYTES:
+                    self.pause()
                 exchange.wake()
 
     def eof_received(self) -> None:
@@ -156,7 +156,8 @@ class Connection(asyncio.Protocol):
         self._pool.gone(self)
         self._answers.close()
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Read no more until `resume`."""
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()

@@ -30,6 +30,7 @@ class Exchange:
         buffered: Bytes waiting for the reader.
         received: Body bytes received so far, as transferred.
         then: Called at the end, in place of waking a reader.
+        more: Called when there is more of the body, likewise.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class Exchange:
         "error",
         "head_done",
         "headers",
+        "more",
         "patient",
         "received",
         "status",
@@ -63,6 +65,7 @@ class Exchange:
         self.buffered = 0
         self.received = 0
         self.then: Callable[[], None] | None = None
+        self.more: Callable[[], None] | None = None
         self._chunks: list[bytes] = []
         self._connection: Connection | None = connection
         self._waiter: asyncio.Future[None] | None = None
@@ -126,6 +129,9 @@ class Exchange:
 
     def wake(self) -> None:
         """Let the reader go on."""
+        if self.more is not None:
+            self.more()
+            return
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -144,12 +150,36 @@ class Exchange:
         self.ended = True
         self.error = error
         self._connection = None
-        then = self.then
+        then, self.then, self.more = self.then, None, None
         if then is not None:
-            self.then = None
             then()
         else:
             self.wake()
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    def take(self) -> bytes:
+        """Return what has come of the body, decoded; possibly nothing.
+
+        Raises:
+            ProviderError: It cannot be decoded.
+        """
+        data = self._take() if self._chunks else b""
+        decoder = self.decoder
+        if decoder is None:
+            return data
+        pieces = [decoder.decode(data)]
+        while decoder.pending:
+            pieces.append(decoder.decode())
+        return b"".join(pieces)
 
     def body(self) -> bytes:
         """Return the whole body, decoded, of an exchange that has ended; once.
@@ -158,15 +188,10 @@ class Exchange:
             ProviderError: As the iteration.
         """
         self.check()
-        data = self._take() if self._chunks else b""
-        decoder = self.decoder
-        if decoder is None:
-            return data
-        pieces = [decoder.decode(data)]
-        while decoder.pending:
-            pieces.append(decoder.decode())
-        decoder.finish()
-        return b"".join(pieces)
+        data = self.take()
+        if self.decoder is not None:
+            self.decoder.finish()
+        return data
 
     def check(self) -> None:
         """Raise `error`, if there is one.
@@ -182,8 +207,8 @@ class Exchange:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self.buffered = 0
-        if self._connection is not None:
-            self._connection.resume()
+        if self.more is None:
+            self.resume()
         return data
 
     async def _next_decoded(self, decoder: Decoder) -> bytes:

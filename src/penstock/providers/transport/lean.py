@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from penstock.abc import HttpReply, HttpRequest
 from penstock.config.providers import ProviderSettings
@@ -62,8 +61,8 @@ class LeanTransport:
             exchange.check()
         return exchange
 
-    def begin(self, request: HttpRequest, then: Callable[[], None]) -> Exchange | None:
-        """Send `request` if a connection is at hand, and call `then` when its exchange has ended; None if none is.
+    def begin(self, request: HttpRequest) -> Exchange | None:
+        """Send `request` if a connection is at hand; None if none is. The caller sets what the exchange calls.
 
         Raises:
             ProviderError: It cannot be sent.
@@ -78,9 +77,7 @@ class LeanTransport:
         connection = self._pool.take()
         if connection is None:
             return None
-        exchange = connection.start(request.method, head, request.body, until)
-        exchange.then = then
-        return exchange
+        return connection.start(request.method, head, request.body, until)
 
     async def aclose(self) -> None:
         """Close all connections; exchanges under way end with an error."""
