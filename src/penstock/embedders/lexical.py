@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import sqrt
+from operator import mul
 
 from penstock.core.request import Request
 from penstock.matching.reading import stem, tokens
@@ -51,12 +52,13 @@ class LexicalEmbedder:
         for token in tokens(text):
             word = token.lower()
             for key, weight in _pieces(word):
-                vector[key] = vector.get(key, 0.0) + weight
+                vector[key] = vector[key] + weight if key in vector else weight
             if before:
                 key = zlib.crc32(f"{before} {word}".encode("utf-8", "surrogatepass"))
-                vector[key] = vector.get(key, 0.0) + PAIR
+                vector[key] = vector[key] + PAIR if key in vector else PAIR
             before = word
-        norm = sqrt(sum(weight * weight for weight in vector.values()))
+        weights = vector.values()
+        norm = sqrt(sum(map(mul, weights, weights)))
         return {key: weight / norm for key, weight in vector.items()} if norm else {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import exp, log
+from operator import mul
 from typing import NamedTuple
 
 import msgspec
@@ -120,6 +121,11 @@ class PooledModel:
         """Drop what is known of an entry that has left."""
         self._entries.pop(entry, None)
 
+    def intercept(self, entry: int) -> float:
+        """Return the entry's own intercept; 0 while it has no labels."""
+        known = self._entries.get(entry)
+        return 0.0 if known is None else known[0]
+
     def dump(self) -> bytes:
         """Return everything learnt."""
         return msgspec.msgpack.encode((self._weights, self._precision, self._prior, self._entries))
@@ -147,5 +153,5 @@ class PooledModel:
 
     def _probability(self, row: tuple[float, ...], entry: int) -> float:
         own = self._entries.get(entry)
-        total = (own[0] if own else 0.0) + sum(w * x for w, x in zip(self._weights, row, strict=True))
+        total = (own[0] if own else 0.0) + sum(map(mul, self._weights, row))
         return 1.0 / (1.0 + exp(-max(-30.0, min(30.0, total))))

@@ -102,7 +102,7 @@ class Partition:
             similarity=similarity,
             margin=similarity - max(rival, similarity * UNSEEN * alone),
             support=log(len(near) - len(others)),
-            difference=self._weight(found.here + found.there) / (self._weight(asked.content + known.content) or 1.0),
+            difference=self._share(found.here + found.there, asked.content + known.content),
             swapped=min(2, len(found.here), len(found.there)),
             inserted=min(3, abs(len(found.here) - len(found.there))),
             alike=min(2, found.alike),
@@ -114,7 +114,11 @@ class Partition:
             alone=alone,
         )
         alike = found.veto is None and not (features.difference or features.function or features.alike)
-        return Proposal(entry, answer, features, found.veto, alike and _words(asked_text) == _words(text))
+        same = alike and asked.words == known.words and _words(asked_text) == _words(text)
+        return Proposal(entry, answer, features, found.veto, same)
+
+    def _share(self, some: Sequence[str], every: Sequence[str]) -> float:
+        return self._weight(some) / (self._weight(every) or 1.0) if some else 0.0
 
     def _weight(self, words: Sequence[str]) -> float:
         size, frequency = len(self._known) + 8.0, self._frequency

@@ -241,7 +241,7 @@ class Policy:
 
     def stale(self, entry: int) -> bool:
         """Return whether labels contradicted `entry` so often that it only stands in the way of others: drop it."""
-        return self.model.intercepts.get(entry, 0.0) <= _STALE
+        return self.model.intercept(entry) <= _STALE
 
     def certificate(self) -> Certificate:
         """Return what can be said of the answers served."""

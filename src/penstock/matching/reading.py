@@ -99,14 +99,18 @@ def meaning(word: str) -> str:
     return _MEANINGS.get(word) or _MEANINGS.get(stem(word)) or stem(word)
 
 
-def tokens(text: str) -> list[str]:
-    """Split `text` into words, numbers and signs, with compatibility forms folded and "n't" as "not"."""
+@lru_cache(maxsize=64)
+def tokens(text: str) -> tuple[str, ...]:
+    """Split `text` into words, numbers and signs, with compatibility forms folded and "n't" as "not".
+
+    The last texts are remembered: one question is split to be embedded, to be read and to be compared.
+    """
     if not text.isascii():
         # What is not to be seen would cut words in two: "un", a space of no width, "safe".
         text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     if "n't" in text or "n’t" in text or "N'T" in text:
         text = _NOT.sub(" not", text.replace("can't", "can not").replace("won't", "will not"))
-    return _TOKEN.findall(text)
+    return tuple(_TOKEN.findall(text))
 
 
 def read(text: str) -> Reading:
@@ -117,10 +121,11 @@ def read(text: str) -> Reading:
 def _read(text: str) -> Reading:
     spelled = tokens(text)
     words = [word.lower() for word in spelled]
-    letters = [word for word in spelled if word[0].isalpha()]
-    titled = len(letters) > 3 and sum(word[0].isupper() for word in letters) > 0.7 * len(letters)
+    present = frozenset(words)
+    letters = [word[0].isupper() for word in spelled if word[0].isalpha()]
+    titled = len(letters) > 3 and sum(letters) > 0.7 * len(letters)
     numbers = _numbers(words)
-    units = _units(words, numbers)
+    units = _units(words, numbers) if numbers or not present.isdisjoint(UNITS) else {}
     stems, content, function, names = [], [], [], set()
     for place, word in enumerate(words):
         if (word in GLUE or word in FUNCTION_WORDS) and (titled or len(word) == 1 or not spelled[place].isupper()):
@@ -136,7 +141,6 @@ def _read(text: str) -> Reading:
             content.append(short)
             if spelled[place] != word and (place or spelled[place][1:] != word[1:]):
                 names.add(short)
-    present = frozenset(words)
     return Reading(
         stems=tuple(stems),
         content=tuple(content),
@@ -144,17 +148,17 @@ def _read(text: str) -> Reading:
         numbers=tuple(numbers.values()),
         units=frozenset(units.values()),
         dates=present & DATES,
-        negated=_negated(words, text),
+        negated=() if present.isdisjoint(NEGATORS) else _negated(words, text),
         asked=_asked(words, text),
         opening=words[0] if words else "",
-        quantifiers=frozenset(QUANTIFIERS[word] for word in present if word in QUANTIFIERS),
+        quantifiers=frozenset([QUANTIFIERS[word] for word in present & QUANTIFIERS.keys()]),
         names=_NONE if titled else frozenset(names),
         literals=_literals(text),
         words=present,
     )
 
 
-_remembered = lru_cache(maxsize=1024)(_read)
+_remembered = lru_cache(maxsize=4096)(_read)
 
 
 def _literals(text: str) -> frozenset[str]:
@@ -166,9 +170,10 @@ def _literals(text: str) -> frozenset[str]:
 def _asked(words: list[str], text: str) -> frozenset[str]:
     if not words or ("?" not in text and (words[0] not in _OPENERS or text.rstrip().endswith("."))):
         return _NONE
-    asked = {word for word in words if word in ASKED}
-    asked.update(f"how {word}" for how, word in pairwise(words) if how == "how" and word in ASKED_AFTER_HOW)
-    return frozenset(asked)
+    asked = ASKED.intersection(words)
+    if "how" not in words:
+        return asked
+    return asked.union([f"how {word}" for how, word in pairwise(words) if how == "how" and word in ASKED_AFTER_HOW])
 
 
 def _negated(words: list[str], text: str) -> tuple[str, ...]:

@@ -220,13 +220,14 @@ _NONE: frozenset[str] = frozenset()
 
 
 def _opposed(here: frozenset[str], there: frozenset[str]) -> bool:
-    if any(one in OPPOSITES and not OPPOSITES[one].isdisjoint(there) for one in here):
+    if any(not OPPOSITES[one].isdisjoint(there) for one in here & OPPOSITES.keys()):
         return True
     if len(here) > MANY or len(there) > MANY:
         return False
-    ends = {word[-4:] for word in here} & {word[-4:] for word in there}
-    lacking = any(word.endswith("less") for word in (*here, *there))
-    return bool(ends or lacking) and any(_turned_by_affix(one, other) for one in here for other in there)
+    ends, others = {word[-4:] for word in here}, {word[-4:] for word in there}
+    if ends.isdisjoint(others) and "less" not in ends and "less" not in others:
+        return False
+    return any(_turned_by_affix(one, other) for one in here for other in there)
 
 
 def _cancel(asked: Reading, known: Reading, here: list[str], there: list[str]) -> bool:
