@@ -158,6 +158,24 @@ def test_an_address_of_another_machine_is_a_failure(examine):
     assert (code, found["address"]["status"]) == (1, "fail")
 
 
+@pytest.mark.parametrize(
+    ("workers", "store", "status", "said"),
+    [
+        (1, "memory:", None, ""),
+        (2, "memory:", "fail", "each one's own"),
+        (256, "sqlite:///{}/penstock.db", "warn", "256 on"),
+    ],
+)
+def test_several_workers_are_checked(examine, tmp_path, workers, store, status, said):
+    code, found = examine(
+        f"server: {{port: 0, workers: {workers}}}\nstore: {{url: '{store.format(tmp_path)}'}}\n"
+        "providers: [{name: sim, kind: simulated}]"
+    )
+    assert code == (1 if status == "fail" else 0)
+    assert found.get("workers", {}).get("status") == status
+    assert said in found.get("workers", {}).get("detail", "")
+
+
 def test_the_store_is_checked_without_changing_it(examine, tmp_path):
     with sqlite3.connect(tmp_path / "penstock.db") as database:
         database.execute("create table t (x)")

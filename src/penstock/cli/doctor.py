@@ -26,6 +26,7 @@ from penstock.config.providers import ProviderSettings
 from penstock.config.settings import ServerSettings, Settings
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ConfigError
+from penstock.server.supervisor import check as check_several
 
 MIN_FREE_BYTES, COMFORTABLE_BYTES = 100 * 1024**2, 1024**3
 MAX_SKEW_S = 60.0
@@ -77,7 +78,7 @@ def check_all(loaded: Loaded) -> list[Finding]:
     settings = loaded.settings
     found = [Finding("configuration", "ok", loaded.path or "from the environment, there is no file")]
     found += [Finding("configuration", "warn", warning) for warning in loaded.warnings]
-    found += [check_address(settings.server), *check_store(settings.store.url)]
+    found += [check_address(settings.server), *check_workers(loaded), *check_store(settings.store.url)]
     usable = [provider for provider in settings.providers if not _lacks_key(provider)]
     reached = reach_all(usable)
     for provider in settings.providers:
@@ -108,6 +109,21 @@ def check_accelerators() -> list[Finding]:
         else:
             found.append(Finding(name, "warn", "not installed, so requests take longer", f"pip install {name}"))
     return found
+
+
+def check_workers(loaded: Loaded) -> list[Finding]:
+    """Whether there can be as many workers as are wanted; nothing for one."""
+    workers = loaded.settings.server.workers
+    if workers == 1:
+        return []
+    try:
+        check_several(loaded)
+    except ConfigError as error:
+        return [Finding("workers", "fail", str(error), f"{error.key}: {error.expected}")]
+    cores = len(os.sched_getaffinity(0))
+    if workers > cores:
+        return [Finding("workers", "warn", f"{workers} on {cores} cores", f"server.workers: {cores}")]
+    return [Finding("workers", "ok", f"{workers} on {cores} cores")]
 
 
 def check_address(server: ServerSettings) -> Finding:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from penstock.config.loader import Loaded
 from penstock.core.errors import ConfigError
@@ -18,6 +20,9 @@ from penstock.server.listening import join, listen, url_of
 from penstock.server.reloading import Reloader
 from penstock.workers.bus import WorkerBus
 from penstock.workers.protocol import PROMPTS, SUPERVISOR, Orders
+
+_IN_MEMORY = "/dev/shm"
+"""Where Linux keeps files that are on no disk."""
 
 
 def supervise(loaded: Loaded, *, as_json: bool, level: str, ready: Callable[[Loaded, str], None]) -> None:
@@ -34,12 +39,8 @@ def supervise(loaded: Loaded, *, as_json: bool, level: str, ready: Callable[[Loa
         PenstockError: A worker did not start.
     """
     check(loaded)
-    directory = tempfile.mkdtemp(prefix="penstock-")
-    try:
-        with listen(loaded.settings.server, shared=True) as listening:
-            asyncio.run(_supervise(loaded, listening, directory, (as_json, level), ready))
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    with listen(loaded.settings.server, shared=True) as listening:
+        asyncio.run(_supervise(loaded, listening, (as_json, level), ready))
 
 
 def check(loaded: Loaded) -> None:
@@ -64,11 +65,7 @@ def check(loaded: Loaded) -> None:
 
 
 async def _supervise(
-    loaded: Loaded,
-    listening: socket.socket,
-    directory: str,
-    logs: tuple[bool, str],
-    ready: Callable[[Loaded, str], None],
+    loaded: Loaded, listening: socket.socket, logs: tuple[bool, str], ready: Callable[[Loaded, str], None]
 ) -> None:
     loop, tasks, stopping = asyncio.get_running_loop(), TaskGroup(), asyncio.Event()
     family, address, url = int(listening.family), listening.getsockname(), url_of(listening)
@@ -80,10 +77,6 @@ async def _supervise(
     def orders(config: bytes) -> Orders:
         return Orders(config, *logs, family, list(address))
 
-    bus = WorkerBus(directory, SUPERVISOR, loaded.settings.server.workers)
-    crew = Crew(loaded, orders, bus, listening.fileno(), begun)
-    reloader = Reloader(loaded, address[0], crew.apply)
-
     async def reload() -> None:
         await reloader.reload()
         bus.broadcast(PROMPTS)
@@ -92,16 +85,23 @@ async def _supervise(
         stopping.set()
         crew.stop()
 
+    # Before anything is made that would be left behind.
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.spawn(reload(), name="reload"))
-    # Bound all the time, so that the port stays this gateway's while workers come and go.
-    with join(family, address, accept=False):
-        await bus.open()
-        crew.start()
-        tasks.spawn(reloader.watch(), name="watch the configuration")
-        over = tasks.spawn(stopping.wait(), name="wait for the end")
+    with ExitStack() as made:
+        # Bound all the time, so that the port stays this gateway's while workers come and go.
+        made.enter_context(join(family, address, accept=False))
+        directory = _private_directory()
+        made.callback(shutil.rmtree, directory, ignore_errors=True)
+        bus = WorkerBus(directory, SUPERVISOR, loaded.settings.server.workers)
+        crew = Crew(loaded, orders, bus, listening.fileno(), begun)
+        reloader = Reloader(loaded, address[0], crew.apply)
         try:
+            await bus.open()
+            crew.start()
+            tasks.spawn(reloader.watch(), name="watch the configuration")
+            over = tasks.spawn(stopping.wait(), name="wait for the end")
             await asyncio.wait((over, crew.failed), return_when=asyncio.FIRST_COMPLETED)
             if crew.failed.done():
                 crew.failed.result()
@@ -110,3 +110,16 @@ async def _supervise(
             await crew.aclose()
             await tasks.aclose()
             await bus.aclose()
+
+
+def _private_directory() -> str:
+    """Make a directory in memory: a disk would be written to with all that workers count."""
+    in_memory = "TMPDIR" not in os.environ and os.access(_IN_MEMORY, os.W_OK)
+    return tempfile.mkdtemp(prefix="penstock-", dir=_IN_MEMORY if in_memory else None)
+
+
+def _make_directory() -> str:
+    """Make the place where the processes meet, which only this user may enter."""
+    # A disk would be written to with all that workers count. Whoever says where temporary files go has a reason.
+    in_memory = "TMPDIR" not in os.environ and os.access(_IN_MEMORY, os.W_OK)
+    return tempfile.mkdtemp(prefix="penstock-", dir=_IN_MEMORY if in_memory else None)
