@@ -60,7 +60,7 @@ def at_rest(client: AsyncClient) -> bool:
 
 async def settled(client: AsyncClient) -> None:
     async with asyncio.timeout(10):
-        while not at_rest(client):
+        while not at_rest(client):  # noqa: ASYNC110 there is no event for it
             await asyncio.sleep(0.01)
 
 
@@ -174,14 +174,16 @@ async def test_an_error_that_stays_is_the_answer(client, upstream):
 
 
 async def test_the_next_target_answers_when_the_first_does_not(upstream):
-    async with UpstreamServer(lambda request: WHOLE) as second:
-        async with AsyncClient(config(upstream.origin, second.origin)) as client:
-            await warm(client)
-            upstream.says = lambda: json_reply({"error": {"message": "no"}}, status=503)
-            asked = Asked(client, "elsewhere")
-            await asked.body()
-            assert asked.call.served.provider == "p1"
-            await settled(client)
+    async with (
+        UpstreamServer(lambda request: WHOLE) as second,
+        AsyncClient(config(upstream.origin, second.origin)) as client,
+    ):
+        await warm(client)
+        upstream.says = lambda: json_reply({"error": {"message": "no"}}, status=503)
+        asked = Asked(client, "elsewhere")
+        await asked.body()
+        assert asked.call.served.provider == "p1"
+        await settled(client)
 
 
 async def test_a_late_answer_is_not_waited_for(client, upstream):

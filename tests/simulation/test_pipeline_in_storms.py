@@ -114,7 +114,7 @@ def broken_wakening(monkeypatch):
 
 
 def broken_tenant_limit(monkeypatch):
-    monkeypatch.setattr("penstock.limiting.bucket.Bucket.wait_s", lambda self, amount, now: 0.0)
+    monkeypatch.setattr("penstock.limiting.bucket.Bucket.has", lambda self, amount, level: True)
 
 
 def broken_refund(monkeypatch):
