@@ -19,8 +19,8 @@ def finish(figures: dict[str, Any], *, started: float, n: int) -> None:
         json.dumps(
             {
                 **figures,
-                "commit": _commit(),
-                "machine": f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+                "commit": commit(),
+                "machine": machine(),
                 "n": n,
                 "seconds": round(time.monotonic() - started, 1),
             }
@@ -29,7 +29,13 @@ def finish(figures: dict[str, Any], *, started: float, n: int) -> None:
     )
 
 
-def _commit() -> str:
+def machine() -> str:
+    """Name the processor, its cores and the Python."""
+    return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """Name the commit that is checked out."""
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
     )

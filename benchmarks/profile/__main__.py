@@ -1,5 +1,7 @@
 """What does a request cost, part by part?
 
+python -m benchmarks.profile           measure microseconds and instructions by part, and print the table
+python -m benchmarks.profile --write   write it to docs/reference/profile.md
 python -m benchmarks.profile --check   compare instructions per request with those recorded (in CI: make cost)
 python -m benchmarks.profile --record  count them and record them in benchmarks/instructions.json
 """
@@ -11,10 +13,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
-from benchmarks.outcome import finish
+from benchmarks.outcome import commit, finish, machine
 from benchmarks.processes import say
-from benchmarks.profile import counting, record
+from benchmarks.profile import apportioning, counting, page, record, sampling
+from benchmarks.profile.serving import KINDS
 
 
 def check() -> int:
@@ -34,8 +38,29 @@ def check() -> int:
         compared = record.compare(found, recorded)
     for each in compared:
         say(str(each))
-    finish(keys(found), started=started, n=1)
+    finish(keys(found), started=started, n=counting.REQUESTS)
     return int(any(each.failed for each in compared))
+
+
+def profile(seconds: int, *, write: bool) -> None:
+    """Measure everything, and print or write the table."""
+    started = time.monotonic()
+    sampled = sampling.measure(seconds)
+    found = counting.count()
+    parts = apportioning.measure({kind: found[kind] for kind in KINDS})
+    us = {kind: sampled[kind].parts for kind in KINDS}
+    ledger = {kind: found.get(counting.ledger_row(kind), 0) for kind in KINDS}
+    n = sum(each.n for each in sampled.values()) + counting.REQUESTS
+    counts = ", ".join(f"{sampled[kind].samples:,} for {kind}" for kind in KINDS)
+    text = page.render(us, parts, ledger, f"Commit {commit()}, {machine()}; samples of time: {counts}.")
+    if write:
+        page.write(text)
+    print(text)
+    figures: dict[str, Any] = {f"{kind}_us": round(sum(us[kind].values()), 1) for kind in KINDS}
+    for name, costs in (("us_by_part", us), ("instructions_by_part", parts)):
+        for kind in KINDS:
+            figures[f"{kind}_{name}"] = {part: round(cost, 1) for part, cost in costs[kind].items()}
+    finish({**figures, **keys(found)}, started=started, n=n)
 
 
 def keys(found: Mapping[str, int]) -> dict[str, int]:
@@ -49,7 +74,11 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--json", action="store_true", help="accepted for uniformity: the last line always is JSON")
     parser.add_argument("--data", help="accepted for uniformity: no data is read")
-    what = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument(
+        "--seconds", type=int, default=10, help="how long each kind of requests is sampled (default 10)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--write", action="store_true", help="write the table to the documentation")
     what.add_argument("--check", action="store_true", help="fail if a request costs 10 %% more than recorded")
     what.add_argument("--record", action="store_true", help="record what a request costs now")
     options = parser.parse_args()
@@ -57,9 +86,12 @@ def main() -> int:
         return check()
     if lacking := counting.missing():
         raise SystemExit(lacking)
+    if not options.record:
+        profile(options.seconds, write=options.write)
+        return 0
     started, found = time.monotonic(), counting.count()
     record.write(found)
-    finish(keys(found), started=started, n=1)
+    finish(keys(found), started=started, n=counting.REQUESTS)
     return 0
 
 

@@ -27,6 +27,7 @@ _WINDOWS = 20
 _WINDOW = {"hit": 10, "json": 5, "sse": 4}
 _BATCH = {"json": 100, "sse": 60}
 """Requests in a window, and in a batch of the ledger's."""
+REQUESTS = _WINDOWS * sum(_WINDOW.values()) + sum(_BATCH.values())
 _TAKEN_S = 1.0
 """Within this the writer's thread has begun with a first call."""
 
@@ -49,9 +50,14 @@ def count(kinds: Sequence[str] = KINDS) -> dict[str, int]:
             for kind in kinds:
                 found[kind] = loop(server, client, kind)
                 if kind in _BATCH:
-                    found[f"{kind}, ledger's thread"] = _writer(folder, server, client, kind)
+                    found[ledger_row(kind)] = _writer(folder, server, client, kind)
             client.close()
     return found
+
+
+def ledger_row(kind: str) -> str:
+    """Return the name of the row of the ledger's thread."""
+    return f"{kind}, ledger's thread"
 
 
 def callgrind(folder: Path) -> list[str]:
