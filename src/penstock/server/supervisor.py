@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -19,10 +16,8 @@ from penstock.server.crew import Crew
 from penstock.server.listening import join, listen, url_of
 from penstock.server.reloading import Reloader
 from penstock.workers.bus import WorkerBus
+from penstock.workers.place import meeting_place
 from penstock.workers.protocol import PROMPTS, SUPERVISOR, Orders
-
-_IN_MEMORY = "/dev/shm"
-"""Where Linux keeps files that are on no disk."""
 
 
 def supervise(loaded: Loaded, *, as_json: bool, level: str, ready: Callable[[Loaded, str], None]) -> None:
@@ -92,9 +87,7 @@ async def _supervise(
     with ExitStack() as made:
         # Bound all the time, so that the port stays this gateway's while workers come and go.
         made.enter_context(join(family, address, accept=False))
-        directory = _private_directory()
-        made.callback(shutil.rmtree, directory, ignore_errors=True)
-        bus = WorkerBus(directory, SUPERVISOR, loaded.settings.server.workers)
+        bus = WorkerBus(made.enter_context(meeting_place()), SUPERVISOR, loaded.settings.server.workers)
         crew = Crew(loaded, orders, bus, listening.fileno(), begun)
         reloader = Reloader(loaded, address[0], crew.apply)
         try:
@@ -110,16 +103,3 @@ async def _supervise(
             await crew.aclose()
             await tasks.aclose()
             await bus.aclose()
-
-
-def _private_directory() -> str:
-    """Make a directory in memory: a disk would be written to with all that workers count."""
-    in_memory = "TMPDIR" not in os.environ and os.access(_IN_MEMORY, os.W_OK)
-    return tempfile.mkdtemp(prefix="penstock-", dir=_IN_MEMORY if in_memory else None)
-
-
-def _make_directory() -> str:
-    """Make the place where the processes meet, which only this user may enter."""
-    # A disk would be written to with all that workers count. Whoever says where temporary files go has a reason.
-    in_memory = "TMPDIR" not in os.environ and os.access(_IN_MEMORY, os.W_OK)
-    return tempfile.mkdtemp(prefix="penstock-", dir=_IN_MEMORY if in_memory else None)
