@@ -33,7 +33,7 @@ async def work(url, kind, say):
 
     Spool.__init__.__kwdefaults__["segment_bytes"] = 2000
     stores = penstock.stores.opening.open_store(
-        url, SystemClock(), lambda provider, model, usage: (Decimal(usage.total_tokens), "estimate")
+        url, SystemClock(), lambda provider, model, usage: (Decimal(usage.total_tokens), "estimate"), 1.0
     )
     stores._backend.writer._gather_s = 0.002
     await stores.start()
@@ -41,6 +41,9 @@ async def work(url, kind, say):
     if kind == "calls":
         ledger = stores.ledger
         for number in range(CALLS):
+            hit = request(f"hit_{number}")
+            hit.call.cache, hit.call.saved_usd = "hit", Decimal("0.25")
+            ledger.record(hit, hit.call, duration_s=0.0001, outcome="ok")
             asked = request(number)
             attempt = Attempt("openai", "gpt", asked.call.started, running=True)
             say(begins=asked.call.id)

@@ -258,7 +258,7 @@ class Insert:
     def _run(self, connection: Connection, statements: tuple[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
         one, many = statements
         start, size, cursor = 0, self._rows, raw(connection)
-        while len(rows) - start >= size:
+        while len(rows) - start >= size > 1:
             values = tuple([value for row in rows[start : start + size] for value in row])
             cursor.execute(many, values)
             start += size
