@@ -58,8 +58,12 @@ class Client(Protocol):
     def behind(self) -> int:
         """Bytes that wait to be sent."""
 
-    def say(self, answering: Answering) -> bool:
-        """Send what `answering` makes, with more to come; False when the client is behind."""
+    @property
+    def default(self) -> Fields:
+        """Header fields every response has."""
+
+    def say(self, data: bytes) -> bool:
+        """Send a part of the answer; False when the client is behind."""
 
     def reply(self, answering: Answering) -> None:
         """Send what `answering` makes; the answer is complete."""
@@ -272,9 +276,15 @@ class EarlyProtocol(GuardedProtocol):
         if self._under is not None:
             self._under.resume()
 
-    def say(self, answering: Answering) -> bool:
+    @property
+    def default(self) -> Fields:
+        """Header fields every response has."""
+        return self.server_state.default_headers
+
+    def say(self, data: bytes) -> bool:
         """Send a part of the answer; whether the client keeps up."""
-        self.transport.write(answering(self.server_state.default_headers))
+        if data:
+            self.transport.write(data)
         return not self.flow.write_paused
 
     def reply(self, answering: Answering) -> None:

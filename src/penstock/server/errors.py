@@ -95,20 +95,23 @@ def render(error: PenstockError) -> tuple[int, list[tuple[bytes, bytes]], bytes]
 
 def quota_fields(quota: Quota) -> list[tuple[bytes, bytes]]:
     """Return the ``x-ratelimit-…`` headers as OpenAI's clients read them; times are such as ``1m30.5s``."""
-    fields: list[tuple[bytes, bytes]] = []
+    lines = quota_lines(quota).split(b"\r\n")
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines[:-1])]
+
+
+def quota_lines(quota: Quota) -> bytes:
+    """As `quota_fields`, as lines of a head."""
+    lines = b""
     if quota.requests_limit is not None:
-        fields += [
-            (b"x-ratelimit-limit-requests", b"%d" % quota.requests_limit),
-            (b"x-ratelimit-remaining-requests", b"%d" % (quota.requests_remaining or 0)),
-            (b"x-ratelimit-reset-requests", _duration(quota.requests_reset_s or 0.0)),
-        ]
+        lines = (
+            b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\n"
+            b"x-ratelimit-reset-requests: %b\r\n"
+        ) % (quota.requests_limit, quota.requests_remaining or 0, _duration(quota.requests_reset_s or 0.0))
     if quota.tokens_limit is not None:
-        fields += [
-            (b"x-ratelimit-limit-tokens", b"%d" % quota.tokens_limit),
-            (b"x-ratelimit-remaining-tokens", b"%d" % (quota.tokens_remaining or 0)),
-            (b"x-ratelimit-reset-tokens", _duration(quota.tokens_reset_s or 0.0)),
-        ]
-    return fields
+        lines += (
+            b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %b\r\n"
+        ) % (quota.tokens_limit, quota.tokens_remaining or 0, _duration(quota.tokens_reset_s or 0.0))
+    return lines
 
 
 def _duration(seconds: float) -> bytes:

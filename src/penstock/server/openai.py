@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from decimal import Decimal
 from functools import partial
-from http import HTTPStatus
 from typing import NamedTuple
-from urllib.parse import quote
 
 import msgspec
 
 from penstock.access.principal import Principal
 from penstock.caching.directives import read_directives
 from penstock.client import AsyncClient
-from penstock.core.call import Attempt, Call
+from penstock.core.call import Call
 from penstock.core.errors import InvalidRequest, PenstockError
-from penstock.core.events import Batch
-from penstock.core.money import to_usd
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
 from penstock.pipeline import Pipeline
 from penstock.server import controls
+from penstock.server.answering import JSON, SSE, StreamReply, answered, describe, refuse, respond
 from penstock.server.auth import Admit, check_model
 from penstock.server.early import Again, Client, Under
-from penstock.server.errors import INTERNAL, body_of, quota_fields, render, status_of
+from penstock.server.errors import INTERNAL, body_of, status_of
 from penstock.server.http import (
     ClientGone,
     Headers,
@@ -48,12 +43,6 @@ from penstock.wire.openai_chat import DONE, Inbound, decode_request, error_frame
 _log = logging.getLogger("penstock.server")
 _replace = msgspec.structs.replace
 _SEEN_BYTES = 2 * 1024 * 1024
-_JSON = (b"content-type", b"application/json")
-_SSE: Headers = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 class Decoded(NamedTuple):
@@ -141,10 +130,10 @@ class ModelRoute:
             return None
         pipeline = self._client.pipeline
         if request.stream:
-            return pipeline.stream_passage(request, _Stream(request, client))
+            return pipeline.stream_passage(request, StreamReply(request, client))
 
         def done(response: Response | None, error: BaseException | None) -> None:
-            client.reply(partial(_answered, request, response, error))
+            client.reply(partial(answered, request, response, error))
 
         return pipeline.passage(request, done)
 
@@ -172,7 +161,7 @@ class ModelRoute:
                     await self._stream(request, response, send)
                 else:
                     whole = await response.read()
-                    await send_whole(send, 200, [_JSON, *describe(request.call, whole=True)], whole)
+                    await send_whole(send, 200, [JSON, *describe(request.call, whole=True)], whole)
         except PenstockError as error:
             await send_error(send, error, request_id)
         except ClientGone:
@@ -232,7 +221,7 @@ class ModelRoute:
 
     async def _stream(self, request: Request, response: Response, send: Send) -> None:
         await send(
-            {"type": "http.response.start", "status": 200, "headers": [*_SSE, *describe(request.call, whole=False)]}
+            {"type": "http.response.start", "status": 200, "headers": [*SSE, *describe(request.call, whole=False)]}
         )
         usage = request.include_usage
         try:
@@ -260,183 +249,9 @@ def _at_once(request: Request, pipeline: Pipeline, default: Headers) -> bytes | 
     """Answer a request whose answer is in memory, with a whole HTTP/1.1 response; None for others."""
     try:
         response = pipeline.at_once(request)
-        return None if response is None else _response(request, response, default)
+        return None if response is None else respond(request, response, default)
     except PenstockError as error:
-        return _refusal(request, error, default)
+        return refuse(request, error, default)
     except Exception:  # noqa: BLE001 an answer that cannot be given early is given by the normal way, or its error is
         _log.exception("request %s could not be answered early", request.call.id)
         return None
-
-
-def _answered(request: Request, response: Response | None, error: BaseException | None, default: Headers) -> bytes:
-    """Return a whole HTTP/1.1 response for what became of a request."""
-    if response is not None:
-        return _response(request, response, default)
-    return _refusal(request, _told(error), default)
-
-
-def _told(error: BaseException | None) -> PenstockError:
-    """Return what a client hears of `error`."""
-    if isinstance(error, asyncio.CancelledError):
-        return shutting_down()
-    return error if isinstance(error, PenstockError) else INTERNAL
-
-
-class _Stream:
-    """A client of a stream; see `penstock.stream_lane.Listener`."""
-
-    __slots__ = ("_begun", "_client", "_request")
-
-    def __init__(self, request: Request, client: Client) -> None:
-        self._request = request
-        self._client = client
-        self._begun = False
-
-    @property
-    def behind(self) -> int:
-        return self._client.behind
-
-    def say(self, batch: Batch) -> bool:
-        data = frame(batch, include_usage=self._request.include_usage)
-        if self._begun:
-            return not data or self._client.say(lambda _: b"%x\r\n%b\r\n" % (len(data), data))
-        self._begun = True
-        return self._client.say(partial(self._beginning, data))
-
-    def end(self, error: BaseException | None) -> None:
-        if not self._begun and error is not None:
-            self._client.reply(partial(_answered, self._request, None, error))
-            return
-        last = DONE
-        if error is not None:
-            told = _told(error)
-            last = error_frame(body_of(told, status_of(told)))
-        chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last)
-        self._client.reply(lambda _: chunk)
-
-    def _beginning(self, data: bytes, default: Headers) -> bytes:
-        fields = [*default, *_SSE, *describe(self._request.call, whole=False), (b"transfer-encoding", b"chunked")]
-        chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-        return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (b"".join([b"%b: %b\r\n" % field for field in fields]), chunk)
-
-
-def _response(request: Request, response: Response, default: Headers) -> bytes:
-    """Return a whole HTTP/1.1 response as bytes."""
-    if request.stream:
-        body = frame(response.all_events(), include_usage=request.include_usage) + DONE
-        fields = [*default, *_SSE, *describe(request.call, whole=False), (b"transfer-encoding", b"chunked")]
-        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    else:
-        body = response.body or b""
-        length = (b"content-length", b"%d" % len(body))
-        fields = [*default, _JSON, *describe(request.call, whole=True), length]
-    head = b"".join([b"%b: %b\r\n" % field for field in fields])
-    return b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (head, body)
-
-
-def _refusal(request: Request, error: PenstockError, default: Headers) -> bytes:
-    """Return a whole HTTP/1.1 response for an error as bytes."""
-    status, fields, body = render(error)
-    fields += [*default, (b"x-request-id", request.call.id.encode()), (b"content-length", b"%d" % len(body))]
-    head = b"".join([b"%b: %b\r\n" % field for field in fields])
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, HTTPStatus(status).phrase.encode(), head, body)
-
-
-def describe(call: Call, *, whole: bool) -> Headers:
-    """Return the response headers that say what happened; the cost only when it is final."""
-    headers: Headers = [(b"x-request-id", call.id.encode())]
-    attempts = call.attempts
-    upstream_s, served = 0.0, None
-    if attempts:
-        served = call.served
-        if served is not None:
-            headers.append((b"x-penstock-provider", served.provider.encode()))
-            headers.append((b"x-penstock-model", _visible(served.model)))
-        upstream_s = _upstream_s(attempts)
-    headers.append((b"x-penstock-attempts", b"%d" % len(attempts)))
-    if len(attempts) > 1 and any(attempt.hedge for attempt in attempts):
-        won = served is not None and served.hedge
-        headers.append((b"x-penstock-hedge", b"won" if won else b"lost"))
-    if whole or not attempts:
-        cost = cost_of(call)
-        headers.append((b"x-penstock-cost-usd", b"unknown" if cost is None else f"{cost:f}".encode()))
-    if call.cache_status:
-        headers.append((b"cache-status", ", ".join(call.cache_status).encode()))
-    if call.age_s is not None:
-        headers.append((b"age", b"%d" % call.age_s))
-    if call.degraded or call.shaping is not None or call.stage or call.arms or call.prompt:
-        headers += _noted(call)
-    if call.quota is not None or call.allowance is not None:
-        headers += _left(call)
-    own_ms = (time.monotonic() - call.started - upstream_s) * 1000
-    headers.append((b"x-penstock-overhead-ms", b"%.3f" % max(own_ms, 0.0)))
-    if attempts:
-        timing = b"penstock;dur=%.3f, upstream;dur=%.3f" % (max(own_ms, 0.0), upstream_s * 1000)
-        headers.append((b"server-timing", timing))
-    return headers
-
-
-def _noted(call: Call) -> Headers:
-    """Return the headers that say why an answer is not the best one, and what was sent to whom in place of what."""
-    fields: Headers = []
-    if call.prompt:
-        fields.append((b"x-penstock-prompt", call.prompt.encode()))
-    if call.arms:
-        fields.append((b"x-penstock-arms", ", ".join(f"{name}={arm}" for name, arm in call.arms.items()).encode()))
-    if call.stage:
-        fields.append((b"x-penstock-cascade", b'stage="%b", %b' % (_visible(call.stage), call.verdict.encode())))
-    if call.degraded:
-        fields.append((b"x-penstock-degraded", ", ".join(call.degraded).encode()))
-    shaping = call.shaping
-    if shaping is not None:  # a dictionary of RFC 9651
-        said = b"kept=%d, left-out=%d, summarised=%d, tokens-before=%d, tokens-after=%d" % (
-            shaping.kept, shaping.left_out, shaping.summarised, shaping.before, shaping.after,
-        )  # fmt: skip
-        fields.append((b"x-penstock-context", said + (b", summary=" + shaping.how.encode() if shaping.how else b"")))
-    return fields
-
-
-def _left(call: Call) -> Headers:
-    """Return the headers that say what limits and budgets leave; of budgets, when the request was sent."""
-    fields = [] if call.quota is None else quota_fields(call.quota)
-    allowance = call.allowance
-    if allowance is None:
-        return fields
-    if allowance.capped is not None:
-        fields.append((b"x-penstock-budget", b"capped; max_tokens=%d" % allowance.capped))
-    if allowance.remaining_pusd is not None:
-        left = to_usd(allowance.remaining_pusd).normalize()
-        fields.append((b"x-penstock-budget-remaining-usd", f"{left:f}".encode()))
-    if allowance.remaining_tokens is not None:
-        fields.append((b"x-penstock-budget-remaining-tokens", b"%d" % allowance.remaining_tokens))
-    return fields
-
-
-def _upstream_s(attempts: list[Attempt]) -> float:
-    """Return how long any of the attempts, in the order of their starts, was under way; those of a hedge overlap."""
-    total = end = 0.0
-    for attempt in attempts:
-        ended = attempt.started + (attempt.duration_s or attempt.first_token_s or 0.0)
-        if ended > end:
-            total += ended - max(attempt.started, end)
-            end = ended
-    return total
-
-
-def _visible(name: str) -> bytes:
-    """A name for a header: clients choose model names, so anything but printable ASCII is percent-encoded."""
-    if name.isascii() and name.isprintable():
-        return name.encode()
-    return quote(name, safe=" /:").encode()
-
-
-def cost_of(call: Call) -> Decimal | None:
-    """Return what all attempts of a call cost together; None when a price is unknown."""
-    total = Decimal(0)
-    for attempt in call.attempts:
-        if attempt.cost_usd is None:
-            if attempt.cost_source == "unknown":
-                return None
-            continue
-        total += attempt.cost_usd
-    return total
