@@ -187,6 +187,16 @@ def test_answers_of_both_are_listed_once(two):
     assert len(call(two, "/admin/cache/entries?limit=5")["data"]) == 5
 
 
+def test_answers_of_both_are_exported_once(two):
+    asked = urllib.request.Request(f"{two.url}/admin/cache/export", headers={"authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(asked, timeout=20) as reply:
+        head, *answers = map(json.loads, reply.read().splitlines())
+    assert head["format"] == "penstock-cache"
+    listed = {entry["key"] for entry in call(two, "/admin/cache/entries?limit=1000")["data"]}
+    assert len(answers) == len(listed)
+    assert {answer["key"] for answer in answers} == listed
+
+
 def test_a_key_is_known_and_ended_in_both_when_it_is_said_so(two):
     call(two, "/admin/teams", {"tenant": "acme"})
     for _ in range(3):

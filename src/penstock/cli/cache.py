@@ -138,7 +138,7 @@ def clear(
     if everything == any((tenant, model, tag)):
         raise ConfigError("expected --tenant, --model or --tag, or else --all")
     body = {"tenant": tenant, "model": model, "tag": tag, "learnt": learnt}
-    emit(_without_object(gateway.post("/admin/cache/clear", body)), as_json)
+    emit(_counts(gateway.post("/admin/cache/clear", body), as_json), as_json)
 
 
 @cache.command()
@@ -146,7 +146,7 @@ def clear(
 @json_option
 def cleanup(gateway: Running, as_json: bool) -> None:
     """Drop answers that are too old for anybody, and questions without an answer."""
-    emit(_without_object(gateway.post("/admin/cache/cleanup")), as_json)
+    emit(_counts(gateway.post("/admin/cache/cleanup"), as_json), as_json)
 
 
 @cache.command()
@@ -154,7 +154,7 @@ def cleanup(gateway: Running, as_json: bool) -> None:
 @json_option
 def optimize(gateway: Running, as_json: bool) -> None:
     """Build the indexes of questions anew, and put the store in order."""
-    emit(_without_object(gateway.post("/admin/cache/optimize")), as_json)
+    emit(_counts(gateway.post("/admin/cache/optimize"), as_json), as_json)
 
 
 @cache.command()
@@ -273,6 +273,11 @@ def _object(body: IO[bytes]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError("--body is not a JSON object")
     return found
+
+
+def _counts(document: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    """Leave out for people what each of several workers counted."""
+    return {name: value for name, value in _without_object(document).items() if as_json or name != "workers"}
 
 
 def _without_object(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.responses import Response as HttpResponse
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from penstock.abc.workers import Bus
 from penstock.access.principal import Principal
 from penstock.client import AsyncClient
 from penstock.core.errors import PenstockError
@@ -27,12 +28,22 @@ from penstock.server.errors import status_of
 from penstock.server.http import read_body
 from penstock.server.permissions import principal_of
 
+_EXPORT = "cache.export"
 NDJSON = "application/x-ndjson"
 _MOST_LISTED = 1000
 _MOST_AT_ONCE = 64
 _SAID = {True: "right", False: "wrong"}
 
 _log = logging.getLogger("penstock.cache")
+
+
+class _Line(msgspec.Struct):
+    """What tells one answer of a file from the others."""
+
+    key: str | None = None
+
+
+_line = msgspec.json.Decoder(_Line)
 
 
 class Clearing(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,6 +68,8 @@ class CacheRoutes:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
+        if client.bus is not None:
+            client.bus.supply(_EXPORT, lambda _, tenant: client.cache.export(tenant.decode()))
 
     @property
     def routes(self) -> list[Route]:
@@ -126,7 +139,8 @@ class CacheRoutes:
         """Write one tenant's answers and questions, a line each."""
         tenant = tenant_of(request)
         _log.info("cache.export by %s: %s", principal_of(request).name, tenant)
-        return _lines(self._client.cache.export(tenant))
+        bus, lines = self._client.bus, self._client.cache.export(tenant)
+        return _lines(lines if bus is None else _of_all(bus, lines, tenant))
 
     async def load(self, request: HttpRequest) -> HttpResponse:
         """Take in what was exported."""
@@ -173,6 +187,21 @@ class _Maker:
         request = self._client.request(operation, model, payload, tenant=self._tenant, **options)
         check_model(self._principal, request.model)
         return msgspec.structs.replace(request, key_id=self._principal.key_id)
+
+
+async def _of_all(bus: Bus, lines: AsyncGenerator[bytes, None], tenant: str) -> AsyncGenerator[bytes, None]:
+    """Yield what this worker exports, then of each other one what none had before."""
+    known: set[str] = set()
+    sources = [lines, *(bus.stream(number, _EXPORT, tenant.encode()) for number in bus.others)]
+    for position, source in enumerate(sources):
+        async with aclosing(source):
+            async for line in source:
+                key = _line.decode(line).key
+                if key in known or (key is None and position):  # a line without a key is the head
+                    continue
+                if key is not None:
+                    known.add(key)
+                yield line
 
 
 def _lines(lines: AsyncGenerator[bytes, None]) -> HttpResponse:
