@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.processes import Server, say
 from benchmarks.profile.counting import ask, callgrind, warmed
 from benchmarks.profile.inside import Inside
-from benchmarks.profile.parts import NAMES
+from benchmarks.profile.parts import Parts
 from benchmarks.profile.serving import KINDS, Client, gateway
 
 _N = {"hit": 200, "json": 60, "sse": 40}
@@ -24,30 +24,30 @@ Arc = tuple[int, int, int]
 """How many arcs are around, the part outside, the part inside."""
 
 
-def measure(totals: Mapping[str, int]) -> dict[str, dict[str, float]]:
+def measure(totals: Mapping[str, int], parts: Parts) -> dict[str, dict[str, float]]:
     """Share out `totals`, the instructions of the event loop's thread by kind, among the parts."""
     found = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
-        inside = Inside(folder)
+        inside = Inside(folder, parts)
         with gateway(folder, under=callgrind(folder), environment=inside.environment) as server:
             inside.ask("h")
             client = warmed(server, KINDS)
             for kind in KINDS:
                 shares = _shares(folder, inside, server, client, kind)
-                found[kind] = {part: totals[kind] * share for part, share in shares.items()}
+                found[kind] = {parts.names[part]: totals[kind] * share for part, share in shares.items()}
             client.close()
     return found
 
 
-def _shares(folder: Path, inside: Inside, server: Server, client: Client, kind: str) -> dict[str, float]:
+def _shares(folder: Path, inside: Inside, server: Server, client: Client, kind: str) -> dict[int, float]:
     _dump(folder, server)
     client.send(kind, _N[kind])
     lines = _dump(folder, server)
     arcs = {int(f"0x{fields[1]}", 16): _arc(fields) for fields in inside.ask("a")}
     total, inclusive = totalled(lines)
     say(f"{kind}: {total / _N[kind]:,.0f} instructions with the hook")
-    return {NAMES[part]: cost / total for part, cost in owned(total, arcs, inclusive).items()}
+    return {part: cost / total for part, cost in owned(total, arcs, inclusive).items()}
 
 
 def _arc(fields: list[str]) -> Arc:
@@ -65,7 +65,7 @@ def owned(total: int, arcs: Mapping[int, Arc], inclusive: Mapping[int, int]) -> 
     for number, (depth, outer, part) in arcs.items():
         own[depth + 1, part] += inclusive.get(number, 0)
         own[depth, outer] -= inclusive.get(number, 0)
-    if wrong := [(depth, NAMES[part]) for (depth, part), cost in own.items() if cost < 0]:
+    if wrong := [each for each, cost in own.items() if cost < 0]:
         raise RuntimeError(f"callgrind's counts do not add up at {wrong}")
     parts: Counter[int] = Counter()
     for (_, part), cost in own.items():

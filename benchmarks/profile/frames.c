@@ -34,7 +34,7 @@
 #error "written for CPython 3.11 and 3.12"
 #endif
 
-enum { STARTS = 128, PARTS = 64, CODES = 1 << 16, ARCS = 4096, SLOTS = 1 << 14, DEEP = 512, NAME = 160, TIMERS = 256 };
+enum { STARTS = 1024, PARTS = 1024, CODES = 1 << 16, ARCS = 4096, SLOTS = 1 << 14, DEEP = 512, NAME = 160, TIMERS = 256 };
 enum { INHERITS = -1 };
 
 static struct { char start[128]; size_t length; int part; } starts[STARTS];
@@ -172,7 +172,7 @@ static PyObject *plain(PyThreadState *state, _PyInterpreterFrame *frame, int thr
 }
 
 static evaluate *arc(int part) {
-    uint32_t key = 1u << 31 | (uint32_t)depth << 16 | (uint32_t)current << 8 | (uint32_t)part;
+    uint32_t key = 1u << 31 | (uint32_t)depth << 20 | (uint32_t)current << 10 | (uint32_t)part;
     size_t at = key * 2654435761u % SLOTS;
     while (slots[at].key && slots[at].key != key) at = (at + 1) % SLOTS;
     if (!slots[at].key) {
@@ -212,7 +212,7 @@ static void *obey(void *fifo) {
             if (command == 'h') _PyInterpreterState_SetEvalFrameFunc(PyInterpreterState_Main(), hook);
             if (command == 'a')
                 for (int i = 0; i < arcs_n; i++)
-                    fprintf(out, "arc\t%03x\t%u\t%u\t%u\n", i, keys[i] >> 16 & 0x7fff, keys[i] >> 8 & 0xff, keys[i] & 0xff);
+                    fprintf(out, "arc\t%03x\t%u\t%u\t%u\n", i, keys[i] >> 20 & 0x7ff, keys[i] >> 10 & 0x3ff, keys[i] & 0x3ff);
             fclose(out);
             rename(name, output);
         }

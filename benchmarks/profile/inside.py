@@ -9,7 +9,7 @@ import sysconfig
 import time
 from pathlib import Path
 
-from benchmarks.profile.parts import table
+from benchmarks.profile.parts import Parts
 
 _SOURCE = Path(__file__).with_name("frames.c")
 _PATIENCE_S = 60.0
@@ -25,7 +25,7 @@ class Inside:
         SystemExit: There is no compiler, or no headers of this Python.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, parts: Parts) -> None:
         self._folder = folder
         library = folder / "frames.so"
         compiler = shutil.which("cc")
@@ -36,7 +36,7 @@ class Inside:
              f"-I{sysconfig.get_paths()['include']}", "-o", str(library), str(_SOURCE)],
             check=True,
         )  # fmt: skip
-        (folder / "parts").write_text(table())
+        (folder / "parts").write_text(parts.table())
         os.mkfifo(folder / "commands")
         self.environment = {"LD_PRELOAD": str(library), "PROFILE_FOLDER": str(folder), "PYTHONHASHSEED": "0"}
 

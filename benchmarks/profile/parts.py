@@ -7,6 +7,7 @@ library, count for their callers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from penstock import layers
@@ -62,14 +63,30 @@ FILES: tuple[tuple[str, str], ...] = (
 )
 """Start of a file's path below its source folder -> part; the first that fits."""
 
-NAMES: tuple[str, ...] = tuple(dict.fromkeys([LOOP, *(part for _, part in FILES)]))
-"""The parts; that of a stack without any known file first."""
-
 BESIDE = "other threads: "
 KERNEL = "kernel, for "
 """Put before a part's name where it ran in another thread than the event loop's, or in a system call."""
 
 
-def table() -> str:
-    """Return `FILES` as `frames.c` reads it."""
-    return "".join(f"{NAMES.index(part)}\t{start}\n" for start, part in FILES)
+class Parts:
+    """What is told apart.
+
+    Attributes:
+        files: As `FILES`.
+        names: The parts; that of a stack without any known file first.
+    """
+
+    def __init__(self, files: Sequence[tuple[str, str]] = FILES) -> None:
+        self.files = files
+        self.names = list(dict.fromkeys([LOOP, *(part for _, part in files)]))
+
+    @classmethod
+    def files_of_source(cls) -> Parts:
+        """Return those in which each file of Penstock is a part of its own."""
+        source = Path(layers.__file__).parents[2]
+        own = [str(path.relative_to(source)) for path in sorted(source.rglob("*.py"))]
+        return cls([*((path, path) for path in own), *FILES])
+
+    def table(self) -> str:
+        """Return `files` as `frames.c` reads them."""
+        return "".join(f"{self.names.index(part)}\t{start}\n" for start, part in self.files)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from benchmarks.load import Load
 from benchmarks.processes import say
 from benchmarks.profile.inside import Inside
-from benchmarks.profile.parts import BESIDE, KERNEL, NAMES
+from benchmarks.profile.parts import BESIDE, KERNEL, Parts
 from benchmarks.profile.serving import KINDS, LOAD, bodies, gateway
 
 CONNECTIONS = 64
@@ -44,7 +44,8 @@ def measure(seconds: int) -> dict[str, Sampled]:
     found = {}
     with TemporaryDirectory() as name:
         folder = Path(name)
-        inside = Inside(folder)
+        parts = Parts()
+        inside = Inside(folder, parts)
         with gateway(folder, environment=inside.environment) as server:
             load = Load(folder, LOAD)
             for kind in KINDS:
@@ -53,7 +54,7 @@ def measure(seconds: int) -> dict[str, Sampled]:
                 before = _used(server.process.pid)
                 run = load.run(server, bodies(kind), connections=CONNECTIONS, seconds=seconds)
                 used = [(now - then) / run.n for now, then in zip(_used(server.process.pid), before, strict=True)]
-                found[kind] = _shared_out(inside.ask("e"), used, run.n)
+                found[kind] = _shared_out(inside.ask("e"), parts.names, used, run.n)
                 say(f"{kind}: {sum(used):.1f} us, {found[kind].samples} samples")
                 for us, function in found[kind].functions:
                     say(f"  {us:6.2f} us  {function}")
@@ -69,7 +70,7 @@ def _used(pid: int) -> tuple[float, float]:
     return used[0], used[1]
 
 
-def _shared_out(lines: list[list[str]], used: list[float], n: int) -> Sampled:
+def _shared_out(lines: list[list[str]], names: list[str], used: list[float], n: int) -> Sampled:
     samples: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
     functions = []
     for what, *fields in lines:
@@ -77,7 +78,7 @@ def _shared_out(lines: list[list[str]], used: list[float], n: int) -> Sampled:
             functions.append((int(fields[0]), fields[1]))
         else:
             other, system, part, seen = map(int, fields)
-            samples[other][(KERNEL if system else "") + NAMES[part]] += seen
+            samples[other][(KERNEL if system else "") + names[part]] += seen
     parts = {}
     for us, beside, counted in zip(used, ("", BESIDE), samples, strict=True):
         parts.update({beside + name: us * number / counted.total() for name, number in counted.items()})

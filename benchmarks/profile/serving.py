@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sqlite3
@@ -15,8 +16,9 @@ from benchmarks.gateway import serving
 from benchmarks.load import Bodies, chat_body, whole_request
 from benchmarks.processes import Server
 
-GATEWAY, LOAD = 0, 1
-"""Cores."""
+_CORES = sorted(os.sched_getaffinity(0))
+GATEWAY, LOAD = _CORES[0], _CORES[-1]
+"""Cores: two, if there are."""
 
 KINDS = ("hit", "json", "sse")
 """An exact hit, a miss answered as JSON, a miss answered as a stream of 22 events."""

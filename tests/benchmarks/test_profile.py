@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from benchmarks.profile.apportioning import owned, totalled
 from benchmarks.profile.page import rows
-from benchmarks.profile.parts import FILES, LOOP, NAMES
+from benchmarks.profile.parts import FILES, LOOP, Parts
 
 from penstock.pipeline import CALL, TARGET
 
 SOURCE = Path(__file__).parents[2] / "src"
 
+PART = Parts().names[1]
 CALLGRIND = """\
 version: 1
 fn=(1) _PyEval_EvalFrameDefault
@@ -54,6 +55,12 @@ def test_each_start_in_the_table_is_of_files_that_are_there_and_not_hidden_by_an
         assert not any(start.startswith(earlier) for earlier, _ in FILES[:position]), start
 
 
+def test_by_file_each_file_is_a_part_of_its_own():
+    parts = Parts.files_of_source()
+    assert "penstock/pipeline.py" in parts.names
+    assert len(parts.names) < 1024, "more than frames.c has room for"
+
+
 def test_what_callgrind_counted_within_each_arc_is_read():
     assert totalled(CALLGRIND.splitlines()) == (1400, {0xA: 600, 0xB: 260})
 
@@ -70,8 +77,8 @@ def test_counts_that_do_not_add_up_are_refused():
 
 def test_the_table_has_each_part_that_costs_something_and_the_sums():
     us = {kind: {LOOP: 1.0, f"kernel, for {LOOP}": 2.0} for kind in ("hit", "json", "sse")}
-    counts = {kind: {NAMES[1]: 3000.0} for kind in ("hit", "json", "sse")}
+    counts = {kind: {PART: 3000.0} for kind in ("hit", "json", "sse")}
     table = rows(us, counts, {"json": 5000})
     assert f"| {LOOP} | 1.0 | 1.0 | 1.0 |  |  |  |" in table
-    assert f"| {NAMES[1]} |  |  |  | 3.0 | 3.0 | 3.0 |" in table
+    assert f"| {PART} |  |  |  | 3.0 | 3.0 | 3.0 |" in table
     assert "| **all** | 3.0 | 3.0 | 3.0 | 3.0 | 8.0 | 3.0 |" in table
