@@ -115,27 +115,10 @@ class Tenants:
 
     def take(self, group: Group, tokens: float | None, now: float) -> Taken:
         """Charge a request and so many tokens, or nothing at all if there is not enough; None charges no tokens."""
-        requests, used = group
-        with self._alone:
-            of_requests = [bucket.level(now) for bucket in requests]
-            of_tokens = [bucket.level(now) for bucket in used]
-            lacking = _lacking(requests, of_requests, 1.0, now)
-            if lacking is None and tokens is not None:
-                lacking = _lacking(used, of_tokens, tokens, now)
-            if lacking is not None:
-                return Taken(
-                    _quota(group, of_requests, of_tokens),
-                    lacking.wait_s(tokens if tokens is not None and lacking in used else 1.0, now),
-                    lacking,
-                )
-            for at, bucket in enumerate(requests):
-                of_requests[at] = level = of_requests[at] - 1.0
-                bucket.fill(level, now)
-            if tokens is not None:
-                for at, bucket in enumerate(used):
-                    of_tokens[at] = level = of_tokens[at] - tokens
-                    bucket.fill(level, now)
-        return Taken(_quota(group, of_requests, of_tokens))
+        if self._table is None:
+            return _take(group, tokens, now)
+        with self._table:
+            return _take(group, tokens, now)
 
     def missing(self, group: Group, tokens: float, now: float) -> Taken:
         """Say what `take` would say of so many tokens."""
@@ -211,8 +194,34 @@ class Tenants:
         }
 
 
+def _take(group: Group, tokens: float | None, now: float) -> Taken:
+    requests, used = group
+    of_requests = [bucket.level(now) for bucket in requests]
+    of_tokens = [bucket.level(now) for bucket in used]
+    lacking = _lacking(requests, of_requests, 1.0, now)
+    if lacking is None and tokens is not None:
+        lacking = _lacking(used, of_tokens, tokens, now)
+    if lacking is not None:
+        amount = tokens if tokens is not None and lacking in used else 1.0
+        return Taken(_quota(group, of_requests, of_tokens), lacking.wait_s(amount, now), lacking)
+    if requests:
+        of_requests = _charge(requests, of_requests, 1.0, now)
+    if tokens is not None and used:
+        of_tokens = _charge(used, of_tokens, tokens, now)
+    return Taken(_quota(group, of_requests, of_tokens))
+
+
+def _charge(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, now: float) -> list[float]:
+    left = [level - amount for level in levels]
+    for bucket, level in zip(buckets, left, strict=True):
+        bucket.fill(level, now)
+    return left
+
+
 def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, now: float) -> Bucket | None:
     """Return the bucket that `amount` must be waited for longest; None when it is in all of them."""
+    if not levels or min(levels) >= amount:
+        return None
     found: Bucket | None = None
     for bucket, level in zip(buckets, levels, strict=True):
         if not bucket.has(amount, level) and (found is None or bucket.wait_s(amount, now) > found.wait_s(amount, now)):
@@ -234,8 +243,8 @@ def _tightest(buckets: Sequence[Bucket], levels: Sequence[float]) -> tuple[int |
     """Return the limit, what is left, and seconds until all is there again, of the bucket with least left."""
     if not buckets:
         return _UNLIMITED
-    at = 0 if len(levels) == 1 else min(range(len(levels)), key=lambda each: max(int(levels[each]), 0))
-    bucket, level = buckets[at], levels[at]
+    level = min(levels)
+    bucket = buckets[levels.index(level)]
     return int(bucket.capacity), max(int(level), 0), bucket.until_full_s(level)
 
 
