@@ -1,9 +1,14 @@
 import json
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.caching.storable import storable_body, storable_events
 from penstock.core.canonical import make_event, split
+from penstock.core.errors import ProviderError
+from penstock.wire.openai_answers import parse_chunk
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
@@ -114,3 +119,54 @@ def test_a_stream_of_deltas():
     assert not storable_events([*said, delta(refusal="I"), delta(reason="stop")])
     assert storable_events([*said, delta(reason="stop"), make_event({"choices": [], "usage": {"prompt_tokens": 1}})])
     assert not storable_events([delta(reason="stop")])
+
+
+def some(**fields):
+    """Objects with some of these fields, of some of these values."""
+    return st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in fields.items()})
+
+
+deltas = some(
+    role=["assistant"],
+    content=["hi", "hi", " ", "", "\n\u2003", None, [], [{"type": "text", "text": "hi"}], 3],
+    refusal=[None, "", "No."],
+    tool_calls=[None, [], [CALL], {}],
+    function_call=[None, {}, {"name": "f"}],
+    reasoning_content=["hm"],
+)
+choices = st.builds(
+    lambda delta, rest: {"delta": delta, **rest},
+    deltas,
+    some(
+        index=[0, 0, 0, 1],
+        text=["hi", " ", None],
+        message=[None, {"content": "hi"}, "hi"],
+        finish_reason=["stop", "stop", "stop", "length", "tool_calls", "", None],
+    ),
+)
+chunks = st.builds(
+    lambda listed, rest: {"choices": listed, **rest},
+    st.lists(choices, max_size=2),
+    some(error=[None, {}, "late"], usage=[{"prompt_tokens": 1}]),
+)
+
+
+@given(st.lists(chunks, max_size=4), st.booleans())
+def test_what_is_noted_of_chunks_as_they_come_says_the_same_as_the_chunks(streamed, tool_calls):
+    try:
+        events = [parse_chunk(json.dumps(chunk).encode()) for chunk in streamed]
+    except ProviderError:
+        return
+    unread = [msgspec.structs.replace(event, has_text=None) for event in events]
+    assert storable_events(events, tool_calls=tool_calls) is storable_events(unread, tool_calls=tool_calls)
+
+
+def test_a_plain_chunk_need_not_be_read_again():
+    assert [parse_chunk(json.dumps(chunk).encode()).has_text for chunk in (
+        {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "", "refusal": None, "tool_calls": []}}]},
+        {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]},
+        {"choices": [{"index": 0, "text": "hi"}]},
+        {"choices": [], "usage": {"prompt_tokens": 1}},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [CALL]}}]},
+        {"choices": [{"index": 1, "delta": {"content": "hi"}}]},
+    )] == [False, True, True, False, None, None]  # fmt: skip

@@ -77,6 +77,19 @@ def storable_events(events: list[Event], *, tool_calls: bool = False) -> bool:
         events: All its events, in order.
         tool_calls: Whether answers that call tools may.
     """
+    reason, spoken = None, False
+    for event in events:
+        if event.has_text is None:
+            return _storable_chunks(events, tool_calls=tool_calls)
+        if event.has_text:
+            spoken = True
+        if event.finish_reason is not None:
+            reason = event.finish_reason
+    return spoken and reason in (_CALLED if tool_calls else _ENDED)
+
+
+def _storable_chunks(events: list[Event], *, tool_calls: bool) -> bool:
+    """As `storable_events`, of chunks that nobody has looked at, or that say more than the text of one choice."""
     if not any(event.finish_reason is not None for event in events):
         return False
     try:

@@ -21,6 +21,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         usage: Token counts, if this chunk carries them.
         bare_usage: The chunk has no choices: it exists only to carry usage (OpenAI's ``include_usage`` chunk).
         has_output: The chunk carries text, reasoning, a tool call or another visible part.
+        has_text: Whether the first choice says something visible, in a chunk that has no other choice, no refusal, no
+            call of a tool and no error; None for any other chunk, and when nobody has looked.
     """
 
     data: bytes
@@ -28,6 +30,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
     bare_usage: bool = False
     has_output: bool = True
+    has_text: bool | None = None
 
 
 Batch = list[Event]

@@ -29,6 +29,7 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     text: str | None = None
     delta: dict[str, Any] | None = None
+    message: Any = None
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -196,7 +197,8 @@ def _make_event(data: bytes, chunk: _Chunk) -> Event:
     usage = None if chunk.usage is None else _usage(chunk.usage, chunk.service_tier)
     choices = chunk.choices
     if not choices:
-        return Event(data, None, usage, bare_usage=usage is not None, has_output=False)
+        has_text = None if chunk.error else False
+        return Event(data, None, usage, bare_usage=usage is not None, has_output=False, has_text=has_text)
     reason = None
     output = False
     for choice in choices:
@@ -206,7 +208,28 @@ def _make_event(data: bytes, chunk: _Chunk) -> Event:
         # Nearly every delta is text, which is looked for first.
         if choice.text or (delta and (delta.get("content") or _says_something(delta))):
             output = True
-    return Event(data, reason, usage, has_output=output)
+    return Event(data, reason, usage, has_output=output, has_text=None if chunk.error else _has_text(choices))
+
+
+def _has_text(choices: list[_Choice]) -> bool | None:
+    """As `Event.has_text`."""
+    choice = choices[0]
+    if choice.index or choice.message is not None or len(choices) > 1:
+        return None
+    text, delta = choice.text, choice.delta
+    content = None
+    if delta:
+        content = delta.get("content")
+        if content is not None and not isinstance(content, str):
+            return None
+        if (content is None or len(delta) > 1) and _does_more(delta):
+            return None
+    return bool((content and not content.isspace()) or (text and not text.isspace()))
+
+
+def _does_more(delta: dict[str, Any]) -> bool:
+    """It refuses, or calls tools."""
+    return bool(delta.get("refusal") or delta.get("function_call") or delta.get("tool_calls") not in (None, []))
 
 
 def _says_something(delta: dict[str, Any]) -> bool:
