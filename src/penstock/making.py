@@ -39,6 +39,7 @@ from penstock.layers.semantic_cache import SemanticCache
 from penstock.layers.shape_context import ShapeContext
 from penstock.matching.labels.allowance import Allowance
 from penstock.pricing.calibration import Calibration
+from penstock.pricing.estimate import request_tokens
 from penstock.prompts.collection import PromptSet
 from penstock.routing.table import RouteTable, Rule
 from penstock.semantic.learner import Learner
@@ -331,7 +332,13 @@ def attempts(parts: Parts) -> Attempts:
 
 def counter(parts: Parts) -> Callable[[Request], int]:
     """Return what counts a request's input tokens, as well as is known for its target."""
-    return lambda request: _estimate(parts.shared.calibration, request, 0).input_tokens
+    calibration = parts.shared.calibration
+
+    def count(request: Request) -> int:
+        tokens, target = request_tokens(request), request.target
+        return tokens if target is None else calibration.correct((target.provider, target.model), tokens)
+
+    return count
 
 
 def _estimate(calibration: Calibration, request: Request, output_chars: int) -> Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -138,6 +138,7 @@ class Call(msgspec.Struct):
         answer_bytes: Size of the answer as the exact cache would hold it, if known.
         queued_s: Seconds it waited for providers' limits.
         quota: What the tenant may still use, if it has limits.
+        estimated: The body whose tokens were estimated last, and how many these are; see `penstock.pricing.estimate`.
         footprint: The prompt as balancing sees it, once measured.
         allowance: What its budgets allowed it, if it has any.
         prompt: Name and version of the prompt it was made from, as ``NAME@VERSION``; empty without one.
@@ -169,6 +170,7 @@ class Call(msgspec.Struct):
     answer_bytes: int | None = None
     queued_s: float = 0.0
     quota: Quota | None = None
+    estimated: tuple[dict[str, Any], int] | None = None
     footprint: Footprint | None = None
     allowance: Allowance | None = None
     prompt: str = ""

@@ -27,7 +27,7 @@ from penstock.core.response import Response
 from penstock.core.route import Route
 from penstock.core.usage import unusual_tier
 from penstock.limiting.forecast import Forecast, Tokens
-from penstock.pricing.estimate import estimate_request_tokens
+from penstock.pricing.estimate import request_tokens
 
 _MODELS = 1024
 """Models whose history is kept; with ``model: "*"`` their names come from clients."""
@@ -186,7 +186,7 @@ class BudgetLayer(Phased):
 
     def _size(self, request: Request, route: Route) -> Size:
         payload = request.payload
-        estimate = estimate_request_tokens(payload)
+        estimate = request_tokens(request)
         tries = self._tries * len(route.targets)
         if request.operation == "embeddings":
             return Size(estimate, 0, 0, tools=False, tries=tries)

@@ -114,6 +114,11 @@ class Calibration:
         if output_chars >= _MIN_TOKENS * ASCII_CHARS_PER_TOKEN and text > 0:
             model.made.add(text, output_chars // ASCII_CHARS_PER_TOKEN)
 
+    def correct(self, key: Key, given: int) -> int:
+        """Return how many input tokens a model counts where so many are estimated, as far as it is known."""
+        model = self._models.get(key)
+        return given if model is None or model.given.reports < ENOUGH else model.given.correct(given)
+
     def estimate(self, key: Key | None, payload: dict[str, Any], output_chars: int) -> Usage:
         """Estimate the usage of a call; its `source` says whether the model was known well enough to correct it.
 

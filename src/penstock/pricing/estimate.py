@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.core.request import Request
 from penstock.core.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -27,6 +28,8 @@ AUDIO_CHARS_PER_TOKEN = 6400
 """Base64 characters of 24 kHz 16-bit mono audio per tenth of a second, which is OpenAI's token."""
 FILE_CHARS_PER_TOKEN = 64
 """Base64 characters of a PDF per token of the text inside, a rough mean."""
+_STRUCTURES = frozenset({"tools", "functions", "response_format"})
+_TEXTS = frozenset({"prompt", "suffix", "input"})
 
 
 def estimate_tokens(text: str) -> int:
@@ -46,20 +49,25 @@ def estimate_request_tokens(payload: dict[str, Any]) -> int:
     Ill-formed parts count as the JSON they are, so this never raises for a decoded body.
     """
     total = 0
-    messages = payload.get("messages")
-    if isinstance(messages, list):
-        total = REPLY_TOKENS
-        for message in messages:
-            total += estimate_message(message)
-    for name in ("tools", "functions", "response_format"):
-        value = payload.get(name)
-        if value:
-            total += _json(value)
-    for name in ("prompt", "suffix", "input"):
-        value = payload.get(name)
-        if value is not None:
+    for name, value in payload.items():
+        if name == "messages":
+            if isinstance(value, list):
+                total += REPLY_TOKENS + _messages(value)
+        elif name in _STRUCTURES:
+            if value:
+                total += _json(value)
+        elif name in _TEXTS and value is not None:
             total += _texts_or_tokens(value)
     return total
+
+
+def request_tokens(request: Request) -> int:
+    """Estimate the input tokens of a request, once for all who ask while its body is the same."""
+    call, payload = request.call, request.payload
+    known = call.estimated
+    if known is None or known[0] is not payload:
+        known = call.estimated = (payload, estimate_request_tokens(payload))
+    return known[1]
 
 
 def estimate_usage(payload: dict[str, Any], output_chars: int) -> Usage:
@@ -75,13 +83,22 @@ def _json(value: object) -> int:
     return estimate_tokens(_encode(value).decode())
 
 
+def _messages(messages: list[object]) -> int:
+    total = 0
+    for message in messages:
+        if type(message) is dict and len(message) == 2 and "role" in message:  # as nearly all are
+            content = message.get("content")
+            if type(content) is str and content.isascii():
+                total += MESSAGE_TOKENS - (-len(content) // ASCII_CHARS_PER_TOKEN)
+                continue
+        total += estimate_message(message)
+    return total
+
+
 def estimate_message(message: object) -> int:
     """Estimate the tokens a message adds to a request; one that is no object counts as the JSON it is."""
     if not isinstance(message, dict):
         return _json(message)
-    content = message.get("content")
-    if len(message) == 2 and "role" in message and isinstance(content, str):  # as nearly all are
-        return MESSAGE_TOKENS + estimate_tokens(content)
     total = MESSAGE_TOKENS
     for name, value in message.items():
         if name == "role" or value is None:
