@@ -6,6 +6,7 @@ Only what Penstock needs is decoded; all of it is checked to be JSON, because th
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import msgspec
@@ -21,6 +22,10 @@ from penstock.wire.sse import SseDecoder
 from penstock.wire.upstream_errors import UNREADABLE, unfinished, unusable
 
 _DONE = b"[DONE]"
+_FRAME = len(b"data: ")
+_LESSONS = 3
+"""How many chunks of a stream are looked at for what the others have in common with them."""
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
 _LF = 10
 
 
@@ -65,7 +70,18 @@ class StreamReader:
         ended: Nothing more will come of further bytes: it is done, or broken.
     """
 
-    __slots__ = ("_failure", "_finished", "_provider", "_seen", "_sse", "done", "ended")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_failure",
+        "_finished",
+        "_lessons",
+        "_provider",
+        "_seen",
+        "_sse",
+        "done",
+        "ended",
+    )
 
     def __init__(self, provider: str) -> None:
         """`provider` is the provider's name in the configuration, for errors."""
@@ -74,11 +90,21 @@ class StreamReader:
         self._seen: set[int] = set()
         self._finished: set[int] = set()
         self._failure: ProviderError | None = None
+        self._lessons = _LESSONS
+        self._before = self._after = b""
         self.done = False
         self.ended = False
 
     def feed(self, data: bytes) -> Batch:
         """Return the events that `data` completes, possibly none; a fault ends the stream and is kept for `finish`."""
+        before = self._before
+        if before and data.startswith(before) and self._sse.idle:
+            after = self._after
+            if len(data) >= len(before) + len(after) and data.endswith(after):
+                text = _plain(data[len(before) : -len(after)])
+                if text is not None:
+                    # But for this text it is the chunk that was learnt from, so nothing has to be decoded.
+                    return [Event(data[_FRAME:-2], has_output=bool(text), has_text=bool(text.strip()))]
         batch: Batch = []
         try:
             for payload in self._sse.feed(data):
@@ -111,9 +137,40 @@ class StreamReader:
 
     def _event(self, data: bytes) -> Event:
         chunk = _read_chunk(data, self._provider)
+        if self._lessons:
+            self._learn(data, chunk)
         for choice in chunk.choices or _NO_CHOICES:
             (self._finished if choice.finish_reason else self._seen).add(choice.index)
         return _make_event(data, chunk)
+
+    def _learn(self, data: bytes, chunk: _Chunk) -> None:
+        """Learn what is around the text of a chunk that says nothing else: most of a stream's differ in no more."""
+        choices = chunk.choices
+        if not choices or len(choices) > 1 or chunk.usage is not None or _LF in data:
+            return
+        choice = choices[0]
+        delta = choice.delta
+        if choice.finish_reason or choice.text is not None or not delta or list(delta) != ["content"]:
+            return
+        self._lessons -= 1
+        text = delta["content"]
+        value = text.encode() if isinstance(text, str) else b""
+        start = data.rfind(b'"' + value + b'"')
+        named = data[:start].rstrip().endswith(b'"content":') and data.count(b'"content"') == 1
+        if value and start > 0 and named and _plain(value) == text and _has_text(choices):
+            self._before = b"data: " + data[: start + 1]
+            self._after = data[start + 1 + len(value) :] + b"\n\n"
+            self._lessons = 0
+
+
+def _plain(text: bytes) -> str | None:
+    """Return what a JSON string without escapes says (RFC 8259 section 7); None when it has some, or is none."""
+    if _PLAIN.fullmatch(text) is None:
+        return None
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def parse_chunk(data: bytes, provider: str = "") -> Event:
