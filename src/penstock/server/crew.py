@@ -187,7 +187,10 @@ class Crew:
 
     def _begin(self, member: Member) -> bytes:
         member.config = self._config
-        return msgspec.msgpack.encode(self._orders(self._config))
+        orders = self._orders(self._config)
+        # At the start all, later those that are not being started themselves.
+        orders.others = [each.number for each in self.members if each.prepared or not self._up]
+        return msgspec.msgpack.encode(orders)
 
     async def _prepared(self, member: Member) -> bytes:
         """Have it wait for the others at the start, and learn what has changed since it began."""

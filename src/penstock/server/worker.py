@@ -37,10 +37,10 @@ from penstock.workers.protocol import (
 
 _log = logging.getLogger("penstock.server")
 NO_SOCKET = -1
+_MEETING_S = 5.0
+"""How long others are waited for, one of which may have died meanwhile."""
 _DYING_S = 0.5
 """How long a process may take to die after its connections have."""
-_MEETING_S = 3.0
-"""How long the others are waited for; one of them may be dying again and again."""
 
 
 def main(directory: str, number: int, workers: int, inherited: int) -> None:
@@ -85,14 +85,14 @@ class _Worker(Serving):
         self._orders = orders
         self._inherited = inherited
         self._server: GracefulServer | None = None
+        self._left = False
         self._task = asyncio.current_task()
 
     async def run(self) -> None:
         self._bus.hear(STOP, lambda _, data: self._stop(now=data == NOW))
         self._bus.watch(self._changed)
         listening = None if self._inherited == NO_SOCKET else socket.socket(fileno=self._inherited)
-        # Before anything is begun that only one of all does.
-        await self._bus.meet(timeout_s=_MEETING_S)
+        await self._bus.meet(self._orders.others, timeout_s=_MEETING_S)
         await self.open()
         try:
             self._bus.reply(RELOAD, lambda _, data: self._reload(data))
@@ -109,6 +109,7 @@ class _Worker(Serving):
         await self.serve(server, listening)
 
     def _serving(self) -> None:
+        self._take_over()
         self.client.shared.tasks.spawn(self._tell(), name="tell the supervisor")
 
     async def _tell(self) -> None:
@@ -119,7 +120,14 @@ class _Worker(Serving):
         if number == SUPERVISOR and not lives:
             _log.error("the supervisor is gone, this worker stops")
             self._stop(now=False)
-        elif not lives and self._bus.elected and self._server is not None:
+        elif not lives:
+            self._left = True
+            if self._server is not None:
+                self._take_over()
+
+    def _take_over(self) -> None:
+        if self._left and self._bus.elected:
+            self._left = False
             self.client.shared.tasks.spawn(self._recover(), name="recover what another worker left")
 
     async def _recover(self) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 
 from penstock.abc.workers import Hear, Reply, Supply
 from penstock.core.errors import ConfigError, WorkerError
@@ -131,24 +131,22 @@ class WorkerBus:
         for number in range(self.number):
             self._dialling.spawn(self._dial(number), name=f"reach worker {number}")
 
-    async def meet(self, *, timeout_s: float = _MEETING_S) -> bool:
-        """Wait until all others are connected; return whether they are, after at most `timeout_s` seconds."""
-        self._met.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while len(self.others) < self.workers - (self.number != SUPERVISOR):
-                    await self._met.wait()
-                    self._met.clear()
-        return len(self.others) == self.workers - (self.number != SUPERVISOR)
+    async def meet(self, others: Collection[int] | None = None, *, timeout_s: float = _MEETING_S) -> bool:
+        """Wait until all of `others`, by default all other workers, are connected; return whether they are in time."""
+        wanted = set(range(1, self.workers + 1) if others is None else others) - {self.number}
+        return await self._until(lambda: wanted <= self._links.keys(), timeout_s)
 
     async def reach(self, number: int, *, timeout_s: float = _MEETING_S) -> bool:
-        """Wait for one; return whether it is connected, after at most `timeout_s` seconds."""
+        """As `meet`, for one, which may be the supervisor."""
+        return await self._until(lambda: number in self._links, timeout_s)
+
+    async def _until(self, met: Callable[[], bool], timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while number not in self._links:
-                    await self._met.wait()
+                while not met():
                     self._met.clear()
-        return number in self._links
+                    await self._met.wait()
+        return met()
 
     async def aclose(self) -> None:
         """Leave; the last worker removes the directory if the supervisor, which should, is gone."""

@@ -37,6 +37,7 @@ class Orders(msgspec.Struct, array_like=True):
         level: What to log.
         family: Of the address to listen on.
         address: The address, as sockets have it.
+        others: Workers to connect to before anything is begun that only one of all does.
     """
 
     config: bytes
@@ -44,6 +45,7 @@ class Orders(msgspec.Struct, array_like=True):
     level: str
     family: int
     address: list[str | int]
+    others: list[int] = []
 
 
 class Failure(msgspec.Struct, array_like=True):
