@@ -28,11 +28,13 @@ class Bucket:
 
     def level(self, now: float) -> float:
         """What is in it; negative is debt."""
-        if self._at is not None and now > self._at:
-            level = self._level + (now - self._at) * self._rate
-            self._level = level if level < self.capacity else self.capacity
-        if self._at is None or now > self._at:
+        at = self._at
+        if at is None:
             self._at = now
+        elif now > at:
+            self._at = now
+            level = self._level + (now - at) * self._rate
+            self._level = level if level < self.capacity else self.capacity
         return self._level
 
     def wait_s(self, amount: float, now: float) -> float:
@@ -56,7 +58,8 @@ class Bucket:
 
     def charge(self, amount: float, now: float) -> None:
         """Take `amount` whatever there is; give back when it is negative."""
-        self.fill(min(self.level(now) - amount, self.capacity), now)
+        level = self.level(now) - amount
+        self.fill(level if level < self.capacity else self.capacity, now)
 
     def fill(self, level: float, now: float) -> None:
         """There is `level` in it at `now`, when it was last looked at."""

@@ -9,6 +9,10 @@ _UNKNOWN_OUTPUT = 256.0
 """Output tokens of a model nothing is known of."""
 _NEW = 0.05
 """Weight of the newest observation once there are some."""
+_SOME = 20
+"""From how many on that is more than a mean's."""
+_LEAST_RATIO, _MOST_RATIO = 0.25, 4.0
+"""By how much an estimate is taken to be off at most."""
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 
@@ -20,6 +24,8 @@ class Tokens(NamedTuple):
     spread: float = 0.0
 
 
+_tokens = tuple.__new__
+"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 NOTHING = Tokens(0.0, 0.0)
 
 
@@ -48,19 +54,25 @@ class Forecast:
             for name in _CAPS:
                 cap = payload.get(name)
                 if type(cap) is int and cap >= 0:
-                    output = min(output, float(cap * number))
-                    spread = min(spread, float(cap * number) - output)
-        return Tokens(estimated_input * self._ratio, output, spread)
+                    most = float(cap * number)
+                    if output > most:
+                        output = most
+                    if spread > most - output:
+                        spread = most - output
+        return _tokens(Tokens, (estimated_input * self._ratio, output, spread))
 
     def learn(self, predicted: Tokens, input_tokens: int, output_tokens: int) -> None:
         """A request used so many."""
         self._count += 1
-        weight = max(_NEW, 1 / self._count)
+        weight = 1 / self._count if self._count < _SOME else _NEW
         off = output_tokens - self._output
         self._output += weight * off
         if self._count > 1:
             self._variance += weight * (off * off - self._variance)
         if predicted.input > 0 and input_tokens > 0:
-            estimated = predicted.input / self._ratio
-            ratio = min(max(input_tokens / estimated, 0.25), 4.0)
+            ratio = input_tokens / (predicted.input / self._ratio)
+            if ratio < _LEAST_RATIO:
+                ratio = _LEAST_RATIO
+            elif ratio > _MOST_RATIO:
+                ratio = _MOST_RATIO
             self._ratio += weight * (ratio - self._ratio)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from threading import Lock
 from typing import NamedTuple
 
 from penstock.core.quota import Quota
@@ -13,6 +14,7 @@ from penstock.limiting.shared_bucket import SharedBucket
 from penstock.shared_memory.table import Table, digest
 
 _UNLIMITED = (None, None, None)
+_FULL = float("inf")
 _REMEMBERED = 4096
 """Tenants kept, the least recently used forgotten first: without keys their names come from clients."""
 
@@ -55,6 +57,8 @@ class Group(NamedTuple):
 
 
 NOBODY = Group((), ())
+_taken = tuple.__new__
+"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 
 
 class Taken(NamedTuple):
@@ -90,7 +94,7 @@ class Tenants:
         self._accounts: OrderedDict[str, tuple[TenantLimits, TenantAccount]] = OrderedDict()
         self._groups: dict[tuple[str, str], Group] = {}
         self._table: Table | None = None
-        self._alone: AbstractContextManager[None] = nullcontext()
+        self._alone: AbstractContextManager[object] = Lock()  # which nobody waits for; a null context costs more
 
     def share(self, table: Table) -> None:
         """Count in `table`, with other processes; to be called before anything else."""
@@ -115,9 +119,7 @@ class Tenants:
 
     def take(self, group: Group, tokens: float | None, now: float) -> Taken:
         """Charge a request and so many tokens, or nothing at all if there is not enough; None charges no tokens."""
-        if self._table is None:
-            return _take(group, tokens, now)
-        with self._table:
+        with self._alone:
             return _take(group, tokens, now)
 
     def missing(self, group: Group, tokens: float, now: float) -> Taken:
@@ -130,7 +132,7 @@ class Tenants:
         """Charge `amount` to all of `buckets` whatever they have; give back when it is negative."""
         with self._alone:
             for bucket in buckets:
-                bucket.fill(min(bucket.level(now) - amount, bucket.capacity), now)
+                bucket.charge(amount, now)
 
     def put_in_force(self, default: TenantLimits, named: Mapping[str, TenantLimits]) -> None:
         """Put limits in force; what was used under the same limits before counts on."""
@@ -196,32 +198,45 @@ class Tenants:
 
 def _take(group: Group, tokens: float | None, now: float) -> Taken:
     requests, used = group
-    of_requests = [bucket.level(now) for bucket in requests]
-    of_tokens = [bucket.level(now) for bucket in used]
-    lacking = _lacking(requests, of_requests, 1.0, now)
-    if lacking is None and tokens is not None:
-        lacking = _lacking(used, of_tokens, tokens, now)
-    if lacking is not None:
-        amount = tokens if tokens is not None and lacking in used else 1.0
-        return Taken(_quota(group, of_requests, of_tokens), lacking.wait_s(amount, now), lacking)
-    if requests:
-        of_requests = _charge(requests, of_requests, 1.0, now)
-    if tokens is not None and used:
-        of_tokens = _charge(used, of_tokens, tokens, now)
-    return Taken(_quota(group, of_requests, of_tokens))
-
-
-def _charge(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, now: float) -> list[float]:
-    left = [level - amount for level in levels]
-    for bucket, level in zip(buckets, left, strict=True):
+    of_requests, request = _after(requests, 1.0, now)
+    of_tokens, token = _after(used, tokens or 0.0, now)
+    if request[1] < 0.0 or (token[1] < 0.0 and tokens is not None):
+        refused = _refused(group, tokens, now)
+        if refused is not None:
+            return refused
+    for bucket, level in of_requests:
         bucket.fill(level, now)
-    return left
+    if tokens is not None:
+        for bucket, level in of_tokens:
+            bucket.fill(level, now)
+    return _taken(Taken, (Quota(*_left(*request), *_left(*token)), 0.0, None))
+
+
+def _after(
+    buckets: Sequence[Bucket], amount: float, now: float
+) -> tuple[list[tuple[Bucket, float]], tuple[Bucket | None, float]]:
+    """Return what is in each of `buckets` once `amount` is taken, and first of these where that is least."""
+    found: list[tuple[Bucket, float]] = []
+    tightest, least = None, _FULL
+    for bucket in buckets:
+        level = bucket.level(now) - amount
+        found.append((bucket, level))
+        if level < least:
+            tightest, least = bucket, level
+    return found, (tightest, least)
+
+
+def _refused(group: Group, tokens: float | None, now: float) -> Taken | None:
+    """Return what is said of a request for which a bucket has too little; None when that much is forgiven."""
+    requests, used = group
+    amount, lacking = 1.0, _lacking(requests, [bucket.level(now) for bucket in requests], 1.0, now)
+    if lacking is None and tokens is not None:
+        amount, lacking = tokens, _lacking(used, [bucket.level(now) for bucket in used], tokens, now)
+    return None if lacking is None else Taken(quota_of(group, now), lacking.wait_s(amount, now), lacking)
 
 
 def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, now: float) -> Bucket | None:
     """Return the bucket that `amount` must be waited for longest; None when it is in all of them."""
-    if not levels or min(levels) >= amount:
-        return None
     found: Bucket | None = None
     for bucket, level in zip(buckets, levels, strict=True):
         if not bucket.has(amount, level) and (found is None or bucket.wait_s(amount, now) > found.wait_s(amount, now)):
@@ -232,20 +247,14 @@ def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, 
 def quota_of(group: Group, now: float) -> Quota:
     """Return what is left of several accounts that are charged together: of each limit, where least is left."""
     requests, tokens = group
-    return _quota(group, [bucket.level(now) for bucket in requests], [bucket.level(now) for bucket in tokens])
+    return Quota(*_left(*_after(requests, 0.0, now)[1]), *_left(*_after(tokens, 0.0, now)[1]))
 
 
-def _quota(group: Group, of_requests: Sequence[float], of_tokens: Sequence[float]) -> Quota:
-    return Quota(*_tightest(group.requests, of_requests), *_tightest(group.tokens, of_tokens))
-
-
-def _tightest(buckets: Sequence[Bucket], levels: Sequence[float]) -> tuple[int | None, int | None, float | None]:
-    """Return the limit, what is left, and seconds until all is there again, of the bucket with least left."""
-    if not buckets:
+def _left(bucket: Bucket | None, level: float) -> tuple[int | None, int | None, float | None]:
+    """Return the limit, what is left, and seconds until all is there again."""
+    if bucket is None:
         return _UNLIMITED
-    level = min(levels)
-    bucket = buckets[levels.index(level)]
-    return int(bucket.capacity), max(int(level), 0), bucket.until_full_s(level)
+    return int(bucket.capacity), int(level) if level > 0.0 else 0, bucket.until_full_s(level)
 
 
 def _over(tenant: str) -> tuple[str, ...]:
