@@ -32,6 +32,8 @@ WANTED = frozenset(
         b"x-request-id",
     }
 )
+PLAIN = frozenset({b"authorization", b"content-length", b"content-type", b"x-api-key", b"x-request-id"})
+"""What says nothing about how a request is to be answered."""
 _MODES: dict[bytes, SemanticMode] = {b"off": "off", b"shadow": "shadow", b"on": "on"}
 _CONTEXTS: dict[bytes, ContextMode] = {b"off": "off", b"budget": "budget", b"aggressive": "aggressive"}
 _PRIORITIES: dict[bytes, Priority] = {b"high": "high", b"normal": "normal", b"low": "low"}

@@ -192,12 +192,19 @@ class ModelRoute:
             raise InvalidRequest("Embeddings cannot be streamed.", param="stream", code="invalid_value")
         if principal.models:
             check_model(principal, inbound.model)
+        call = Call(id=request_id)
+        if inbound.cache_field is None and not inbound.store and controls.PLAIN.issuperset(headers):
+            request = Request(
+                self._operation, inbound.model, inbound.payload, call, inbound.stream, inbound.include_usage,
+                inbound.stream_options, "openai_chat", principal.tenant, principal.key_id, prompt=inbound.prompt,
+            )  # fmt: skip
+            return Decoded(request, keep=False)
         control = headers.get(b"cache-control")
         request = Request(
             operation=self._operation,
             model=inbound.model,
             payload=inbound.payload,
-            call=Call(id=request_id),
+            call=call,
             stream=inbound.stream,
             include_usage=inbound.include_usage,
             stream_options=inbound.stream_options,

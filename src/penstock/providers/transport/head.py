@@ -25,7 +25,7 @@ _MAX_NAMES = 1024
 class HeadWriter:
     """Writes the heads of requests to one origin."""
 
-    __slots__ = ("_block", "_fixed", "_headers", "_names", "_place")
+    __slots__ = ("_block", "_fixed", "_headers", "_last", "_names", "_place", "_start")
 
     def __init__(self, origin: Origin, place: str) -> None:
         """`place` says in errors what is spoken to."""
@@ -34,6 +34,8 @@ class HeadWriter:
         self._names: set[str] = set()
         self._headers: Sequence[tuple[str, str]] = ()
         self._block = ""
+        self._last: tuple[str, str, Sequence[tuple[str, str]]] = ("", "", ())
+        self._start = b""
 
     def encode(self, request: HttpRequest) -> bytes:
         """Return the request line and headers, with the empty line (RFC 9112 section 2.1).
@@ -44,6 +46,9 @@ class HeadWriter:
             ProviderError: ``upstream_invalid``: something in it would not arrive as it is, such as a line break.
         """
         method, path, headers = request.method, request.path, request.headers
+        last = self._last
+        if headers is last[2] and path == last[1] and method == last[0]:
+            return b"%b%d\r\n\r\n" % (self._start, len(request.body))
         if method not in _METHODS:
             raise invalid(self._place, f"cannot send a request with the method {method[:20]!r}")
         if path[:1] != "/" or " " in path or not (path.isascii() and path.isprintable()):
@@ -53,9 +58,12 @@ class HeadWriter:
             block = self._checked(headers)
             if type(headers) is tuple:
                 self._headers, self._block = headers, block
+        start = f"{method} {path}{self._fixed}{block}".encode("latin-1")
         if request.body or method not in ("GET", "HEAD"):
-            return f"{method} {path}{self._fixed}{block}content-length: {len(request.body)}\r\n\r\n".encode("latin-1")
-        return f"{method} {path}{self._fixed}{block}\r\n".encode("latin-1")
+            if headers is self._headers and method == "POST":
+                self._last, self._start = (method, path, headers), start + b"content-length: "
+            return b"%bcontent-length: %d\r\n\r\n" % (start, len(request.body))
+        return start + b"\r\n"
 
     def _checked(self, headers: Sequence[tuple[str, str]]) -> str:
         names = self._names
