@@ -234,7 +234,7 @@ class AnswerCache:
         entry = Entry(answer, usage)
         if clears != self._clears or self._entries.outdated(entry, now):
             return None
-        self._take_in(entry, body, events)
+        self._take_in(entry, body, events, now)
         return entry, (body, events)
 
     def restore(self, answer: StoredAnswer) -> bool:
@@ -252,25 +252,27 @@ class AnswerCache:
 
     def keeper(self, request: Request, seen: Entry | None) -> Keeper:
         """Return what stores the answer to `request`; `seen` is the entry there was when it was asked for."""
-        return Keeper(self, request, seen, self._clears)
+        return Keeper(self, request, seen)
 
     def keep(self, keeper: Keeper, response: Response) -> bool:
         """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
         request = keeper.request
+        call = request.call
         # A guess about these words, which nobody has verified; or not the answer that the next one may get.
-        if request.call.cache == "semantic" or CASCADE in request.call.degraded:
+        if call.cache == "semantic" or CASCADE in call.degraded:
             return False
-        body, events = response.body, response.events or keeper.events
-        ttl = lifetime_s(request.cache, request.route.cache_ttl_s if request.route is not None else None, self.ttl_s)
+        route = request.route
+        ttl = lifetime_s(request.cache, None if route is None else route.cache_ttl_s, self.ttl_s)
         known = self.find(cache_key(request))
         if ttl <= 0 or keeper.clears != self._clears or (known is not None and known is not keeper.seen):
             return False
-        answer = write_answer(request, response, events, self.limits, now=self._clock.wall(), ttl_s=ttl)
+        body, events, now = response.body, response.events or keeper.events, self._clock.wall()
+        answer = write_answer(request, response, events, self.limits, now=now, ttl_s=ttl)
         if answer is None:
             return False
-        request.call.answer_bytes = len(answer.data)
-        entry = Entry(answer, response.usage or request.call.usage)
-        self._put(answer, entry, body, events if body is None else None)
+        call.answer_bytes = len(answer.data)
+        self._store.put(answer)
+        self._take_in(Entry(answer, response.usage or call.usage), body, events if body is None else None, now)
         self.stats.stored += 1
         return True
 
@@ -317,14 +319,15 @@ class AnswerCache:
 
     def _put(self, answer: StoredAnswer, entry: Entry, body: bytes | None, events: Batch | None) -> None:
         self._store.put(answer)
-        self._take_in(entry, body, events)
+        self._take_in(entry, body, events, self._clock.wall())
 
-    def _take_in(self, entry: Entry, body: bytes | None, events: Batch | None) -> None:
-        gone = self._entries.expire(self._clock.wall())
+    def _take_in(self, entry: Entry, body: bytes | None, events: Batch | None, now: float) -> None:
+        gone = self._entries.expire(now)
         evicted = self._entries.put(entry)
         self._entries.hold(entry, body, events)
-        self._left(gone + evicted)
-        self.stats.evicted += len(evicted)
+        if gone or evicted:
+            self._left(gone + evicted)
+            self.stats.evicted += len(evicted)
         for tell in self.on_keep.values():
             tell(entry.key)
 
@@ -352,24 +355,26 @@ class Keeper:
         stored: It was stored.
     """
 
-    __slots__ = ("_answers", "_max_bytes", "_size", "clears", "events", "request", "seen", "stored")
+    __slots__ = ("_answers", "_room", "clears", "events", "request", "seen", "stored")
 
-    def __init__(self, answers: AnswerCache, request: Request, seen: Entry | None, clears: int) -> None:
+    def __init__(self, answers: AnswerCache, request: Request, seen: Entry | None) -> None:
         self._answers = answers
-        self._max_bytes = answers.limits.max_bytes
-        self._size = 0
+        self._room = answers.limits.max_bytes
         self.request = request
         self.seen = seen
-        self.clears = clears
+        self.clears = answers.clears
         self.events: Batch = []
         self.stored = False
 
     def on_events(self, batch: Batch, /) -> None:
         """Collect them."""
-        if self._size <= self._max_bytes:
-            self._size += sum([len(event.data) for event in batch])
+        room = self._room
+        if room >= 0:
+            for event in batch:
+                room -= len(event.data)
+            self._room = room
             self.events += batch
-            if self._size > self._max_bytes:
+            if room < 0:
                 self.events = []
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:

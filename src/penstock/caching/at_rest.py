@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.usage import Usage
 
+_data = attrgetter("data")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
 
@@ -47,20 +49,19 @@ def write_answer(
         ttl_s: How long it stays fresh.
     """
     body = response.body
-    data = body if body is not None else b"\n".join([event.data for event in events])
-    if len(data) > limits.max_bytes:
-        return None
     if body is not None:
-        storable = storable_body(body, tool_calls=limits.tool_calls)
+        data, form = body, "json"
+        storable = len(data) <= limits.max_bytes and storable_body(data, tool_calls=limits.tool_calls)
     else:
-        storable = storable_events(events, tool_calls=limits.tool_calls)
+        data, form = b"\n".join(map(_data, events)), "events"
+        storable = len(data) <= limits.max_bytes and storable_events(events, tool_calls=limits.tool_calls)
     if not storable:
         return None
     usage = response.usage or request.call.usage or Usage()
     return StoredAnswer(
         key=cache_key(request),
         tenant=request.tenant,
-        form="json" if body is not None else "events",
+        form=form,
         data=data,
         stored_at=now,
         fresh_until=now + ttl_s,
@@ -93,5 +94,9 @@ def read_answer(answer: StoredAnswer) -> tuple[bytes | None, Batch | None, Usage
 def _cost_pusd(request: Request) -> int:
     """What the answer cost: this call's attempts, or those of the call it was joined to."""
     call = request.call
-    cost_usd = sum([attempt.cost_usd for attempt in call.attempts if attempt.cost_usd is not None], Decimal(0))
-    return to_picodollars(cost_usd or call.saved_usd or Decimal(0))
+    cost_usd: Decimal | None = None
+    for attempt in call.attempts:
+        if attempt.cost_usd is not None:
+            cost_usd = attempt.cost_usd if cost_usd is None else cost_usd + attempt.cost_usd
+    cost_usd = cost_usd or call.saved_usd
+    return to_picodollars(cost_usd) if cost_usd else 0

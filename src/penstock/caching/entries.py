@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 
 from penstock.abc import StoredAnswer
 from penstock.caching.eviction import GreedyDual, Slot, regeneration_cost
@@ -14,6 +15,8 @@ _BODY_OVERHEAD, _EVENT_OVERHEAD = 100, 150
 """Bytes of the objects around a body and around each chunk."""
 _KEPT_STALE_S = 86_400.0
 """How long past its freshness an entry is kept in case a client asks for `stale-if-error`."""
+
+_data = attrgetter("data")
 
 
 class Entry:
@@ -57,8 +60,9 @@ class Entry:
         self.tenant = answer.tenant
         self.stored_at = answer.stored_at
         self.fresh_until = answer.fresh_until
-        self.cost = regeneration_cost(answer.cost_pusd, answer.input_tokens, answer.output_tokens)
-        self.saved_usd = to_usd(answer.cost_pusd) if answer.cost_pusd else None
+        cost_pusd = answer.cost_pusd
+        self.cost = cost_pusd or regeneration_cost(0, answer.input_tokens, answer.output_tokens)
+        self.saved_usd = to_usd(cost_pusd) if cost_pusd else None
         if usage is None and (answer.input_tokens or answer.output_tokens):
             usage = Usage(answer.input_tokens, answer.output_tokens)
         self.usage = usage
@@ -106,24 +110,30 @@ class Entries:
 
     def put(self, entry: Entry) -> list[bytes]:
         """List `entry`, replacing one of the same key; returns the keys that had to leave."""
-        self.remove(entry.key)
+        key = entry.key
+        if key in self._by_key:
+            self.remove(key)
         gone = self._list.make_room(1)
-        for key in gone:
-            self._forget(self._by_key.pop(key))
-        entry.listed = self._list.add(entry.key, 1, entry.cost)
-        self._by_key[entry.key] = entry
+        for other in gone:
+            self._forget(self._by_key.pop(other))
+        entry.listed = self._list.add(key, 1, entry.cost)
+        self._by_key[key] = entry
         return gone
 
     def hold(self, entry: Entry, body: bytes | None, events: Batch | None) -> None:
         """Keep `entry`'s answer in memory, in one form or both, unless it is too large or no longer listed."""
-        size = _size(body, events)
+        size = len(body) + _BODY_OVERHEAD if body is not None else 0
+        if events is not None:
+            size += sum(map(len, map(_data, events))) + len(events) * _EVENT_OVERHEAD
         if entry.listed is None or size > self._max_memory_bytes:
             return
-        self._release(entry)
+        if entry.held is not None:
+            self._memory.remove(entry.held)
         for key in self._memory.make_room(size):
             loser = self._by_key[key]
             loser.held = loser.body = loser.events = None
-        entry.body, entry.events = body, events
+        entry.body = body
+        entry.events = events
         entry.held = self._memory.add(entry.key, size, entry.cost)
 
     def remove(self, key: bytes) -> bool:
@@ -150,12 +160,12 @@ class Entries:
     def expire(self, now: float) -> list[bytes]:
         """Forget outdated entries at the old end; returns their keys. Costs nothing when there are none."""
         gone: list[bytes] = []
-        while self._by_key:
-            oldest = next(iter(self._by_key.values()))
+        for oldest in self._by_key.values():
             if not self.outdated(oldest, now):
                 break
-            self.remove(oldest.key)
             gone.append(oldest.key)
+        for key in gone:
+            self.remove(key)
         return gone
 
     def _forget(self, entry: Entry) -> None:
@@ -166,10 +176,3 @@ class Entries:
         if entry.held is not None:
             self._memory.remove(entry.held)
         entry.held = entry.body = entry.events = None
-
-
-def _size(body: bytes | None, events: Batch | None) -> int:
-    size = len(body) + _BODY_OVERHEAD if body is not None else 0
-    if events is not None:
-        size += sum([len(event.data) + _EVENT_OVERHEAD for event in events])
-    return size

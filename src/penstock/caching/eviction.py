@@ -46,7 +46,7 @@ def regeneration_cost(cost_pusd: int, input_tokens: int, output_tokens: int) -> 
 
 
 class Slot:
-    """An entry's place in a `GreedyDual`.
+    """An entry's place in a `GreedyDual`, which makes it.
 
     Attributes:
         key: The entry's key.
@@ -57,16 +57,16 @@ class Slot:
 
     __slots__ = ("density", "good_until", "key", "newer", "older", "queue", "queued_uses", "size", "uses")
 
-    def __init__(self, key: bytes, size: int, density: float, uses: int) -> None:
-        self.key = key
-        self.size = size
-        self.density = density
-        self.uses = uses
-        self.queued_uses = 0
-        self.good_until = 0.0
-        self.queue = 0
-        self.newer: Slot = self
-        self.older: Slot = self
+    # Without a constructor, which would take longer than all the rest of `GreedyDual.add`.
+    key: bytes
+    size: int
+    density: float
+    uses: int
+    queued_uses: int
+    good_until: float
+    queue: int
+    newer: Slot
+    older: Slot
 
     def touch(self) -> None:
         """It was asked for."""
@@ -110,12 +110,18 @@ class GreedyDual:
 
     def add(self, key: bytes, size: int, cost: float) -> Slot:
         """Give `key` a slot; `cost` is what losing it would cost, in any unit."""
-        known = self._left[crc32(key) % len(self._left)]
-        slot = Slot(key, size, log2(max(cost / max(size, 1), _NOTHING)), min(known + 1, _MOST_USES))
+        left = self._left
+        known = left[crc32(key) % len(left)]
+        worth = cost / size if size > 1 else cost
+        slot = Slot()
+        slot.key = key
+        slot.size = size
+        slot.density = log2(worth if worth > _NOTHING else _NOTHING)
+        slot.uses = known + 1 if known < _MOST_USES else known
         self._enqueue(slot)
         self._count += 1
         self.size += size
-        if len(self._left) < _ROOM * self._count:
+        if len(left) < _ROOM * self._count:
             self._left *= 2  # either half says the same
         return slot
 
@@ -140,18 +146,20 @@ class GreedyDual:
             self._enqueue(slot)
 
     def _enqueue(self, slot: Slot) -> None:
-        slot.queued_uses = slot.uses
-        slot.queue = queue = round(slot.density + _BY_USES[slot.uses])
+        slot.queued_uses = uses = slot.uses
+        slot.queue = queue = round(slot.density + _BY_USES[uses])
         slot.good_until = self._level + 2.0**queue
         end = self._queues.get(queue)
         if end is None:
-            end = self._queues[queue] = Slot(b"", 0, 0.0, 0)
-        newest = end.older
-        slot.older, slot.newer = newest, end
+            end = self._queues[queue] = Slot()
+            end.older = end.newer = end
+        slot.older = newest = end.older
+        slot.newer = end
         newest.newer = end.older = slot
 
     def _dequeue(self, slot: Slot) -> None:
-        slot.older.newer = slot.newer
-        slot.newer.older = slot.older
-        if slot.newer is slot.older:
+        older, newer = slot.older, slot.newer
+        older.newer = newer
+        newer.older = older
+        if newer is older:
             del self._queues[slot.queue]

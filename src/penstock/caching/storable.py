@@ -67,6 +67,8 @@ def storable_body(body: bytes, *, tool_calls: bool = False) -> bool:
     if answer.choices is None:
         vectors = answer.data or ()
         return bool(vectors) and all(bytes(item.embedding) not in _NO_VECTOR for item in vectors)
+    if len(answer.choices) == 1:
+        return _qualifies(answer.choices[0], tool_calls=tool_calls)
     return _all_qualify([answer], tool_calls=tool_calls)
 
 
@@ -99,6 +101,18 @@ def _storable_chunks(events: list[Event], *, tool_calls: bool) -> bool:
     return not any(answer.error for answer in answers) and _all_qualify(answers, tool_calls=tool_calls)
 
 
+def _qualifies(choice: _Choice, *, tool_calls: bool) -> bool:
+    """As `_all_qualify`, of the only choice."""
+    said = choice.message or choice.delta or _SILENCE
+    if said.refusal:
+        return False
+    if said.tool_calls or said.function_call:
+        return tool_calls and choice.finish_reason in _CALLED
+    if choice.finish_reason not in (_CALLED if tool_calls else _ENDED):
+        return False
+    return _visible(said.content) or _visible(choice.text)
+
+
 def _all_qualify(answers: list[_Answer], *, tool_calls: bool) -> bool:
     reasons: dict[int, str | None] = {}
     spoken: set[int] = set()
@@ -121,4 +135,4 @@ def _all_qualify(answers: list[_Answer], *, tool_calls: bool) -> bool:
 
 
 def _visible(content: str | list[Any] | None) -> bool:
-    return bool(content.strip() if isinstance(content, str) else content)
+    return not content.isspace() if content and isinstance(content, str) else bool(content)

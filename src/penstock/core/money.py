@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+_PICODOLLAR = Decimal("1e-12")
+_PICODOLLARS = Decimal(10**12)
+"""Those of one dollar."""
+
 
 def to_picodollars(usd: Decimal) -> int:
     """Convert dollars, rounding half to even; published prices a token are whole picodollars, so nothing is lost."""
-    return round(usd.scaleb(12))
+    return round(usd * _PICODOLLARS)
 
 
 def to_usd(picodollars: int) -> Decimal:
     """Convert picodollars, exactly."""
-    return Decimal(picodollars).scaleb(-12)
+    return picodollars * _PICODOLLAR

@@ -23,7 +23,6 @@ from penstock.config.caches import ExactCacheSettings
 from penstock.core.call import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
-from penstock.core.events import Batch
 from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
@@ -91,7 +90,7 @@ class ExactCache(Phased):
         ):
             return None
         self._stats.misses += 1
-        return request, _Keeping(self.answers.keeper(request, None))
+        return request, _Keeping(self.answers, request, None)
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer from the cache or from `inner`.
@@ -219,30 +218,23 @@ class ExactCache(Phased):
         return self._serve(request, entry, known, now, f'{member}; detail="stale-if-error"')
 
 
-class _Keeping(Exit):
+class _Keeping(Keeper, Exit):
     """Keeps the answer to what had no entry; nothing stale can stand in for it."""
 
-    __slots__ = ("_keeper",)
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    __slots__ = ()
 
     def failed(self, error: BaseException, /) -> None:
         if isinstance(error, (PenstockError, asyncio.CancelledError)):
-            _note(self._keeper.request.call, _MISSED)
+            _note(self.request.call, _MISSED)
 
     def begun(self, response: Response, /) -> None:
         if not response.whole:
-            _note(self._keeper.request.call, _MISSED)
-
-    def on_events(self, batch: Batch, /) -> None:
-        self._keeper.on_events(batch)
+            _note(self.request.call, _MISSED)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        keeper = self._keeper
-        keeper.on_end(response, error)
+        Keeper.on_end(self, response, error)
         if response.whole:
-            _note(keeper.request.call, _MISSED, "; stored" if keeper.stored else "")
+            _note(self.request.call, _MISSED, "; stored" if self.stored else "")
 
 
 def _note(call: Call, member: str, stored: str = "") -> None:

@@ -101,12 +101,16 @@ class SqlCacheStore:
         return queued
 
     def _forget(self, items: Sequence[_Item]) -> None:
+        pending, size = self._pending, 0
         for item in items:
-            if isinstance(item, StoredAnswer):
-                self._pending_bytes -= len(item.data)
-            key = item.key if isinstance(item, StoredAnswer) else item[0]
-            if self._pending.get(key) is item:
-                del self._pending[key]
+            if isinstance(item, tuple):
+                key = item[0]
+            else:
+                key = item.key
+                size += len(item.data)
+            if pending.get(key) is item:
+                del pending[key]
+        self._pending_bytes -= size
 
     def _read_index(self, connection: Connection) -> list[StoredAnswer]:
         # A start waits for this: SQLAlchemy's rows, which know their columns' names, take three times as long.
@@ -121,7 +125,8 @@ class SqlCacheStore:
 
 
 def _row(answer: StoredAnswer) -> tuple[object, ...]:
-    return tuple([getattr(answer, name) if name != "tags" else _written(answer.tags) for name in _COLUMNS])
+    written = {"key": bytearray(answer.key), "tags": _written(answer.tags), "data": bytearray(answer.data)}
+    return tuple([written[name] if name in written else getattr(answer, name) for name in _COLUMNS])
 
 
 def _written(tags: Sequence[str]) -> str | None:
