@@ -72,6 +72,7 @@ class Neighbourhood:
         self.directory = directory
         self.flights = Flights(self._landed)
         self.answers: AnswerCache | None = None
+        self._last = b""
         self._bus = bus
         self._clock = clock
         self._ledger = ledger
@@ -149,12 +150,13 @@ class Neighbourhood:
         return answers.give(request, *found, now, f"Penstock-Exact; hit; ttl={int(found[0].fresh_until - now)}")
 
     def _landed(self, key: bytes) -> None:
-        """Whoever hears the end of a flight stores its answer in this same step; after it, what is not there is not."""
-        asyncio.get_running_loop().call_soon(self._release, key)
+        """Release the claim of a flight, but not yet: whoever hears its end stores its answer in this same step.
 
-    def _release(self, key: bytes) -> None:
-        if key not in self.flights:
-            self.directory.release(key)
+        So it is done when the next one lands. Until then whoever follows the claim is told that there is nothing.
+        """
+        before, self._last = self._last, key
+        if before not in self.flights:
+            self.directory.release(before)
 
     def _fresh(self, key: bytes) -> Entry | None:
         entry = None if self.answers is None else self.answers.find(key)
