@@ -10,6 +10,7 @@ import inspect
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,12 +26,14 @@ from penstock.insight.alerts import BUILT_IN, Alert, AlertRule, Alerts
 from penstock.insight.health import Health, assess
 from penstock.insight.measures import History, Sample, Totals
 from penstock.monitoring.actions import COLLECT_GARBAGE, apply, collect_garbage
-from penstock.monitoring.colleagues import Colleagues
 from penstock.monitoring.process import Process
 from penstock.notify.building import build_sinks
 from penstock.notify.message import Message
 from penstock.notify.outbox import Outbox, OutboxState
 from penstock.telemetry.metrics import BUCKETS, Gauge
+
+if TYPE_CHECKING:
+    from penstock.monitoring.colleagues import Colleagues
 
 HEALTH_WINDOW_S = 300.0
 """What the health score is taken over."""
@@ -85,6 +88,8 @@ class Monitor:
 
     def join(self, bus: Bus) -> None:
         """Watch together with the other workers of a gateway: one of them looks, at all of them."""
+        from penstock.monitoring.colleagues import Colleagues  # noqa: PLC0415 one process has no use for it
+
         self._colleagues = Colleagues(bus, self._totals, lambda: self._read(self._clock.monotonic()), self._obey)
 
     def configure(self, settings: Settings) -> None:

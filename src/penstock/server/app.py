@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -35,7 +36,6 @@ from penstock.server.ops import Operations
 from penstock.server.permissions import admit, guarded
 from penstock.server.scores import ScoreRoutes
 from penstock.server.stored import Keeper, StoredCompletions
-from penstock.server.together import Refresh, Together
 
 HOT: dict[str, Operation] = {
     "/v1/chat/completions": "chat",
@@ -78,6 +78,8 @@ class Gateway:
             *TemplateRoutes(client).routes,
         ]
         if client.bus is not None:
+            from penstock.server.together import Together  # noqa: PLC0415 one process has no use for it
+
             cold = Together(client.bus, self, self._refreshes()).routes(cold)
         self.routes = [*guarded(cold, gate), *hot]
         self._cold = Starlette(
@@ -131,7 +133,7 @@ class Gateway:
             accounts.follow(lambda: self.client.settings.server.keys_ttl_s), name="follow changes of keys"
         )
 
-    def _refreshes(self) -> dict[str, Refresh]:
+    def _refreshes(self) -> dict[str, Callable[[], Awaitable[object]]]:
         """Return what each worker does after another one has changed something in the store, or before it reads it."""
         client = self.client
         return {
