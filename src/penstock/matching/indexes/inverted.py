@@ -24,7 +24,7 @@ _NEAR = 0.35
 _REMEMBERED = 16384
 """Terms whose rarity is at hand; a question has about 40."""
 
-_SQUARES = [level * level for level in range(_LEVELS + 1)]
+_SQUARES = [float(level * level) for level in range(_LEVELS + 1)]
 
 _Held: TypeAlias = "int | array[int]"
 """The slot of a term's only entry; else how many have the term, and the slots that are listed under it."""
@@ -91,8 +91,9 @@ class InvertedIndex:
                 held.append(slot)
         top = max(weights.values(), default=1.0)
         levels = bytes([round(weights[term] / top * _LEVELS) or 1 for term in terms])
-        self._vectors[slot] = array("I", terms).tobytes() + levels
-        self._lengths[slot] = self._length(slot)
+        kept = array("I", terms)
+        self._vectors[slot] = kept.tobytes() + levels
+        self._reckon(slot, kept, levels)
 
     def remove(self, entry: int) -> None:
         """Forget `entry`, if it is there."""
@@ -125,7 +126,7 @@ class InvertedIndex:
             product = sum(map(mul, map(factor, terms, _ZEROS), levels)) / length
             before = reckoned[slot]
             if before < season or (before < changes and product >= _NEAR * lengths[slot]):
-                lengths[slot] = self._length(slot)
+                self._reckon(slot, terms, levels)
             if product:
                 found.append((product / lengths[slot], -entries[slot]))
         found.sort(reverse=True)
@@ -169,13 +170,10 @@ class InvertedIndex:
             which = slots.tobytes()
             before = listed.get(which)
             listed[which] = (share if before is None else before[0] + share, slots)
-        gathered = alone
+        gathered, so_far = alone, alone.get
         for share, slots in listed.values():
             for slot in slots:
-                if slot in gathered:
-                    gathered[slot] += share
-                else:
-                    gathered[slot] = share
+                gathered[slot] = so_far(slot, 0.0) + share
         if len(gathered) <= count:
             return gathered
         least = _WEAK * max(gathered.values())
@@ -196,10 +194,11 @@ class InvertedIndex:
             self._rarities = _Rarities(len(self))
             self._rarity = _RarityOfTerms(self._holders, self._rarities)
 
-    def _length(self, slot: int) -> float:
+    def _reckon(self, slot: int, terms: array[int], levels: bytes) -> None:
+        """Set the length of an entry, of which these are the terms and levels."""
         self._reckoned[slot] = self._changes
-        terms, levels = _parted(self._vectors[slot])
-        return sqrt(sum(map(mul, map(_SQUARES.__getitem__, levels), map(self._rarity.__getitem__, terms))))
+        squares = map(mul, map(self._rarity.__getitem__, terms), map(_SQUARES.__getitem__, levels))
+        self._lengths[slot] = sqrt(sum(squares))
 
     def _slot(self, entry: int) -> int:
         if self._free:
