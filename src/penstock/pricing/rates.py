@@ -30,6 +30,7 @@ PARENTS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 """The kinds of things billed, in the order of `counts`, each with those whose price applies when it has none."""
 
 _NOTHING = Decimal(0)
+_INPUT, _OUTPUT = (tuple(PARENTS).index(kind) for kind in ("input", "output"))
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -47,8 +48,13 @@ class Rates(msgspec.Struct, frozen=True):
 
     def amount(self, usage: Usage) -> Decimal | None:
         """Return what `usage` costs in USD; None when some of it has no price, since that is not the same as free."""
-        total = self.request
-        for count, rate in zip(counts(usage), self.each, strict=False):
+        each, total = self.each, self.request
+        used = (
+            ((usage.input_tokens, each[_INPUT]), (usage.output_tokens, each[_OUTPUT]))
+            if _plain(usage)
+            else zip(counts(usage), each, strict=True)
+        )
+        for count, rate in used:
             if count > 0:
                 if rate is None:
                     return None
@@ -97,6 +103,25 @@ def counts(usage: Usage) -> tuple[int, ...]:
         said_audio,
         said_image,
         usage.web_searches,
+    )
+
+
+def _plain(usage: Usage) -> bool:
+    """Whether `counts` has nothing but input and output, as it is for most calls."""
+    return not (
+        usage.cached_input_tokens
+        or usage.reasoning_tokens
+        or usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or usage.input_audio_tokens
+        or usage.cached_audio_tokens
+        or usage.output_audio_tokens
+        or usage.input_image_tokens
+        or usage.cached_image_tokens
+        or usage.output_image_tokens
+        or usage.input_video_tokens
+        or usage.cached_video_tokens
+        or usage.web_searches
     )
 
 
