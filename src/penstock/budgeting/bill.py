@@ -39,6 +39,8 @@ class Rate(NamedTuple):
     fixed: int
 
 
+_tuple = tuple.__new__
+"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 PER_TOKEN = Rate(1, 1, 1, 0)
 """For budgets in tokens."""
 
@@ -90,6 +92,13 @@ class Bill(NamedTuple):
         """Return what the request may hold of `room`: what it usually needs, or a small share, and no more than all."""
         return min(self.most, self.base + max(self.likely, room // SHARE))
 
+    def at_ease(self, free: int, left: int) -> int | None:
+        """Return the most it can cost, if `free` pays for that and it is a small share of `free` and `left`."""
+        base, each, wanted, likely = self
+        most = base + each * wanted
+        share = (free + left) // SHARE
+        return most if most <= free and most <= base + (likely if likely > share else share) else None
+
     def cap_for(self, amount: int) -> int:
         """Return how many tokens of cap `amount` pays for; negative if not even the prompt."""
         if amount < self.base:
@@ -99,13 +108,11 @@ class Bill(NamedTuple):
 
 def bill(size: Size, rate: Rate) -> Bill:
     """Return what a request of `size` costs at `rate`."""
-    prompt = size.estimate * BYTES_PER_ESTIMATE + (_BESIDE_TOOLS if size.tools else _BESIDE)
-    again = (size.tries - 1) * size.estimate
-    return Bill(
-        base=rate.fixed * size.tries + prompt * rate.input_most + again * rate.input,
-        each=rate.output * size.choices,
-        wanted=ASSUMED_OUTPUT if size.cap is None else size.cap,
-    )
+    estimate, cap, choices, tools, tries = size
+    input_, input_most, output, fixed = rate
+    prompt = estimate * BYTES_PER_ESTIMATE + (_BESIDE_TOOLS if tools else _BESIDE)
+    base = fixed * tries + prompt * input_most + (tries - 1) * estimate * input_
+    return _tuple(Bill, (base, output * choices, ASSUMED_OUTPUT if cap is None else cap, 0))
 
 
 def total(bills: Sequence[Bill]) -> Bill:

@@ -17,7 +17,7 @@ from penstock.budgeting.bill import BYTES_PER_ESTIMATE, LARGEST_CAP, PER_TOKEN, 
 from penstock.budgeting.purses import Group, Purse, Purses
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
-from penstock.core.budget import Allowance, Ask, Budget, Move
+from penstock.core.budget import Allowance, Ask, Budget, Move, Unit
 from penstock.core.call import Attempt
 from penstock.core.errors import BudgetExceeded, InvalidRequest
 from penstock.core.handler import Exit, Handler, Phased, Step
@@ -42,6 +42,8 @@ REASONING_KINDS = frozenset({"openai", "azure"})
 """Kinds of providers some of whose models know ``max_completion_tokens`` only."""
 _UNPREDICTED = Tokens(0.0, 0.0)
 _replace = msgspec.structs.replace
+_tuple = tuple.__new__
+"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 
 
 class BudgetLayer(Phased):
@@ -98,21 +100,26 @@ class BudgetLayer(Phased):
         self, request: Request, purses: Sequence[Purse], held: Sequence[int], attempts: Sequence[Attempt]
     ) -> None:
         """Let what `attempts` cost take the place of what was held."""
-        usd = count = 0
+        usd = count = ident = 0
         for attempt in attempts:
-            if attempt.cost_usd is not None:
-                usd += to_picodollars(attempt.cost_usd)
-            if attempt.usage is not None:
-                count += attempt.usage.total_tokens
+            cost, usage = attempt.cost_usd, attempt.usage
+            if cost is not None:
+                usd += to_picodollars(cost)
+            if usage is not None:
+                given, made = usage.input_tokens, usage.output_tokens
+                count += given + made
                 if attempt.outcome == "ok":
-                    self._forecast(request).learn(_UNPREDICTED, attempt.usage.input_tokens, attempt.usage.output_tokens)
-        ident = next((attempt.ledger_id for attempt in request.call.attempts if attempt.ledger_id), 0)
+                    self._forecast(request).learn(_UNPREDICTED, given, made)
+        for attempt in request.call.attempts:
+            if ident := attempt.ledger_id:
+                break
         moves = []
         for purse, amount in zip(purses, held, strict=True):
-            used = usd if purse.budget.unit == "usd" else count
+            budget = purse.budget
+            used = usd if budget.unit == "usd" else count
             self._purses.settle(purse, amount, used)
             if used:
-                moves.append(Move(purse.budget.id, purse.start, used))
+                moves.append(_tuple(Move, (budget.id, purse.start, used)))
         if moves:
             self._purses.store.settle(ident, moves)
 
@@ -192,12 +199,12 @@ class BudgetLayer(Phased):
             return Size(estimate, 0, 0, tools=False, tries=tries)
         choices, cap = payload.get("n"), None
         for name in _CAPS:
-            if cap is None and type(payload.get(name)) is int:
-                cap = max(payload[name], 0)
+            if name in payload and cap is None and type(value := payload[name]) is int:
+                cap = max(value, 0)
         number = choices if type(choices) is int and choices > 0 else 1
         if route.hedge is not None:  # two answers may be paid for
             number, tries = number * 2, tries + 1
-        return Size(estimate, cap, number, tools=bool(payload.get("tools")), tries=tries)
+        return _tuple(Size, (estimate, cap, number, bool(payload.get("tools")), tries))
 
     def _likely(self, request: Request, size: Size) -> int:
         """Return how many tokens of answer a choice seldom exceeds."""
@@ -257,25 +264,31 @@ class _Settling(Exit):
 
 def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
     """Reserve from the purses if they are far from their limits; return the cap, which is as the client has it."""
+    reserved = []
     for purse, each in zip(purses, bills, strict=True):
-        most, free = each.most, purse.free
-        if free < most or each.share_of(free + purse.left) < most:
+        most = each.at_ease(purse.free, purse.left)
+        if most is None:
             return None
-    for purse, each in zip(purses, bills, strict=True):
-        purse.free -= each.most
+        reserved.append((purse, most))
+    for purse, most in reserved:
+        purse.free -= most
         purse.running += 1
     return bills[0].wanted
 
 
 def _bills(sizes: Sequence[Size], group: Group, charges: Sequence[Charges] | None) -> list[Bill]:
     """Return what a request costs in each budget, if it takes all legs of its route."""
-    counted = total([bill(size, PER_TOKEN) for size in sizes]) if group.tokens or charges is None else None
-    dollars = counted
+    found: dict[Unit, Bill] = {}
+    if group.tokens:
+        found["tokens"] = total([bill(size, PER_TOKEN) for size in sizes])
     if charges is not None:
-        rates = [each.rate(size.estimate * BYTES_PER_ESTIMATE) for size, each in zip(sizes, charges, strict=True)]
-        dollars = total([bill(size, rate) for size, rate in zip(sizes, rates, strict=True)])
-    bills = [dollars if purse.budget.unit == "usd" else counted for purse in group.purses]
-    return [each for each in bills if each is not None]
+        found["usd"] = total(
+            [
+                bill(size, each.rate(size.estimate * BYTES_PER_ESTIMATE))
+                for size, each in zip(sizes, charges, strict=True)
+            ]
+        )
+    return [found[purse.budget.unit] for purse in group.purses]
 
 
 def _priced(request: Request, route: Route, charges: Sequence[Charges], budget: Budget) -> Request:
