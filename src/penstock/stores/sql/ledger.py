@@ -261,7 +261,7 @@ def _add(entry: Entry, answered: list[CallRow], tried: list[_Row]) -> None:
         provider, provider_model = served.provider, served.model
         if served.first_token_s is not None:
             first_token = int((served.started - entry.started + served.first_token_s) * 1e6)
-    tags, metadata, usage = entry.tags, entry.metadata, entry.usage
+    tags, metadata, usage, key = entry.tags, entry.metadata, entry.usage, entry.cache_key
     given = made = cached = written = reasoned = counted = None
     if usage is not None:
         given, made, cached = usage.input_tokens, usage.output_tokens, usage.cached_input_tokens
@@ -269,11 +269,12 @@ def _add(entry: Entry, answered: list[CallRow], tried: list[_Row]) -> None:
     answered.append(_row(CallRow, (
         int(entry.started_at * 1e6), entry.tenant, entry.key_id or None, entry.model, provider, entry.operation,
         entry.cache, entry.outcome, len(tries), given, made, cached, cost, source, int(entry.duration_s * 1e6),
-        first_token, row_id, entry.request_id, provider_model, entry.stream, entry.finish_reason, written, reasoned,
-        counted, entry.cache_key, entry.answer_bytes, entry.saved_pusd, _encode(tags).decode() if tags else None,
-        _encode(metadata).decode() if metadata else None, entry.semantic or None, entry.semantic_key,
-        entry.semantic_audit, entry.prompt or None, _encode(entry.arms).decode() if entry.arms else None,
-        entry.context_before, entry.context_after, entry.stage or None, entry.unit or None,
+        first_token, row_id, entry.request_id, provider_model, int(entry.stream), entry.finish_reason, written,
+        reasoned, counted, None if key is None else bytearray(key), entry.answer_bytes, entry.saved_pusd,
+        _encode(tags).decode() if tags else None, _encode(metadata).decode() if metadata else None,
+        entry.semantic or None, entry.semantic_key, entry.semantic_audit, entry.prompt or None,
+        _encode(entry.arms).decode() if entry.arms else None, entry.context_before, entry.context_after,
+        entry.stage or None, entry.unit or None,
     )))  # fmt: skip
 
 
