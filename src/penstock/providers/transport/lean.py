@@ -44,13 +44,7 @@ class LeanTransport:
         Raises:
             ProviderError: As `abc.Transport.send` says.
         """
-        head = self._heads.encode(request)
-        now = asyncio.get_running_loop().time()
-        until = now + self._total_s
-        if request.deadline is not None and request.deadline < until:
-            until = request.deadline
-            if until <= now:
-                raise timed_out(self._place, "before the request was sent")
+        head, until = self._ready(request)
         pool = self._pool
         connection = pool.take() or await pool.acquire(until)
         exchange = connection.start(request.method, head, request.body, until)
@@ -67,6 +61,14 @@ class LeanTransport:
         Raises:
             ProviderError: It cannot be sent.
         """
+        head, until = self._ready(request)
+        connection = self._pool.take()
+        if connection is None:
+            return None
+        return connection.start(request.method, head, request.body, until)
+
+    def _ready(self, request: HttpRequest) -> tuple[bytes, float]:
+        """Return the head of `request`, and until when its exchange may take."""
         head = self._heads.encode(request)
         now = asyncio.get_running_loop().time()
         until = now + self._total_s
@@ -74,10 +76,7 @@ class LeanTransport:
             until = request.deadline
             if until <= now:
                 raise timed_out(self._place, "before the request was sent")
-        connection = self._pool.take()
-        if connection is None:
-            return None
-        return connection.start(request.method, head, request.body, until)
+        return head, until
 
     async def aclose(self) -> None:
         """Close all connections; exchanges under way end with an error."""
