@@ -79,6 +79,8 @@ def test_a_killed_process_leaves_neither_its_lock_nor_its_number_behind(tmp_path
     os.kill(holder.pid, signal.SIGKILL)
     with table:  # waits for the process to be gone, and would wait for ever if the lock outlived it
         table.put(NAMES[0], 1.0, 1.0)
+    with table:  # and it is a lock as before
+        table.put(NAMES[1], 1.0, 1.0)
     holder.wait()
     holder.stdout.close()
     assert not table.held(3)
