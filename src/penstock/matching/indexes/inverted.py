@@ -138,9 +138,10 @@ class InvertedIndex:
         if len(weights) > self._kept:
             value = {term: weight * (weight * rarity[term]) for term, weight in weights.items()}
             weights = {term: weights[term] for term in nlargest(self._kept, value, key=value.__getitem__)}
-        factors = dict(zip(weights, map(mul, weights.values(), map(rarity.__getitem__, weights)), strict=True))
+        held, never = list(map(self._holders.get, weights)), self._rarities[0]
+        rarities = [never if each is None else rarity[term] for term, each in zip(weights, held, strict=True)]
+        factors = dict(zip(weights, map(mul, weights.values(), rarities), strict=True))
         squares = list(map(mul, weights.values(), factors.values()))
-        held = map(self._holders.get, weights)
         shares = [(square, each) for square, each in zip(squares, held, strict=True) if each is not None]
         return factors, sqrt(sum(squares)), shares
 
