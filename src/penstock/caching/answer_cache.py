@@ -263,7 +263,7 @@ class AnswerCache:
             return False
         route = request.route
         ttl = lifetime_s(request.cache, None if route is None else route.cache_ttl_s, self.ttl_s)
-        known = self.find(cache_key(request))
+        known = self.find(call.key or cache_key(request))
         if ttl <= 0 or keeper.clears != self._clears or (known is not None and known is not keeper.seen):
             return False
         body, events, now = response.body, response.events or keeper.events, self._clock.wall()
@@ -348,6 +348,7 @@ class Keeper:
     """Collects an answer on its way to the client, and stores it when it is complete.
 
     Attributes:
+        answers: Where it is stored.
         request: What was asked.
         seen: The entry there was then.
         clears: How often the cache had been cleared then.
@@ -355,10 +356,10 @@ class Keeper:
         stored: It was stored.
     """
 
-    __slots__ = ("_answers", "_room", "clears", "events", "request", "seen", "stored")
+    __slots__ = ("_room", "answers", "clears", "events", "request", "seen", "stored")
 
     def __init__(self, answers: AnswerCache, request: Request, seen: Entry | None) -> None:
-        self._answers = answers
+        self.answers = answers
         self._room = answers.limits.max_bytes
         self.request = request
         self.seen = seen
@@ -380,7 +381,7 @@ class Keeper:
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         """Store a complete answer."""
         if error is None:
-            self.stored = self._answers.keep(self, response)
+            self.stored = self.answers.keep(self, response)
 
 
 def _at_rest(key: bytes, entry: Entry, known: Known) -> StoredAnswer:

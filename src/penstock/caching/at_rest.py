@@ -59,7 +59,7 @@ def write_answer(
         return None
     usage = response.usage or request.call.usage or Usage()
     return StoredAnswer(
-        key=cache_key(request),
+        key=request.call.key or cache_key(request),
         tenant=request.tenant,
         form=form,
         data=data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 
@@ -90,7 +91,8 @@ class Entries:
     """
 
     def __init__(self, max_entries: int, max_memory_bytes: int, *, kept_stale_s: float = 0.0) -> None:
-        self._by_key: dict[bytes, Entry] = {}
+        # A dict looks for its first entry among the places of those that have left.
+        self._by_key: OrderedDict[bytes, Entry] = OrderedDict()
         self._list = GreedyDual(max_entries, max_entries)
         self._memory = GreedyDual(max_entries, max_memory_bytes)
         self._max_memory_bytes = max_memory_bytes
@@ -161,7 +163,7 @@ class Entries:
         """Forget outdated entries at the old end; returns their keys. Costs nothing when there are none."""
         gone: list[bytes] = []
         for oldest in self._by_key.values():
-            if not self.outdated(oldest, now):
+            if now < oldest.fresh_until + _KEPT_STALE_S or not self.outdated(oldest, now):
                 break
             gone.append(oldest.key)
         for key in gone:
@@ -170,9 +172,6 @@ class Entries:
 
     def _forget(self, entry: Entry) -> None:
         entry.listed = None
-        self._release(entry)
-
-    def _release(self, entry: Entry) -> None:
         if entry.held is not None:
             self._memory.remove(entry.held)
-        entry.held = entry.body = entry.events = None
+            entry.held = entry.body = entry.events = None

@@ -16,7 +16,6 @@ checksum of the key and halved every so often, so that what comes back again and
 from __future__ import annotations
 
 from math import log2
-from operator import attrgetter
 from zlib import crc32
 
 _EXPONENT = 1.25
@@ -33,7 +32,6 @@ _OUTPUT_TOKEN_PUSD = 4_000_000
 
 _BY_USES = [0.0, *(_EXPONENT * log2(uses) for uses in range(1, _MOST_USES + 1))]
 _HALVES = bytes(uses >> 1 for uses in range(256))
-_good_until = attrgetter("good_until")
 
 
 def regeneration_cost(cost_pusd: int, input_tokens: int, output_tokens: int) -> int:
@@ -119,26 +117,33 @@ class GreedyDual:
         slot.density = log2(worth if worth > _NOTHING else _NOTHING)
         slot.uses = known + 1 if known < _MOST_USES else known
         self._enqueue(slot)
-        self._count += 1
+        self._count = count = self._count + 1
         self.size += size
-        if len(left) < _ROOM * self._count:
+        if len(left) < _ROOM * count:
             self._left *= 2  # either half says the same
         return slot
 
     def remove(self, slot: Slot) -> None:
         """Take `slot` out; it must be in. Its uses are known should its key come back."""
         self._dequeue(slot)
-        self._left[crc32(slot.key) % len(self._left)] = slot.uses
-        self._left_since += 1
-        if self._left_since > _MEMORY * self._count:
+        left = self._left
+        left[crc32(slot.key) % len(left)] = slot.uses
+        self._left_since = since = self._left_since + 1
+        if since > _MEMORY * self._count:
             self._left_since = 0
-            self._left = self._left.translate(_HALVES)
+            self._left = left.translate(_HALVES)
         self._count -= 1
         self.size -= slot.size
 
     def _next_victim(self) -> Slot:
         while True:
-            slot = min([end.newer for end in self._queues.values()], key=_good_until)
+            slot: Slot | None = None
+            for end in self._queues.values():
+                oldest = end.newer
+                if slot is None or oldest.good_until < slot.good_until:
+                    slot = oldest
+            if slot is None:
+                raise AssertionError("there is nothing to evict")
             if slot.uses == slot.queued_uses:
                 self._level = slot.good_until
                 return slot

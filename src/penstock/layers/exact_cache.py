@@ -232,7 +232,8 @@ class _Keeping(Keeper, Exit):
             _note(self.request.call, _MISSED)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        Keeper.on_end(self, response, error)
+        if error is None:
+            self.stored = self.answers.keep(self, response)
         if response.whole:
             _note(self.request.call, _MISSED, "; stored" if self.stored else "")
 
