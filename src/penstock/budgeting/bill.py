@@ -106,6 +106,9 @@ class Bill(NamedTuple):
         return self.wanted if not self.each else min((amount - self.base) // self.each, self.wanted)
 
 
+NOTHING = Bill(0, 0, 0)
+
+
 def bill(size: Size, rate: Rate) -> Bill:
     """Return what a request of `size` costs at `rate`."""
     estimate, cap, choices, tools, tries = size

@@ -13,11 +13,21 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from penstock.budgeting.bill import BYTES_PER_ESTIMATE, LARGEST_CAP, PER_TOKEN, Bill, Size, bill, settle_on, total
+from penstock.budgeting.bill import (
+    BYTES_PER_ESTIMATE,
+    LARGEST_CAP,
+    NOTHING,
+    PER_TOKEN,
+    Bill,
+    Size,
+    bill,
+    settle_on,
+    total,
+)
 from penstock.budgeting.purses import Group, Purse, Purses
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
-from penstock.core.budget import Allowance, Ask, Budget, Move, Unit
+from penstock.core.budget import Allowance, Ask, Budget, Move
 from penstock.core.call import Attempt
 from penstock.core.errors import BudgetExceeded, InvalidRequest
 from penstock.core.handler import Exit, Handler, Phased, Step
@@ -66,9 +76,13 @@ class BudgetLayer(Phased):
         group = self._group(request)
         if not group.purses:
             return request, None
+        purses = group.purses
         request, _, bills = self._bills(request, group)
-        cap = _at_hand(group.purses, bills)
-        return None if cap is None else self._held(request, group.purses, bills, cap)
+        held = _at_hand(purses, bills)
+        if held is None:
+            return None
+        request.call.allowance = _allowance(purses, None)
+        return request, _Settling(self, request, purses, held)
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer within the budgets.
@@ -84,8 +98,8 @@ class BudgetLayer(Phased):
         likely = self._likely(request, sizes[0])
         bills = [each._replace(likely=each.each * likely) for each in bills]
         async with group.lock:
-            cap = _at_hand(purses, bills)
-            if cap is None:
+            cap = bills[0].wanted
+            if _at_hand(purses, bills) is None:
                 cap = await self._claimed(purses, bills, capped=sizes[0].cap is not None)
         request, leave = self._held(request, purses, bills, cap)
         try:
@@ -170,15 +184,25 @@ class BudgetLayer(Phased):
 
     def _bills(self, request: Request, group: Group) -> tuple[Request, list[Size], list[Bill]]:
         """Return what a request costs in each budget of `group`, and the request without what has no price."""
-        route = _route(request)
-        legs, charges = route.legs, None
-        if group.dollars:
-            tier = unusual_tier(request.payload.get("service_tier"))
-            charges = [self._tariffs.of(leg, tier) for leg in legs]
-            if group.strict is not None and any(each.unpriced for each in charges):
-                request = _priced(request, route, charges, group.strict)
-        sizes = [self._size(request, leg) for leg in legs]
-        return request, sizes, _bills(sizes, group, charges)
+        route, strict = _route(request), group.strict
+        tier = unusual_tier(request.payload.get("service_tier")) if group.dollars else ""
+        sizes: list[Size] = []
+        charges: list[Charges] = []
+        dollars: list[Bill] = []
+        counted: list[Bill] = []
+        for leg in route.legs:
+            size = self._size(request, leg)
+            sizes.append(size)
+            if group.dollars:
+                each = self._tariffs.of(leg, tier)
+                charges.append(each)
+                dollars.append(bill(size, each.rate(size.estimate * BYTES_PER_ESTIMATE)))
+            if group.tokens:
+                counted.append(bill(size, PER_TOKEN))
+        if strict is not None and any(each.unpriced for each in charges):
+            request = _priced(request, route, charges, strict)
+        usd, tokens = total(dollars) if dollars else NOTHING, total(counted) if counted else NOTHING
+        return request, sizes, [usd if purse.budget.unit == "usd" else tokens for purse in group.purses]
 
     def _held(
         self, request: Request, purses: Sequence[Purse], bills: Sequence[Bill], cap: int
@@ -262,33 +286,18 @@ class _Settling(Exit):
         self._layer.settle(self._request, self._purses, self._held, attempts)
 
 
-def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> int | None:
-    """Reserve from the purses if they are far from their limits; return the cap, which is as the client has it."""
-    reserved = []
+def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> list[int] | None:
+    """Reserve from the purses if they are far from their limits; return how much, for the cap the client has."""
+    held: list[int] = []
     for purse, each in zip(purses, bills, strict=True):
         most = each.at_ease(purse.free, purse.left)
         if most is None:
             return None
-        reserved.append((purse, most))
-    for purse, most in reserved:
+        held.append(most)
+    for purse, most in zip(purses, held, strict=True):
         purse.free -= most
         purse.running += 1
-    return bills[0].wanted
-
-
-def _bills(sizes: Sequence[Size], group: Group, charges: Sequence[Charges] | None) -> list[Bill]:
-    """Return what a request costs in each budget, if it takes all legs of its route."""
-    found: dict[Unit, Bill] = {}
-    if group.tokens:
-        found["tokens"] = total([bill(size, PER_TOKEN) for size in sizes])
-    if charges is not None:
-        found["usd"] = total(
-            [
-                bill(size, each.rate(size.estimate * BYTES_PER_ESTIMATE))
-                for size, each in zip(sizes, charges, strict=True)
-            ]
-        )
-    return [found[purse.budget.unit] for purse in group.purses]
+    return held
 
 
 def _priced(request: Request, route: Route, charges: Sequence[Charges], budget: Budget) -> Request:

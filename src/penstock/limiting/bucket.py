@@ -56,10 +56,13 @@ class Bucket:
         missing = self.capacity - level
         return 0.0 if missing <= self.capacity * _ROUNDING else missing / self._rate
 
-    def charge(self, amount: float, now: float) -> None:
-        """Take `amount` whatever there is; give back when it is negative."""
+    def charge(self, amount: float, now: float) -> float:
+        """Take `amount` whatever there is, give back when it is negative; return what is in it then."""
         level = self.level(now) - amount
-        self.fill(level if level < self.capacity else self.capacity, now)
+        if level > self.capacity:
+            level = self.capacity
+        self.fill(level, now)
+        return level
 
     def fill(self, level: float, now: float) -> None:
         """There is `level` in it at `now`, when it was last looked at."""

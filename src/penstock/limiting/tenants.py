@@ -198,32 +198,26 @@ class Tenants:
 
 def _take(group: Group, tokens: float | None, now: float) -> Taken:
     requests, used = group
-    of_requests, request = _after(requests, 1.0, now)
-    of_tokens, token = _after(used, tokens or 0.0, now)
+    request = _charge(requests, 1.0, now)
+    token = _charge(used, tokens, now)
     if request[1] < 0.0 or (token[1] < 0.0 and tokens is not None):
+        _charge(requests, -1.0, now)
+        _charge(used, None if tokens is None else -tokens, now)
         refused = _refused(group, tokens, now)
         if refused is not None:
             return refused
-    for bucket, level in of_requests:
-        bucket.fill(level, now)
-    if tokens is not None:
-        for bucket, level in of_tokens:
-            bucket.fill(level, now)
+        request, token = _charge(requests, 1.0, now), _charge(used, tokens, now)
     return _taken(Taken, (Quota(*_left(*request), *_left(*token)), 0.0, None))
 
 
-def _after(
-    buckets: Sequence[Bucket], amount: float, now: float
-) -> tuple[list[tuple[Bucket, float]], tuple[Bucket | None, float]]:
-    """Return what is in each of `buckets` once `amount` is taken, and first of these where that is least."""
-    found: list[tuple[Bucket, float]] = []
+def _charge(buckets: Sequence[Bucket], amount: float | None, now: float) -> tuple[Bucket | None, float]:
+    """Take `amount` from all of `buckets`, or nothing if it is None; return one where least is left, and how much."""
     tightest, least = None, _FULL
     for bucket in buckets:
-        level = bucket.level(now) - amount
-        found.append((bucket, level))
+        level = bucket.level(now) if amount is None else bucket.charge(amount, now)
         if level < least:
             tightest, least = bucket, level
-    return found, (tightest, least)
+    return tightest, least
 
 
 def _refused(group: Group, tokens: float | None, now: float) -> Taken | None:
@@ -247,7 +241,7 @@ def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, 
 def quota_of(group: Group, now: float) -> Quota:
     """Return what is left of several accounts that are charged together: of each limit, where least is left."""
     requests, tokens = group
-    return Quota(*_left(*_after(requests, 0.0, now)[1]), *_left(*_after(tokens, 0.0, now)[1]))
+    return Quota(*_left(*_charge(requests, None, now)), *_left(*_charge(tokens, None, now)))
 
 
 def _left(bucket: Bucket | None, level: float) -> tuple[int | None, int | None, float | None]:
