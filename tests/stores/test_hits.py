@@ -238,3 +238,27 @@ async def test_old_sums_go_with_old_rows_and_do_not_come_back(opened, path, tmp_
     added = await asyncio.to_thread(usage_import, f"sqlite:///{path}", records)
     assert (added.added, added.too_old) == (0, 1)
     assert report(path).total.calls == 1
+
+
+class Failing:
+    """A job whose items cannot be written."""
+
+    lasting = False
+
+    def write(self, connection, items):
+        raise ValueError("not to be written")
+
+    def settled(self, items, error):
+        pass
+
+
+async def test_a_transaction_that_is_undone_counts_nothing_twice(opened, path):
+    stores = await opened(0)
+    for _ in range(2):
+        ask(stores.ledger, cache="", saved=None, outcome="rate_limit_exceeded")
+        for number in range(10):
+            ask(stores.ledger, number)
+        stores._backend.writer.put(Failing(), 1)
+        await stores.flush()
+    assert rows(path, "SELECT sum(calls) FROM hit_sums") == [(20,)]
+    assert report(path).total.calls == 22

@@ -179,10 +179,14 @@ class SqlLedger:
     @failpoint("ledger-committed")
     def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
         """The spool need not keep them any more; the writer counts what is lost."""
+        bags = False
         for item in items:
-            if not isinstance(item, Bag) and item[1] is not None:
+            if isinstance(item, Bag):
+                bags = True
+            elif item[1] is not None:
                 item[1].stored += 1
-        self._hits.settled(error)
+        if bags:  # else what was written of any has been undone
+            self._hits.settled(error)
         self._spool.sweep()
 
     @failpoint("ledger-insert")
