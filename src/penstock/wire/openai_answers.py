@@ -22,7 +22,6 @@ from penstock.wire.sse import SseDecoder
 from penstock.wire.upstream_errors import UNREADABLE, unfinished, unusable
 
 _DONE = b"[DONE]"
-_FRAME = len(b"data: ")
 _LESSONS = 3
 """How many chunks of a stream are looked at for what the others have in common with them."""
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -97,14 +96,6 @@ class StreamReader:
 
     def feed(self, data: bytes) -> Batch:
         """Return the events that `data` completes, possibly none; a fault ends the stream and is kept for `finish`."""
-        before = self._before
-        if before and data.startswith(before) and self._sse.idle:
-            after = self._after
-            if len(data) >= len(before) + len(after) and data.endswith(after):
-                text = _plain(data[len(before) : -len(after)])
-                if text is not None:
-                    # But for this text it is the chunk that was learnt from, so nothing has to be decoded.
-                    return [Event(data[_FRAME:-2], has_output=bool(text), has_text=bool(text.strip()))]
         batch: Batch = []
         try:
             for payload in self._sse.feed(data):
@@ -136,6 +127,12 @@ class StreamReader:
         self.ended = True
 
     def _event(self, data: bytes) -> Event:
+        before, after = self._before, self._after
+        if before and data.startswith(before) and data.endswith(after) and len(data) >= len(before) + len(after):
+            text = _plain(data[len(before) : -len(after)])
+            if text is not None:
+                # But for this text it is the chunk that was learnt from, so nothing has to be decoded.
+                return Event(data, has_output=bool(text), has_text=bool(text.strip()))
         chunk = _read_chunk(data, self._provider)
         if self._lessons:
             self._learn(data, chunk)
@@ -158,8 +155,7 @@ class StreamReader:
         start = data.rfind(b'"' + value + b'"')
         named = data[:start].rstrip().endswith(b'"content":') and data.count(b'"content"') == 1
         if value and start > 0 and named and _plain(value) == text and _has_text(choices):
-            self._before = b"data: " + data[: start + 1]
-            self._after = data[start + 1 + len(value) :] + b"\n\n"
+            self._before, self._after = data[: start + 1], data[start + 1 + len(value) :]
             self._lessons = 0
 
 

@@ -27,11 +27,6 @@ class SseDecoder:
         self._first = True
         self._skip_lf = False
 
-    @property
-    def idle(self) -> bool:
-        """What comes next is the beginning of an event."""
-        return not (self._partial or self._data or self._skip_lf or self._first)
-
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the data of the events that `chunk` completes, lines joined with LF; they may be empty.
 
