@@ -84,14 +84,37 @@ def _row(chance: random.Random, number: int, at: float, tenants: int) -> CallRow
     tenant = min(int(chance.expovariate(4.0) * tenants), tenants - 1)
     hit, failed = chance.random() < 0.4, chance.random() < 0.01
     taken = int(chance.lognormvariate(5 if hit else 14, 0.8))
+    usd = 240_000_000
     return CallRow(
-        first_id(at) + number % 2048, f"req_{number:012x}", int(at * 1e6), f"org{tenant // 4}/team{tenant}", "chat",
-        f"model-{min(int(chance.expovariate(1.2)), 4)}", None if hit else "openai", None if hit else "gpt-4o-mini",
-        bool(number & 1), "upstream_timeout" if failed else "ok", "hit" if hit else "miss", "stop", 800, 200, 0, 0, 0,
-        "provider", 0 if hit else 240_000_000, "none" if hit else "provider", 240_000_000 if hit else None,
-        None if hit else taken // 3, taken, 0 if hit else 1, None, '{"operation":"answer"}' if number % 3 else None,
-        f"key_{tenant}_{number % 2}", None, 900, None, None, None,
-    )  # fmt: skip
+        started_at=int(at * 1e6),
+        tenant=f"org{tenant // 4}/team{tenant}",
+        key_id=f"key_{tenant}_{number % 2}",
+        model=f"model-{min(int(chance.expovariate(1.2)), 4)}",
+        provider=None if hit else "openai",
+        operation="chat",
+        cache="hit" if hit else "miss",
+        outcome="upstream_timeout" if failed else "ok",
+        attempts=0 if hit else 1,
+        input_tokens=800,
+        output_tokens=200,
+        cached_tokens=0,
+        cost_pusd=0 if hit else usd,
+        cost_source="none" if hit else "provider",
+        duration_us=taken,
+        first_token_us=None if hit else taken // 3,
+        id=first_id(at) + number % 2048,
+        request_id=f"req_{number:012x}",
+        provider_model=None if hit else "gpt-4o-mini",
+        stream=number & 1,
+        finish_reason="stop",
+        cache_write_tokens=0,
+        reasoning_tokens=0,
+        usage_source="provider",
+        cache_key=None,
+        answer_bytes=900,
+        saved_pusd=usd if hit else None,
+        metadata='{"operation":"answer"}' if number % 3 else None,
+    )
 
 
 def measure(path: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from penstock.server.early import Again, early_protocol
+from penstock.server.early import Again, Client, Under, early_protocol
 from penstock.server.guard import BODY, ENDED, HEAD
 
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -32,14 +32,41 @@ SERVING_SEEDS = (
 )
 
 
+class _Late:
+    """A request on the short way, answered in a later turn of the event loop."""
+
+    over = False
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._left = False
+
+    def run(self) -> None:
+        asyncio.get_running_loop().call_soon(self._answer)
+
+    def resume(self) -> None:
+        pass
+
+    def cancel(self, _: asyncio.CancelledError, *, tell: bool = False) -> None:
+        self._left = not tell
+
+    def _answer(self) -> None:
+        self.over = True
+        if not self._left:
+            self._client.reply(lambda _: _OK)
+
+
 class _Known:
-    """Answers one body on the spot."""
+    """Answers one body on the spot, and another on the short way."""
 
     def __init__(self) -> None:
         self.again: Again | None = lambda _: _OK
 
     def known(self, _: Any, body: bytes, __: Any) -> tuple[bytes | None, object]:
-        return (_OK if body == b"hit" else None), None
+        return (_OK if body == b"hit" else None), (body if body == b"new" else None)
+
+    def begin(self, _: object, client: Client) -> Under:
+        return _Late(client)
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
