@@ -270,9 +270,9 @@ class AnswerCache:
         answer = write_answer(request, response, events, self.limits, now=now, ttl_s=ttl)
         if answer is None:
             return False
-        call.answer_bytes = len(answer.data)
+        call.answer_bytes = size = len(answer.data)
         self._store.put(answer)
-        self._take_in(Entry(answer, response.usage or call.usage), body, events if body is None else None, now)
+        self._take_in(Entry(answer, response.usage or call.usage), body, events if body is None else None, now, size)
         self.stats.stored += 1
         return True
 
@@ -321,10 +321,12 @@ class AnswerCache:
         self._store.put(answer)
         self._take_in(entry, body, events, self._clock.wall())
 
-    def _take_in(self, entry: Entry, body: bytes | None, events: Batch | None, now: float) -> None:
+    def _take_in(
+        self, entry: Entry, body: bytes | None, events: Batch | None, now: float, lines_bytes: int | None = None
+    ) -> None:
         gone = self._entries.expire(now)
         evicted = self._entries.put(entry)
-        self._entries.hold(entry, body, events)
+        self._entries.hold(entry, body, events, lines_bytes)
         if gone or evicted:
             self._left(gone + evicted)
             self.stats.evicted += len(evicted)

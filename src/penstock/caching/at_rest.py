@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.usage import Usage
 
-_data = attrgetter("data")
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
 
@@ -53,7 +51,7 @@ def write_answer(
         data, form = body, "json"
         storable = len(data) <= limits.max_bytes and storable_body(data, tool_calls=limits.tool_calls)
     else:
-        data, form = b"\n".join(map(_data, events)), "events"
+        data, form = b"\n".join([event.data for event in events]), "events"
         storable = len(data) <= limits.max_bytes and storable_events(events, tool_calls=limits.tool_calls)
     if not storable:
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from operator import attrgetter
 
 from penstock.abc import StoredAnswer
 from penstock.caching.eviction import GreedyDual, Slot, regeneration_cost
@@ -16,8 +15,6 @@ _BODY_OVERHEAD, _EVENT_OVERHEAD = 100, 150
 """Bytes of the objects around a body and around each chunk."""
 _KEPT_STALE_S = 86_400.0
 """How long past its freshness an entry is kept in case a client asks for `stale-if-error`."""
-
-_data = attrgetter("data")
 
 
 class Entry:
@@ -122,11 +119,16 @@ class Entries:
         self._by_key[key] = entry
         return gone
 
-    def hold(self, entry: Entry, body: bytes | None, events: Batch | None) -> None:
-        """Keep `entry`'s answer in memory, in one form or both, unless it is too large or no longer listed."""
+    def hold(self, entry: Entry, body: bytes | None, events: Batch | None, lines_bytes: int | None = None) -> None:
+        """Keep `entry`'s answer in memory, in one form or both, unless it is too large or no longer listed.
+
+        `lines_bytes` is what its chunks take, one a line, if that is known.
+        """
         size = len(body) + _BODY_OVERHEAD if body is not None else 0
         if events is not None:
-            size += sum(map(len, map(_data, events))) + len(events) * _EVENT_OVERHEAD
+            if lines_bytes is None:
+                lines_bytes = len(events) - 1 + sum([len(event.data) for event in events])
+            size += lines_bytes + 1 + len(events) * (_EVENT_OVERHEAD - 1)
         if entry.listed is None or size > self._max_memory_bytes:
             return
         if entry.held is not None:
