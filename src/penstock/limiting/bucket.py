@@ -58,10 +58,19 @@ class Bucket:
 
     def charge(self, amount: float, now: float) -> float:
         """Take `amount` whatever there is, give back when it is negative; return what is in it then."""
-        level = self.level(now) - amount
-        if level > self.capacity:
-            level = self.capacity
-        self.fill(level, now)
+        # `level` and `fill` in one, since each request charges several.
+        at, level, capacity = self._at, self._level, self.capacity
+        if at is None:
+            self._at = now
+        elif now > at:
+            self._at = now
+            level += (now - at) * self._rate
+            if level > capacity:
+                level = capacity
+        level -= amount
+        if level > capacity:
+            level = capacity
+        self._level = level
         return level
 
     def fill(self, level: float, now: float) -> None:
@@ -78,3 +87,15 @@ class Bucket:
     def lower(self, most: float, now: float) -> None:
         """There is no more than `most` in it, somebody who knows says."""
         self._level = min(self.level(now), most)
+
+
+class OutsideBucket(Bucket):
+    """A bucket whose level is elsewhere: `level` and `fill` say how it is read and written."""
+
+    __slots__ = ()
+
+    def charge(self, amount: float, now: float) -> float:
+        """Take `amount` whatever there is, give back when it is negative; return what is in it then."""
+        level = min(self.level(now) - amount, self.capacity)
+        self.fill(level, now)
+        return level

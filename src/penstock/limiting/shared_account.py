@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.limiting.account import Budget, burst
-from penstock.limiting.bucket import Bucket
+from penstock.limiting.bucket import Bucket, OutsideBucket
 from penstock.limiting.window import SLOT_S, SPAN_S, Entry, Window
 
 _LIMIT, _FULL_AT, _TAKEN, _WINDOW = 0, 1, 2, 3
@@ -41,7 +41,7 @@ class _SharedBudget(Budget):
         self._numbers[self._first + _TAKEN] = amount
 
 
-class _Bucket(Bucket):
+class _Bucket(OutsideBucket):
     """As `penstock.limiting.shared_bucket.SharedBucket`, but its limit may change."""
 
     __slots__ = ("_first", "_numbers")

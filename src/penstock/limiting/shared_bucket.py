@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from penstock.limiting.bucket import Bucket
+from penstock.limiting.bucket import OutsideBucket
 from penstock.shared_memory.table import UNTIL, VALUE, Table
 
 
-class SharedBucket(Bucket):
+class SharedBucket(OutsideBucket):
     """Has its level in a table, as the moment at which it will be full, which is one number and never half written.
 
     `now` must be on a clock that all processes share, as the machine's monotonic one is. What changes it is called
