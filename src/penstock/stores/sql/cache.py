@@ -7,17 +7,18 @@ import contextlib
 import json
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import astuple
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.engine import Connection
 
 from penstock.abc import StoredAnswer
 from penstock.core.errors import StoreError
 from penstock.stores.sql.database import Database
-from penstock.stores.sql.sqlite import Insert
+from penstock.stores.sql.sqlite import Insert, raw
 from penstock.stores.sql.tables import answers
 
 MAX_PENDING_BYTES = 64 * 1024 * 1024
-_COLUMNS = [column.name for column in answers.columns]
+_COLUMNS = StoredAnswer.__struct_fields__
 
 _Item = StoredAnswer | tuple[bytes]
 """An answer to write, or the key of one to delete; told apart by identity, for a key may change again meanwhile."""
@@ -35,8 +36,8 @@ class SqlCacheStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = database.writer
-        self._insert = Insert(answers, database.engine, replace=True, rows=1)
-        known = [answers.c[name] for name in StoredAnswer.__struct_fields__ if name != "data"]
+        self._insert = Insert(answers, database.engine, replace=True, rows=1, columns=_COLUMNS)
+        known = [answers.c[name] for name in _COLUMNS if name != "data"]
         self._index = str(select(*known).order_by(answers.c.stored_at).compile(database.engine))
         self._get = select(answers).where(answers.c.key == bindparam("wanted"))
         self._delete = str(delete(answers).where(answers.c.key == bindparam("wanted")).compile(database.engine))
@@ -79,10 +80,16 @@ class SqlCacheStore:
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread; of several items for one key only the last matters."""
         last = {item.key if isinstance(item, StoredAnswer) else item[0]: item for item in items}
-        gone = [item for item in last.values() if not isinstance(item, StoredAnswer)]
+        rows: list[tuple[object, ...]] = []
+        gone: list[tuple[object, ...]] = []
+        for item in last.values():
+            if isinstance(item, tuple):
+                gone.append((bytearray(item[0]),))
+            else:
+                rows.append(_row(item))
         if gone:
-            connection.exec_driver_sql(self._delete, gone)
-        self._insert.run(connection, [_row(item) for item in last.values() if isinstance(item, StoredAnswer)])
+            raw(connection).executemany(self._delete, gone)
+        self._insert.run(connection, rows)
 
     def settled(self, items: Sequence[_Item], error: StoreError | None) -> None:
         """Forget in the event loop what is written, or lost."""
@@ -125,12 +132,9 @@ class SqlCacheStore:
 
 
 def _row(answer: StoredAnswer) -> tuple[object, ...]:
-    written = {"key": bytearray(answer.key), "tags": _written(answer.tags), "data": bytearray(answer.data)}
-    return tuple([written[name] if name in written else getattr(answer, name) for name in _COLUMNS])
-
-
-def _written(tags: Sequence[str]) -> str | None:
-    return json.dumps(tags) if tags else None
+    # The driver would ask for an adapter of each `bytes`.
+    key, tenant, form, data, *rest, tags = astuple(answer)
+    return bytearray(key), tenant, form, bytearray(data), *rest, json.dumps(tags) if tags else None
 
 
 def _tags(written: str | None) -> tuple[str, ...]:
