@@ -314,15 +314,17 @@ def attempts(parts: Parts) -> Attempts:
         if own is not None and own.usd_per_hour is not None:
             shared.machine_time.begin(attempt, own.model, own.usd_per_hour)
 
-    def learn(request: Request, usage: Usage, output_chars: int) -> None:
-        if (target := request.target) is not None:
-            shared.calibration.learn((target.provider, target.model), request.payload, usage, output_chars)
+    calibration = shared.calibration
+
+    def learn(request: Request, usage: Usage, output_chars: Callable[[], int]) -> None:
+        if (target := request.target) is not None and not calibration.skip(key := (target.provider, target.model)):
+            calibration.learn(key, request.payload, usage, output_chars())
 
     by_time = any(each.usd_per_hour is not None for each in parts.settings.prices)
     return Attempts(
         _timeouts(parts.settings),
         pricer.cost,
-        partial(_estimate, shared.calibration),
+        partial(_estimate, calibration),
         shared.clock,
         begin=begin if by_time else None,
         learn=learn,

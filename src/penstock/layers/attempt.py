@@ -23,8 +23,8 @@ Estimate = Callable[[Request, int], Usage]
 """Guesses the tokens of a request and of that many characters of answer."""
 Begin = Callable[[Attempt], None]
 """Hears of each attempt that is sent."""
-Learn = Callable[[Request, Usage, int], None]
-"""Hears what a provider counted for a request, and how many characters of answer came."""
+Learn = Callable[[Request, Usage, Callable[[], int]], None]
+"""Hears what a provider counted for a request, and may ask how many characters of answer came."""
 Price = Callable[[str, str, Usage | None], tuple[Decimal | None, CostSource]]
 """Prices the tokens a provider (by name) used with a model."""
 
@@ -131,7 +131,7 @@ class Attempts:
         if usage is None:
             usage = self._estimate(request, _length(request, response, chars))
         elif self._learn is not None and error is None:
-            self._learn(request, usage, _length(request, response, chars))
+            self._learn(request, usage, lambda: _length(request, response, chars))
         self._charge(attempt, usage)
         if not given_up:
             request.call.usage = usage

@@ -89,6 +89,14 @@ class Calibration:
     def __init__(self) -> None:
         self._models: dict[Key, _Model] = {}
 
+    def skip(self, key: Key) -> bool:
+        """Count a report of a model without learning from it, if enough are learned from; False if it is to be."""
+        model = self._models.get(key)
+        if model is None or model.reports < _EAGER or not (model.reports + 1) % _EVERY:
+            return False
+        model.reports += 1
+        return True
+
     def learn(self, key: Key, payload: dict[str, Any], usage: Usage, output_chars: int) -> None:
         """Compare what the provider counted with what would have been estimated.
 
@@ -98,14 +106,14 @@ class Calibration:
             usage: What the provider reported.
             output_chars: How many characters of answer came.
         """
+        if self.skip(key):
+            return
         model = self._models.get(key)
         if model is None:
             if len(self._models) >= MAX_MODELS:
                 del self._models[next(iter(self._models))]
             model = self._models[key] = _Model()
         model.reports += 1
-        if model.reports > _EAGER and model.reports % _EVERY:
-            return
         self._models[key] = self._models.pop(key)  # now the last to be forgotten
         given = estimate_request_tokens(payload)
         if given >= _MIN_TOKENS and usage.input_tokens > 0:
