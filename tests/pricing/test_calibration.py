@@ -100,3 +100,13 @@ def test_a_busy_model_is_not_measured_every_time(monkeypatch):
     for _ in range(1600):
         learned.learn(KEY, {}, Usage(100, 10), 0)
     assert len(counted) < 200
+
+
+def test_reports_of_a_busy_model_are_skipped_and_counted():
+    learned = Calibration()
+    teach(learned, 64, lambda expected: Usage(expected, 100))
+    assert [learned.skip(KEY) or learned.learn(KEY, prompt(50), Usage(50, 100), 400) for _ in range(32)].count(
+        True
+    ) == 30
+    assert learned.states()[0][1] == 96
+    assert not learned.skip(("near", "new"))

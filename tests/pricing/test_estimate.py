@@ -1,13 +1,17 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.call import Call
+from penstock.core.request import Request
 from penstock.pricing.estimate import (
     IMAGE_TOKENS,
     LOW_DETAIL_IMAGE_TOKENS,
     estimate_request_tokens,
     estimate_tokens,
     estimate_usage,
+    request_tokens,
 )
 
 
@@ -77,3 +81,13 @@ def test_any_decoded_body_is_counted(payload):
 def test_usage_says_that_it_is_an_estimate():
     usage = estimate_usage({"prompt": "abcd"}, 9)
     assert (usage.input_tokens, usage.output_tokens, usage.source) == (1, 3, "estimate")
+
+
+def test_a_body_is_counted_once_and_another_one_anew():
+    short = {"messages": [{"role": "user", "content": "word"}]}
+    request = Request("chat", "m", short, Call("1"))
+    tokens = request_tokens(request)
+    assert tokens == request_tokens(request) == estimate_request_tokens(short)
+    longer = msgspec.structs.replace(request, payload={"messages": short["messages"] * 50})
+    assert request_tokens(longer) == estimate_request_tokens(longer.payload) > tokens
+    assert request_tokens(request) == tokens
