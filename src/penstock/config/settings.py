@@ -125,8 +125,8 @@ class StoreSettings(Section):
     hit_rows_per_s: float | None = Field(
         100.0,
         ge=0,
-        description="How many plain hits a second, of one process, are kept as calls of their own; all are in the sums. "
-        "`null` keeps all of them.",
+        description="How many plain hits a second, of one process, are kept as calls of their own; all are in the "
+        "sums. `null` keeps all of them.",
     )
     secret: Key | None = Field(
         None,
