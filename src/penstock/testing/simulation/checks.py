@@ -183,7 +183,8 @@ def _kept(world: World) -> Iterator[str]:
 
 
 def _alone(asked: Asked) -> bool:
-    return asked.request.cache.no_store or asked.request.cache.no_cache
+    directives = asked.request.cache
+    return directives.no_store or directives.no_cache or directives.only_if_cached
 
 
 def _place(world: World, sent: Sent) -> tuple[object, ...]:
