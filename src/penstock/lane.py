@@ -170,7 +170,7 @@ class Passage:
         if lead is None:
             self.give_up()
             return
-        if len(lead.flight.seats) > 1 and lead.seat in lead.flight.seats:
+        if lead.shared:
             # Others wait for the same answer: only what was done for this client ends.
             mine, self._exits = self._exits[: self._border], self._exits[self._border :]
             self._inner -= self._border

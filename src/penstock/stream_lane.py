@@ -74,7 +74,7 @@ class StreamPassage(Passage):
             return
         listener, self._listener = self._listener, None
         lead = self._lead
-        if lead is not None and len(lead.flight.seats) > 1 and lead.seat in lead.flight.seats:
+        if lead is not None and lead.shared:
             mine, self._exits = self._exits[: self._border], self._exits[self._border :]
             self._inner -= self._border
             self._border = 0
@@ -97,11 +97,7 @@ class StreamPassage(Passage):
         response = self._began
         if response is None:
             response = self._begin(Response(source=_ELSEWHERE))
-        for event in batch:
-            if event.usage is not None:
-                response.usage = event.usage
-            if event.finish_reason is not None and response.finish_reason is None:
-                response.finish_reason = event.finish_reason
+        response.note(batch)
         for leave in self._listening:
             leave.on_events(batch)
         listener = self._listener
@@ -120,7 +116,7 @@ class StreamPassage(Passage):
     def _hold(self, listener: Listener) -> None:
         """The client is behind."""
         lead = self._lead
-        if lead is not None and len(lead.flight.seats) > 1:
+        if lead is not None and lead.shared:
             if listener.behind > MAX_KEPT_BYTES:
                 listener.end(
                     Refused("The answer was read too slowly to be shared with others.", code="client_too_slow")

@@ -27,6 +27,12 @@ class Lead(Exit):
         self.seat = seat
         self._fail = fail
 
+    @property
+    def shared(self) -> bool:
+        """The leader is on board, and others with it."""
+        seats = self.flight.seats
+        return len(seats) > 1 and self.seat in seats
+
     def failed(self, error: BaseException, /) -> None:
         """The flight fails."""
         self._fail(self.flight, error)

@@ -72,8 +72,8 @@ class Phased(ABC):
         return self.enter(request, inner)
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
-        """Answer a request that `enter` did not take."""
-        raise NotImplementedError
+        """Answer a request that `enter` did not take; a layer whose `enter` takes all of them has none."""
+        raise AssertionError(f"{type(self).__name__}.enter takes every request")
 
     async def __call__(self, request: Request, inner: Handler, /) -> Response:
         """Answer `request`; raises `PenstockError`."""

@@ -122,14 +122,18 @@ class Response:
             await self._close(source, DeadlineExceeded(LATE))
             raise DeadlineExceeded(LATE) from None
         self._task = None
+        self.note(batch)
+        for observer in self._observers:
+            observer.on_events(batch)
+        return batch
+
+    def note(self, batch: Batch) -> None:
+        """Take from events on their way to the client how many tokens there were, and why the answer ended."""
         for event in batch:
             if event.usage is not None:
                 self.usage = event.usage
             if event.finish_reason is not None and self.finish_reason is None:
                 self.finish_reason = event.finish_reason
-        for observer in self._observers:
-            observer.on_events(batch)
-        return batch
 
     async def read(self) -> bytes:
         """Return the whole answer as JSON, waiting for the end of a live stream.
