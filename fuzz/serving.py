@@ -11,8 +11,9 @@ import httptools
 import uvicorn
 from uvicorn.server import ServerState
 
-from penstock.server.early import Again, Client, Under, early_protocol
+from penstock.server.early import early_protocol
 from penstock.server.guard import BODY, ENDED, HEAD
+from penstock.server.hot import Again, Client, Under
 
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 _START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
@@ -29,6 +30,7 @@ SERVING_SEEDS = (
     b"\x20POST /unread" + _HOST + b"content-length: 9\r\n\r\n123456789GET /a HTTP/1.0\r\n\r\n",
     b"\x10GET /a" + _HOST + _UPGRADE + b"GET //b" + _HOST + b"\r\n",
     b"\x30GET /unread" + _HOST + _CHUNKED * 2,
+    b"\x32" + (_KNOWN + b"new") * 3 + b"POST /k" + _HOST + b"content-length: 5\r\n\r\nother" + _KNOWN + b"hit",
 )
 
 

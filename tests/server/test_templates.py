@@ -149,10 +149,10 @@ async def test_caches_are_explained_and_warmed_by_prompt(ask, call, gateway, pro
 async def test_the_early_way_follows_a_reload(gateway, provider, directory):
     route = gateway.hot[CHAT]
     body = json.dumps({"prompt": greet()}).encode()
-    fields = [(USER[0].encode(), USER[1].encode())]
+    headers = {USER[0].encode(): USER[1].encode()}
 
     async def early():
-        answer, decoded = route.known(fields, body, [])
+        answer, decoded = route.known(headers, body, [])
         if answer is None:
             await gateway.client.handle(decoded.request)
         return answer

@@ -16,8 +16,8 @@ from penstock.core.events import Batch
 from penstock.core.money import to_usd
 from penstock.core.request import Request
 from penstock.core.response import Response
-from penstock.server.early import Client
 from penstock.server.errors import INTERNAL, body_of, quota_lines, render, status_of
+from penstock.server.hot import Client
 from penstock.server.http import Headers
 from penstock.server.lifecycle import shutting_down
 from penstock.wire.openai_chat import DONE, error_frame, frame

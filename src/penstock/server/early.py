@@ -3,18 +3,23 @@
 A hot request's body is gathered here. If its answer is in memory, the same pipeline runs through at once, without a
 wait, and the response is one write. Everything else, and whatever is unusual about a request, takes uvicorn's normal
 way into the application, with what was decoded here handed on. Bytes that were such a request before are not parsed
-again.
+again, nor are heads that differ from one that was parsed in nothing but the length of the body.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.config.settings import ServerSettings
+from penstock.server import controls
 from penstock.server.cycle import LeanCycle
-from penstock.server.guard import ANSWER, HEAD_BYTES, IDLE, OPENED, GuardedProtocol
+from penstock.server.guard import ANSWER, BODY, HEAD_BYTES, IDLE, OPENED, GuardedProtocol
+from penstock.server.hot import Again, Answering, Fields, KnownAnswers, Under
+from penstock.server.known_heads import Known, KnownHeads
 from penstock.server.seen import SeenBytes
 from penstock.server.watchman import Watchman
 
@@ -22,70 +27,9 @@ _MOST_BYTES = 256 * 1024
 """Larger bodies are not gathered; uvicorn's flow control is for them."""
 
 _REPEATED_BYTES = 4 * 1024 * 1024
-
-Fields = list[tuple[bytes, bytes]]
-Again = Callable[[Fields], bytes | None]
-"""Answers a request that was answered on the spot before, as a new one, or returns None when it must take another way.
-
-Its argument is `default` of `KnownAnswers.known`.
-"""
-
-
-Answering = Callable[[Fields], bytes]
-"""Makes the response to a request that was answered on the short way; its argument is as that of `Again`."""
-
-
-class Under(Protocol):
-    """A request on the short way; `penstock.lane.Passage` is one."""
-
-    over: bool
-    """Nothing is left to be done for it."""
-
-    def run(self) -> None:
-        """Begin."""
-
-    def resume(self) -> None:
-        """The client, which was behind, has caught up."""
-
-    def cancel(self, error: asyncio.CancelledError, *, tell: bool = False) -> None:
-        """End it early; with `tell`, its client hears why."""
-
-
-class Client(Protocol):
-    """Who waits for an answer on the short way."""
-
-    @property
-    def behind(self) -> int:
-        """Bytes that wait to be sent."""
-
-    @property
-    def default(self) -> Fields:
-        """Header fields every response has."""
-
-    def say(self, data: bytes) -> bool:
-        """Send a part of the answer; False when the client is behind."""
-
-    def reply(self, answering: Answering) -> None:
-        """Send what `answering` makes; the answer is complete."""
-
-
-class KnownAnswers(Protocol):
-    """A route that can answer some requests on the spot, and others without a task."""
-
-    again: Again | None
-    """How the request that `known` answered last can be answered when it comes again; None when it cannot."""
-
-    def known(self, fields: Fields, body: bytes, default: Fields) -> tuple[bytes | None, object]:
-        """Return the response to a POST of `body`, or None and what to hand on in the scope as ``penstock``.
-
-        Args:
-            fields: The request's header fields, lower-case.
-            body: All of its body.
-            default: Header fields every response has.
-        """
-
-    def begin(self, decoded: object, client: Client) -> Under | None:
-        """Return the short way of what `known` handed on; None when it needs a task. `client` is told of its end."""
+_END = b"\r\n\r\n"
+_ANSWERED = object()
+"""In place of what is to be handed on."""
 
 
 class EarlyProtocol(GuardedProtocol):
@@ -94,6 +38,9 @@ class EarlyProtocol(GuardedProtocol):
     routes: Mapping[bytes, KnownAnswers]
     repeats: SeenBytes[Again]
     """Whole requests, head and body, that were answered on the spot."""
+
+    heads: KnownHeads
+    """What their heads said."""
 
     draining = False
     """Connections are closed after the answer that comes next."""
@@ -106,7 +53,11 @@ class EarlyProtocol(GuardedProtocol):
     _held = b""
     """What came while a request was on the short way."""
     _gathered: list[bytes]
-    _size: int
+    _size = 0
+    _parsed: KnownAnswers | None = None
+    """The route of the newest head that was parsed, if it is hot."""
+    _expected: tuple[Known, int, int] | None = None
+    """A head that was known, where it ends in what was gathered, and how much there will be of that."""
 
     def data_received(self, data: bytes) -> None:
         """Answer bytes that were a whole request before and were answered on the spot, without parsing them again.
@@ -116,27 +67,88 @@ class EarlyProtocol(GuardedProtocol):
         if self.state != IDLE and self.state != OPENED:
             if self._under is not None:
                 self._hold(data)
-                return
-            super().data_received(data)
-            if self._waiting is not None:
-                self._begin()
+            elif self._expected is not None:
+                self._gather(*self._expected, data)
+            else:
+                self._parse(data)
             return
-        again = self.repeats.get(data)
-        if again is not None and not self.flow.write_paused and not self.draining:
-            response = again(self.server_state.default_headers)
-            if response is not None:
-                self.state = IDLE
-                self.since = self.watchman.now
-                self.server_state.total_requests += 1
-                self.transport.write(response)
-                return
+        if not self.flow.write_paused and not self.draining:
+            again = self.repeats.get(data)
+            if again is not None:
+                response = again(self.server_state.default_headers)
+                if response is not None:
+                    self.state = IDLE
+                    self.since = self.watchman.now
+                    self.server_state.total_requests += 1
+                    self.transport.write(response)
+                    return
+            end = data.find(_END) + len(_END)
+            found = self.heads.find(data, end)
+            if found is not None:
+                known, length = found
+                if len(data) == end + length:
+                    self._take(known, data[end:], data)
+                    return
+                if len(data) < end + length <= _MOST_BYTES:
+                    self.headers, self._accepted = known.fields, False
+                    self._gathered, self._size = [], 0
+                    self._gather(known, end, end + length, data)
+                    return
         self._begun = 0
-        self._again = None
+        self._again = self._parsed = None
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        fresh = self._begun == 0
         super().data_received(data)
+        if fresh and self._begun == 1:
+            if self._parsed is not None:
+                fields: Any = self.scope["headers"]
+                self.heads.remember(data, data.find(_END) + len(_END), self._size, self._parsed, self.url, fields)
+            if self.state == IDLE:
+                self._remember(data)
         if self._waiting is not None:
             self._begin()
-        elif self._begun == 1 and self.state == IDLE:
+
+    def _gather(self, known: Known, end: int, whole: int, data: bytes) -> None:
+        """Take a part of a request whose head is known, which ends at `end`; of `whole` bytes with its body."""
+        self._expected = None
+        self._gathered.append(data)
+        self._size += len(data)
+        self.since = self.watchman.now
+        if self._size < whole:
+            self._expected = known, end, whole
+            self.state = BODY
+            return
+        data = b"".join(self._gathered)
+        self._gathered = []
+        if len(data) == whole and not self.flow.write_paused and not self.draining:
+            self._take(known, data[end:], data)
+        else:
+            self.state = IDLE
+            self._begun = 0
+            self._again = self._parsed = None
+            self._parse(data)
+
+    def _take(self, known: Known, body: bytes, data: bytes) -> None:
+        """Answer a request that is all there, `data`, without parsing it."""
+        self.state = ANSWER
+        self.since = self.watchman.now
+        self.headers = known.fields
+        self._again = None
+        hand_on = self._ask(known.route, known.headers, body)
+        if hand_on is _ANSWERED:
             self._remember(data)
+            return
+        under = None if hand_on is None else known.route.begin(hand_on, self)
+        if under is None:
+            HttpToolsProtocol.on_message_begin(self)
+            self.url = known.url
+            self.headers += known.fields_for(body)
+            self._hand_on(body, hand_on)
+        else:
+            self._under = under
+            under.run()
 
     def _remember(self, data: bytes) -> None:
         """Keep the request that was read at once, if it was answered so."""
@@ -157,7 +169,7 @@ class EarlyProtocol(GuardedProtocol):
         """Decide which way the request takes."""
         route = self.routes.get(self.url)
         if route is not None and self._usual():
-            self._route = route
+            self._route = self._parsed = route
             self._gathered = []
             self._size = 0
         else:
@@ -207,25 +219,30 @@ class EarlyProtocol(GuardedProtocol):
             super().on_message_complete()
             return
         self.state = ANSWER
-        fields: Any = self.scope["headers"]
-        response, hand_on = route.known(fields, body, self.server_state.default_headers)
+        picked: Any = self.scope["headers"]
+        hand_on = self._ask(route, controls.pick(picked), body)
+        if hand_on is None or self.draining:
+            self._hand_on(body, hand_on)
+        elif hand_on is not _ANSWERED:
+            self._route = None
+            self._waiting = route, body, hand_on
+
+    def _ask(self, route: KnownAnswers, headers: Mapping[bytes, bytes], body: bytes) -> object:
+        """Have a request answered that is all there, or return what is to be handed on."""
+        response, hand_on = route.known(headers, body, self.server_state.default_headers)
         if response is None:
-            if hand_on is None or self.draining:
-                self._hand_on(body, hand_on)
-            else:
-                self._route = None
-                self._waiting = route, body, hand_on
-            return
+            return hand_on
         self._route = None
         self._again = route.again
         self.transport.write(response)
         self.on_response_complete()
         if self.draining:
             self.transport.close()
+        return _ANSWERED
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for the answer any more."""
-        self._waiting = None
+        self._waiting = self._expected = None
         under, self._under = self._under, None
         super().connection_lost(exc)
         if under is not None:
@@ -340,5 +357,10 @@ def early_protocol(
         routes: What can answer on the spot.
         limits: Returns the settings in force.
     """
-    parts = {"routes": routes, "repeats": SeenBytes[Again](_REPEATED_BYTES), "watchman": Watchman(limits)}
+    parts = {
+        "routes": routes,
+        "repeats": SeenBytes[Again](_REPEATED_BYTES),
+        "heads": KnownHeads(),
+        "watchman": Watchman(limits),
+    }
     return type("EarlyProtocol", (EarlyProtocol,), parts)

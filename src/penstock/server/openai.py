@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -20,8 +21,8 @@ from penstock.pipeline import Pipeline
 from penstock.server import controls
 from penstock.server.answering import JSON, SSE, StreamReply, answered, describe, refuse, respond
 from penstock.server.auth import Admit, check_model
-from penstock.server.early import Again, Client, Under
 from penstock.server.errors import INTERNAL, body_of, status_of
+from penstock.server.hot import Again, Client, Under
 from penstock.server.http import (
     ClientGone,
     Headers,
@@ -67,14 +68,13 @@ class ModelRoute:
         self._seen = SeenBytes[Seen](_SEEN_BYTES)
         self.again: Again | None = None
 
-    def known(self, fields: Headers, body: bytes, default: Headers) -> tuple[bytes | None, object]:
-        """Answer from memory, on the spot, if that is possible; see `penstock.server.early`.
+    def known(self, headers: Mapping[bytes, bytes], body: bytes, default: Headers) -> tuple[bytes | None, object]:
+        """Answer from memory, on the spot, if that is possible; see `penstock.server.hot`.
 
         An answer was authenticated, counted and recorded like any other, by the same pipeline. Otherwise None comes
         with what was decoded, so that `__call__` need not do it again; whatever is wrong with a request is for
         `__call__` to say.
         """
-        headers = controls.pick(fields)
         if b"content-encoding" in headers or len(body) > self._client.settings.server.max_body_bytes:
             return None, None
         seen = self._seen.get(body)
@@ -104,7 +104,12 @@ class ModelRoute:
         return response, None
 
     def _again(
-        self, headers: dict[bytes, bytes], principal: Principal, pipeline: Pipeline, before: Request, default: Headers
+        self,
+        headers: Mapping[bytes, bytes],
+        principal: Principal,
+        pipeline: Pipeline,
+        before: Request,
+        default: Headers,
     ) -> bytes | None:
         """Answer a request that came before in the same bytes; all but reading it is done anew.
 
@@ -122,7 +127,7 @@ class ModelRoute:
         return _at_once(request, pipeline, default)
 
     def begin(self, decoded: object, client: Client) -> Under | None:
-        """Answer on the short way what `known` handed on; see `penstock.lane` and `penstock.server.early`."""
+        """Answer on the short way what `known` handed on; see `penstock.lane` and `penstock.server.hot`."""
         if type(decoded) is not Decoded or decoded.keep:
             return None
         request = decoded.request
@@ -187,7 +192,7 @@ class ModelRoute:
         # In a thread, so that others' requests get their turn between one pass over the body and the next.
         return await asyncio.to_thread(decode_request, self._operation, body)
 
-    def _read(self, headers: dict[bytes, bytes], inbound: Inbound, request_id: str, principal: Principal) -> Decoded:
+    def _read(self, headers: Mapping[bytes, bytes], inbound: Inbound, request_id: str, principal: Principal) -> Decoded:
         if inbound.stream and self._operation == "embeddings":
             raise InvalidRequest("Embeddings cannot be streamed.", param="stream", code="invalid_value")
         if principal.models:
