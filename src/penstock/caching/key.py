@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
 
 from penstock.core.request import Request
+from penstock.core.route import Target
 
 IGNORED = frozenset({"metadata"})
 """Fields of the payload that label a request without changing its answer. Everything else takes part, known or not."""
@@ -29,22 +32,29 @@ def cache_key(request: Request) -> bytes:
         UnicodeEncodeError: The payload has text that cannot be sent either (half of a surrogate pair).
     """
     call = request.call
-    if call.key is None:
-        asked = _asked(request)
+    key = call.key
+    if key is None:
+        payload = request.payload
+        if not IGNORED.isdisjoint(payload):
+            payload = {name: value for name, value in payload.items() if name not in IGNORED}
+        parts = _VERSION, request.tenant, request.cache.namespace, request.operation, goal_of(request), payload
+        asked = _encode(parts)
         call.asked_bytes = len(asked)
-        call.key = sha256(asked).digest()
-    return call.key
-
-
-def _asked(request: Request) -> bytes:
-    payload = request.payload
-    if not IGNORED.isdisjoint(payload):
-        payload = {name: value for name, value in payload.items() if name not in IGNORED}
-    return _encode((_VERSION, request.tenant, request.cache.namespace, request.operation, goal_of(request), payload))
+        call.key = key = sha256(asked).digest()
+    return key
 
 
 def goal_of(request: Request) -> object:
     """Return what the model name of `request` stands for, and on what terms its conversation is cut if it is."""
-    route, terms = request.route, request.context_terms()
-    goal = request.model if route is None else (route.identity, [(each.provider, each.model) for each in route.targets])
+    route = request.route
+    goal = request.model if route is None else _goal(route.identity, route.targets)
+    if request.context is None and request.context_tokens is None and (route is None or route.context.mode == "off"):
+        return goal  # as `context_terms` would say
+    terms = request.context_terms()
     return goal if terms is None else (goal, terms)
+
+
+@lru_cache(maxsize=1024)
+def _goal(identity: bytes, targets: Sequence[Target]) -> msgspec.Raw:
+    """Return what a route stands for as JSON, which is the same for all its requests."""
+    return msgspec.Raw(_encode((identity, [(each.provider, each.model) for each in targets])))
