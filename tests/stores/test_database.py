@@ -12,6 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, select
 
 from penstock.core.clock import SystemClock
 from penstock.core.errors import ConfigError, StoreError
@@ -278,3 +281,15 @@ async def test_a_second_server_on_the_same_file_records_too(writing, path, store
 def test_the_home_directory_is_expanded(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert sqlite.file_of("sqlite:///~/p.db") == f"{tmp_path}/p.db"
+
+
+@given(st.integers(1, 9), st.integers(0, 40))
+def test_insert_many_rows(rows, n):
+    engine = create_engine("sqlite://")
+    table = Table("numbers", MetaData(), Column("number", Integer, primary_key=True), Column("square", Integer))
+    numbers = [(number, number * number) for number in range(n)]
+    with engine.begin() as connection:
+        table.create(connection)
+        sqlite.Insert(table, engine, rows=rows).run(connection, numbers)
+        found = connection.execute(select(table).order_by(table.c.number)).all()
+    assert [tuple(row) for row in found] == numbers

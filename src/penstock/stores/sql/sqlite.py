@@ -11,6 +11,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Column, Table, TableValuedAlias, create_engine, event, func, insert
@@ -202,7 +203,7 @@ def raw(connection: Connection) -> DBAPICursor:
 
 
 class Insert:
-    """An INSERT compiled once, for one row and for `rows` at a time.
+    """An INSERT compiled once, for one row and for several at a time.
 
     The interpreter is free while SQLite runs a statement and has to be taken back after it, so few statements of many
     rows are cheaper, and disturb the threads that serve requests less, than a statement a row.
@@ -212,7 +213,7 @@ class Insert:
         engine: Tells how SQL is spelled.
         replace: Replace rows of the same primary key.
         add: Add to rows of the same primary key.
-        rows: How many rows one statement inserts.
+        rows: How many rows one statement inserts at most; what is left is halved until a statement of so many fits.
         columns: The order of a row's values; by default that of the table's columns.
         usual: Rows whose values after so many are all null are inserted without those, for each costs as much as one
             that is not.
@@ -225,26 +226,27 @@ class Insert:
         *,
         replace: bool = False,
         add: bool = False,
-        rows: int = 100,
+        rows: int = 128,
         columns: Sequence[str] = (),
         usual: int | None = None,
     ) -> None:
-        self._rows = rows
         statement = adding(table) if add else replacing(table) if replace else insert(table)
         names = list(columns) or [column.name for column in table.columns]
+        self._sizes = [rows >> halved for halved in range(rows.bit_length())]
         self._all = self._compiled(statement, names, engine)
         self._usual = usual
         if usual is not None:
             self._few = self._compiled(statement, names[:usual], engine)
             self._nulls = (None,) * (len(names) - usual)
 
-    def _compiled(self, statement: dml.Insert, names: Sequence[str], engine: Engine) -> tuple[str, str]:
-        """Compile it for one row and for several, with the columns in the order of `names`."""
+    def _compiled(self, statement: dml.Insert, names: Sequence[str], engine: Engine) -> list[str]:
+        """Compile it for each number of rows, with the columns in the order of `names`."""
         compiled = str(statement.values(dict.fromkeys(names)).compile(engine))
         before, values, after = re.split(r"(?<= VALUES )(\([^()]*\))", compiled, maxsplit=1)
         listed = ", ".join(map(engine.dialect.identifier_preparer.quote, names))
         before = re.sub(r"\([^()]*\)", lambda _: f"({listed})", before, count=1)
-        return before + values + after, before + ", ".join([values] * self._rows) + after  # SQLAlchemy would take 20 ms
+        # SQLAlchemy would take 20 ms for each.
+        return [before + ", ".join([values] * size) + after for size in self._sizes]
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert `rows`, whose values are the driver's own."""
@@ -255,12 +257,13 @@ class Insert:
         self._run(connection, self._few, [row[:usual] for row in rows if row[usual:] == nulls])
         self._run(connection, self._all, [row for row in rows if row[usual:] != nulls])
 
-    def _run(self, connection: Connection, statements: tuple[str, str], rows: Sequence[tuple[Any, ...]]) -> None:
-        one, many = statements
-        start, size, cursor = 0, self._rows, raw(connection)
-        while len(rows) - start >= size > 1:
-            values = tuple([value for row in rows[start : start + size] for value in row])
-            cursor.execute(many, values)
-            start += size
-        if start < len(rows):
-            cursor.executemany(one, rows[start:])
+    def _run(self, connection: Connection, statements: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        start, left = 0, len(rows)
+        if not left:
+            return
+        execute = raw(connection).execute
+        for size, statement in zip(self._sizes, statements, strict=True):
+            while left >= size:
+                execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
+                start += size
+                left -= size
