@@ -85,7 +85,7 @@ async def _outcome(parts: list[bytes]) -> tuple[str, int, bytes]:
     pool, transport = _Pool(), _Transport()
     connection = Connection(cast("Any", pool), "fuzz", _SETTINGS)
     connection.connection_made(cast("asyncio.BaseTransport", transport))
-    exchange = connection.start("POST", b"", b"", math.inf)
+    exchange = connection.start("POST", b"", b"", 0.0, math.inf)
     for part in parts:
         if transport.closed or exchange.ended:
             break

@@ -100,7 +100,6 @@ def at_once(stages: Sequence[Stage], give: Callable[[Request], Response], reques
             leave.failed(error)
         raise
     for leave in reversed(exits):
-        leave.begun(response)
         leave.on_end(response, None)
     return response
 
@@ -258,7 +257,6 @@ class Passage:
     def _answer(self, response: Response) -> None:
         """The whole answer is here."""
         for leave in reversed(self._exits):
-            leave.begun(response)
             leave.on_end(response, None)
         self._tell(response, None)
 

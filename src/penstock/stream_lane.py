@@ -133,7 +133,6 @@ class StreamPassage(Passage):
             self._end(None)
             return
         for leave in reversed(self._exits):
-            leave.begun(response)
             leave.on_end(response, None)
         listener, self._listener = self._listener, None
         if listener is not None:

@@ -41,8 +41,7 @@ class Lead(Exit):
 
     def begun(self, response: Response, /) -> None:
         """The leader's headers say what happened so far."""
-        if not response.whole:
-            self.seat.take_notes()
+        self.seat.take_notes()
 
     def on_events(self, batch: Batch, /) -> None:
         """Let the others hear them; the leader does so by another way."""

@@ -31,8 +31,8 @@ class Layer(Protocol):
 class Exit:
     """What a layer does when what is inside has answered or failed; a `penstock.core.response.Observer`.
 
-    Either `failed` is called, or `begun` and then, for a live answer, `on_events` for each batch, and `on_end`. None of
-    them blocks or raises.
+    Either `failed` is called, or `on_end`: of a whole answer at once, of a live one after `begun`, and `on_events` for
+    each batch. None of them blocks or raises.
     """
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class Exit:
         """There is no answer, because of `error`."""
 
     def begun(self, response: Response, /) -> None:
-        """There is an answer, or the first event of one."""
+        """There is the first event of a live answer."""
 
     def on_events(self, batch: Batch, /) -> None:
         """Events are on their way to the client."""
@@ -137,8 +137,10 @@ async def _in_one(steps: _Steps, innermost: Handler, request: Request) -> Respon
         for leave in reversed(exits):
             leave.failed(error)
         raise
+    whole = response.whole
     for leave in reversed(exits):
-        leave.begun(response)
+        if not whole:
+            leave.begun(response)
         response.observe(leave)
     return response
 

@@ -39,6 +39,7 @@ class Response:
         usage: Token counts, once known.
         finish_reason: Why the (first) choice ended, once known.
         quota: What the upstream says is left of its limits, if that was asked for.
+        whole: The answer is complete and in memory.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class Response:
         "finish_reason",
         "quota",
         "usage",
+        "whole",
     )
 
     def __init__(
@@ -69,6 +71,7 @@ class Response:
         """Exactly one of `body`, `events` and `source`; an async generator as source is closed with the response."""
         self.body = body
         self.events = events
+        self.whole = source is None
         self.usage = usage
         self.finish_reason = finish_reason
         self.quota = quota
@@ -79,11 +82,6 @@ class Response:
         self._expired = False
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def whole(self) -> bool:
-        """The answer is complete and in memory."""
-        return self._source is None
 
     def observe(self, observer: Observer) -> None:
         """Watch the response; of a whole one only `on_end` is called, at once."""

@@ -85,7 +85,8 @@ class Attempts:
         except BaseException as error:
             notes.failed(error)
             raise
-        notes.begun(response)
+        if not response.whole:
+            notes.begun(response)
         response.observe(notes)
         return response
 
@@ -133,6 +134,9 @@ class Attempts:
         elif self._learn is not None and error is None:
             self._learn(request, usage, lambda: _length(request, response, chars))
         self._charge(attempt, usage)
+        if response.whole:
+            attempt.first_token_s = attempt.duration_s
+            attempt.status_code = 200
         if not given_up:
             request.call.usage = usage
             request.call.finish_reason = response.finish_reason
@@ -198,8 +202,7 @@ class _Notes(Exit):
 
     def begun(self, response: Response, /) -> None:
         self._attempts.began(self._attempt)
-        if not response.whole:
-            self._meter = _Meter()
+        self._meter = _Meter()
 
     def on_events(self, batch: Batch, /) -> None:
         self._meter.add(batch)

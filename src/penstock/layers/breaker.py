@@ -89,8 +89,7 @@ class _Report(Exit):
             self._breaker.report(self._circuit, self._permit, self._request, error)
 
     def begun(self, response: Response, /) -> None:
-        if not response.whole:
-            self._circuit.answering(self._permit)
+        self._circuit.answering(self._permit)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         self._breaker.report(self._circuit, self._permit, self._request, error)

@@ -105,7 +105,8 @@ class Concurrency(Phased):
         except BaseException as error:
             place.failed(error)
             raise
-        place.begun(response)
+        if not response.whole:
+            place.begun(response)
         response.observe(place)
         return response
 
@@ -200,6 +201,8 @@ class _Place(Exit):
             self._concurrency.heed(self._door, self._ticket, response.quota)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        if response.whole:
+            self.begun(response)
         if error is None:
             self._concurrency.answered(self._door, self._ticket, response)
         else:

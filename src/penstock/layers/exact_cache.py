@@ -228,8 +228,7 @@ class _Keeping(Keeper, Exit):
             _note(self.request.call, _MISSED)
 
     def begun(self, response: Response, /) -> None:
-        if not response.whole:
-            _note(self.request.call, _MISSED)
+        _note(self.request.call, _MISSED)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         if error is None:

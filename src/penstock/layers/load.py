@@ -40,8 +40,7 @@ class _Return(Exit):
         self._ticket.replica.failed(self._ticket, lost=lost)
 
     def begun(self, response: Response, /) -> None:
-        if not response.whole:
-            self._ticket.replica.began(self._ticket, self._balancer.now())
+        self._ticket.replica.began(self._ticket, self._balancer.now())
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         replica = self._ticket.replica

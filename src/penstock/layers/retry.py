@@ -112,3 +112,7 @@ class _Deposit(Exit):
     def begun(self, response: Response, /) -> None:
         if len(self._request.call.attempts) == 1:
             self._budget.deposit()
+
+    def on_end(self, response: Response, error: BaseException | None, /) -> None:
+        if response.whole:
+            self.begun(response)

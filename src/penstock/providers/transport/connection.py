@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         place: What is spoken to, for messages.
         closed: No further exchange is possible.
+        time: The event loop's clock.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         "_until",
         "closed",
         "place",
+        "time",
     )
 
     _transport: asyncio.Transport
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self._pool = pool
         self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time
         self._timeouts = settings.timeouts
         self._answers = AnswerParser(place, settings.max_response_bytes)
         self._exchange: Exchange | None = None
@@ -75,19 +78,20 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
-    def start(self, method: str, head: bytes, body: bytes, until: float) -> Exchange:
-        """Send a request and return its exchange; wait for it to `head_done` or `ended`."""
+    def start(self, method: str, head: bytes, body: bytes, now: float, until: float) -> Exchange:
+        """Send a request at `now` and return its exchange; wait for it to `head_done` or `ended`."""
         exchange = self._exchange = Exchange(self, self._answers.begin(method))
         self._until = until
-        now = self._sent_at = self._loop.time()
+        self._sent_at = now
         due = now + self._timeouts.first_byte_s
         if due > until:
             due = until
         if due < self._timer_at:
             self._arm(due)
+        size = len(body)
         self._sent_before += self._sent_bytes
-        self._sent_bytes = len(head) + len(body)
-        if len(body) <= ONE_WRITE_BYTES:
+        self._sent_bytes = len(head) + size
+        if size <= ONE_WRITE_BYTES:
             self._transport.write(head + body if body else head)
         else:
             self._transport.writelines((head, body))
@@ -97,7 +101,7 @@ class Connection(asyncio.Protocol):
         """Read on, after a pause."""
         if self._paused:
             self._paused = False
-            self._heard_at = self._loop.time()
+            self._heard_at = self.time()
             self._transport.resume_reading()
 
     def fail(self, error: ProviderError) -> None:
@@ -123,7 +127,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport = cast("asyncio.Transport", transport)
         self._pool.opened(self)
-        self._heard_at = self._loop.time()
+        self._heard_at = self.time()
         self._arm(self._heard_at + KEEP_ALIVE_S)
 
     def data_received(self, data: bytes) -> None:
@@ -132,7 +136,7 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             self._drop()
             return
-        self._heard_at = self._loop.time()
+        self._heard_at = self.time()
         refusal = self._answers.feed(data, exchange)
         if refusal is not None:
             self.fail(refusal)
@@ -165,7 +169,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange) -> None:
         self._exchange = None
         self._served = True
-        self.resume()
+        if self._paused:
+            self.resume()
         exchange.end(None)
         if not self._answers.keep or self._transport.is_closing() or self._transport.get_write_buffer_size():
             self._close()
@@ -228,7 +233,7 @@ class Connection(asyncio.Protocol):
         if exchange is not None and self._until <= due:
             due, seconds = self._until, None
             phase = "reading the answer" if exchange.head_done else phase
-        if self._loop.time() < due:
+        if self.time() < due:
             self._timer = None
             self._arm(due)
         elif exchange is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from penstock.abc import HttpReply, HttpRequest
 from penstock.config.providers import ProviderSettings
@@ -16,7 +17,7 @@ from penstock.providers.transport.pool import Pool
 class LeanTransport:
     """An `abc.Transport` over HTTP/1.1 connections of its own; it belongs to the event loop it is first used in."""
 
-    __slots__ = ("_heads", "_place", "_pool", "_total_s")
+    __slots__ = ("_heads", "_place", "_pool", "_time", "_total_s")
 
     def __init__(self, origin: Origin, settings: ProviderSettings) -> None:
         """Connects to nothing yet.
@@ -28,6 +29,7 @@ class LeanTransport:
         self._total_s = settings.timeouts.total_s
         self._heads = HeadWriter(origin, self._place)
         self._pool = Pool(origin, settings, self._place)
+        self._time: Callable[[], float] | None = None
 
     @property
     def connections(self) -> tuple[int, int]:
@@ -44,10 +46,13 @@ class LeanTransport:
         Raises:
             ProviderError: As `abc.Transport.send` says.
         """
-        head, until = self._ready(request)
+        head, now, until = self._ready(request)
         pool = self._pool
-        connection = pool.take() or await pool.acquire(until)
-        exchange = connection.start(request.method, head, request.body, until)
+        connection = pool.take()
+        if connection is None:
+            connection = await pool.acquire(until)
+            now = connection.time()
+        exchange = connection.start(request.method, head, request.body, now, until)
         await exchange.wait()
         if exchange.unread or (request.method == "GET" and exchange.error is not None and exchange.error.stale):
             return await self.send(request)  # that costs nothing; those that were idle as long are not taken again
@@ -61,22 +66,25 @@ class LeanTransport:
         Raises:
             ProviderError: It cannot be sent.
         """
-        head, until = self._ready(request)
+        head, now, until = self._ready(request)
         connection = self._pool.take()
         if connection is None:
             return None
-        return connection.start(request.method, head, request.body, until)
+        return connection.start(request.method, head, request.body, now, until)
 
-    def _ready(self, request: HttpRequest) -> tuple[bytes, float]:
-        """Return the head of `request`, and until when its exchange may take."""
+    def _ready(self, request: HttpRequest) -> tuple[bytes, float, float]:
+        """Return the head of `request`, the time, and until when its exchange may take."""
         head = self._heads.encode(request)
-        now = asyncio.get_running_loop().time()
+        time = self._time
+        if time is None:
+            time = self._time = asyncio.get_running_loop().time
+        now = time()
         until = now + self._total_s
         if request.deadline is not None and request.deadline < until:
             until = request.deadline
             if until <= now:
                 raise timed_out(self._place, "before the request was sent")
-        return head, until
+        return head, now, until
 
     async def aclose(self) -> None:
         """Close all connections; exchanges under way end with an error."""
