@@ -1,3 +1,5 @@
+import asyncio
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.errors import StoreError
 from penstock.stores.opening import open_store
 from penstock.stores.sql import cache as module
+from penstock.stores.sql.database import Database
 
 
 def answer(number, data=b'{"x":1}', **fields):
@@ -39,7 +42,24 @@ async def test_an_answer_can_be_read_before_and_after_it_is_written(stores):
     assert await stores.cache.get(one.key) is one
     await stores.flush()
     assert await stores.cache.get(one.key) == one
-    assert (stores.cache._pending, stores.cache._pending_bytes) == ({}, 0)
+    assert not any(one in waiting.values() for waiting in (stores.cache._newer, stores.cache._older))
+
+
+async def test_what_is_written_makes_room_though_there_is_always_more_to_write(path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PENDING_BYTES", 100)
+    database = Database(f"sqlite:///{path}", SystemClock())  # its writer is not started: the test says what is written
+    cache = module.SqlCacheStore(database)
+    waiting = []
+    for number in range(1, 50):
+        waiting.append(answer(number, data=b"d" * 30))
+        cache.put(waiting[-1])
+        assert [await cache.get(each.key) for each in waiting] == waiting
+        if number > 1:
+            cache.settled([waiting.pop(0)], None)
+            await asyncio.sleep(0)
+    assert database.state.dropped == 0
+    cache.put(answer(50, data=b"d" * 80))
+    assert database.state.dropped == 1
 
 
 async def test_the_last_of_several_changes_to_a_key_wins(stores):

@@ -7,7 +7,6 @@ import contextlib
 import json
 from collections.abc import Iterable, Sequence
 
-from msgspec.structs import astuple
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.engine import Connection
 
@@ -42,8 +41,12 @@ class SqlCacheStore:
         self._get = select(answers).where(answers.c.key == bindparam("wanted"))
         self._delete = str(delete(answers).where(answers.c.key == bindparam("wanted")).compile(database.engine))
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pending: dict[bytes, _Item] = {}
-        self._pending_bytes = 0
+        # What waited is forgotten many at a time, once all that was queued before the newer ones is written: to look
+        # for each of them took as long as to queue it.
+        self._newer: dict[bytes, _Item] = {}
+        self._older: dict[bytes, _Item] = {}
+        self._newer_bytes = self._older_bytes = 0
+        self._queued = self._older_queued = self._settled = 0
 
     async def index(self) -> Sequence[StoredAnswer]:
         """All entries with empty `data`, oldest first.
@@ -59,18 +62,19 @@ class SqlCacheStore:
         Raises:
             StoreError: It could not be read.
         """
-        pending = self._pending.get(key)
+        pending = self._newer.get(key) or self._older.get(key)
         if pending is not None:
             return pending if isinstance(pending, StoredAnswer) else None
         return await self._database.read(lambda connection: self._read(connection, key))
 
     def put(self, answer: StoredAnswer) -> None:
         """Queue `answer` for writing; replaces an entry of the same key."""
-        if self._pending_bytes + len(answer.data) > MAX_PENDING_BYTES or self._writer.pending * 2 >= self._writer.limit:
-            self._writer.drop()
+        writer, size = self._writer, self._newer_bytes + len(answer.data)
+        if size + self._older_bytes > MAX_PENDING_BYTES or writer.pending * 2 >= writer.limit:
+            writer.drop()
             self.delete((answer.key,))  # an older answer must not stay in its place
         elif self._queue(answer.key, answer):
-            self._pending_bytes += len(answer.data)
+            self._newer_bytes = size
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """Queue the removal of `keys`; unknown ones are ignored."""
@@ -79,11 +83,11 @@ class SqlCacheStore:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread; of several items for one key only the last matters."""
-        last = {item.key if isinstance(item, StoredAnswer) else item[0]: item for item in items}
+        last = {item[0] if type(item) is tuple else item.key: item for item in items}
         rows: list[tuple[object, ...]] = []
         gone: list[tuple[object, ...]] = []
         for item in last.values():
-            if isinstance(item, tuple):
+            if type(item) is tuple:
                 gone.append((bytearray(item[0]),))
             else:
                 rows.append(_row(item))
@@ -95,29 +99,28 @@ class SqlCacheStore:
         """Forget in the event loop what is written, or lost."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody will ask
-                self._loop.call_soon_threadsafe(self._forget, items)
+                self._loop.call_soon_threadsafe(self._forget, len(items))
 
     def _queue(self, key: bytes, item: _Item) -> bool:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         queued = self._writer.put(self, item)
         if queued:
-            self._pending[key] = item
+            self._newer[key] = item
+            self._queued += 1
         else:
-            self._pending.pop(key, None)
+            self._newer.pop(key, None)
+            self._older.pop(key, None)
         return queued
 
-    def _forget(self, items: Sequence[_Item]) -> None:
-        pending, size = self._pending, 0
-        for item in items:
-            if isinstance(item, tuple):
-                key = item[0]
-            else:
-                key = item.key
-                size += len(item.data)
-            if pending.get(key) is item:
-                del pending[key]
-        self._pending_bytes -= size
+    def _forget(self, settled: int) -> None:
+        """The next `settled` of what was queued need not be kept any more."""
+        self._settled += settled
+        if self._settled >= self._older_queued:
+            self._older, self._older_bytes, self._older_queued = self._newer, self._newer_bytes, self._queued
+            self._newer, self._newer_bytes = {}, 0
+        if self._settled == self._queued:
+            self._older, self._older_bytes = {}, 0
 
     def _read_index(self, connection: Connection) -> list[StoredAnswer]:
         # A start waits for this: SQLAlchemy's rows, which know their columns' names, take three times as long.
@@ -132,9 +135,12 @@ class SqlCacheStore:
 
 
 def _row(answer: StoredAnswer) -> tuple[object, ...]:
-    # The driver would ask for an adapter of each `bytes`.
-    key, tenant, form, data, *rest, tags = astuple(answer)
-    return bytearray(key), tenant, form, bytearray(data), *rest, json.dumps(tags) if tags else None
+    """Return `answer` as the driver takes it, which would ask for an adapter of each `bytes`."""
+    return (
+        bytearray(answer.key), answer.tenant, answer.form, bytearray(answer.data), answer.stored_at, answer.fresh_until,
+        answer.cost_pusd, answer.input_tokens, answer.output_tokens, answer.finish_reason, answer.model,
+        json.dumps(answer.tags) if answer.tags else None,
+    )  # fmt: skip
 
 
 def _tags(written: str | None) -> tuple[str, ...]:
