@@ -83,11 +83,11 @@ class SqlCacheStore:
 
     def write(self, connection: Connection, items: Sequence[_Item]) -> None:
         """Write in the writer's thread; of several items for one key only the last matters."""
-        last = {item[0] if type(item) is tuple else item.key: item for item in items}
+        last = {item[0] if isinstance(item, tuple) else item.key: item for item in items}
         rows: list[tuple[object, ...]] = []
         gone: list[tuple[object, ...]] = []
         for item in last.values():
-            if type(item) is tuple:
+            if isinstance(item, tuple):
                 gone.append((bytearray(item[0]),))
             else:
                 rows.append(_row(item))
