@@ -81,7 +81,7 @@ def broken_flight(monkeypatch):
 
 
 def broken_tenants(monkeypatch):
-    monkeypatch.setattr("penstock.caching.key._asked", lambda request: str(request.payload).encode())
+    monkeypatch.setattr("penstock.caching.key._encode", lambda parts: str(parts[-1]).encode())
 
 
 def broken_report(monkeypatch):
