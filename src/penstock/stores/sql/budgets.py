@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,15 @@ from penstock.stores.sql.account_tables import budget_leases, budget_periods, bu
 from penstock.stores.sql.database import Database
 from penstock.stores.sql.ledger import SqlLedger
 from penstock.stores.sql.sqlite import Insert, adding, raw, replacing
-from penstock.stores.sql.tally import CallRow
+from penstock.stores.sql.tally import CallRow, CallValues
 
 _NAME = "budgets"
 _REMEMBERED = 10_000
 """Calls whose rows were written before their budgets were settled; a few, at the end of a call nobody waited for."""
+_at = CallRow._fields.index
+_STARTED_AT, _ATTEMPTS, _ID = map(_at, ("started_at", "attempts", "id"))
+_COST, _COST_SOURCE = map(_at, ("cost_pusd", "cost_source"))
+_WHOSE, _TOKENS = slice(_at("tenant"), _at("model")), slice(_at("input_tokens"), _at("cached_tokens"))
 _MILLIONTHS = 1_000_000
 _RAISE = adding(versions).values(name=_NAME, version=1)
 _VERSION = select(versions.c.version).where(versions.c.name == _NAME)
@@ -60,7 +64,7 @@ class BudgetTally:
         event.listen(engine, "commit", self._committed)
         event.listen(engine, "rollback", self._undone)
 
-    def tally(self, connection: Connection, rows: Sequence[CallRow], /) -> None:
+    def tally(self, connection: Connection, rows: Sequence[CallValues], /) -> None:
         """Add `rows` to their budgets."""
         if not rows:
             return
@@ -69,12 +73,18 @@ class BudgetTally:
             return
         spent: dict[_Period, list[int]] = {}
         held: dict[_Period, int] = {}
-        for row in rows:
-            if row.attempts:
-                moved = self._moved(row.id, wanted=bool(index))
-                for period, amount in moved.items():
-                    held[period] = held.get(period, 0) - amount
-                _add(spent, index.find(row.tenant, row.key_id or ""), row, moved)
+        sent = [row for row in rows if row[_ATTEMPTS]]
+        found: dict[CallValues, Sequence[Budget]] = {}
+        for row, moves in zip(sent, self._moved([row[_ID] for row in sent], wanted=bool(index)), strict=True):
+            whose = row[_WHOSE]
+            mine = found.get(whose)
+            if mine is None:
+                tenant, key_id = whose
+                mine = found[whose] = index.find(tenant, key_id or "")
+            for budget_id, start, amount in moves:
+                held[budget_id, start] = held.get((budget_id, start), 0) - amount
+            for budget in mine:
+                _add(spent, budget, row, moves)
         for period, (amount, unpriced) in spent.items():
             self._periods.run(connection, [(*period, amount, 0, unpriced, 0)])
         for period, amount in held.items():
@@ -106,20 +116,20 @@ class BudgetTally:
         for period, amount in sums.items():
             self.hold(connection, period, -amount)
 
-    def _moved(self, ledger_id: int, *, wanted: bool) -> dict[_Period, int]:
+    def _moved(self, idents: Sequence[int], *, wanted: bool) -> list[Sequence[Move]]:
+        """Return what is let go of with each row; it is remembered of those `wanted` that had no moves yet."""
+        found: list[Sequence[Move]] = []
         with self._lock:
-            moves = self._moves.pop(ledger_id, None)
-            if moves is None:
-                if wanted:
-                    self._written[ledger_id] = None
-                    if len(self._written) > _REMEMBERED:
-                        del self._written[next(iter(self._written))]
-                return {}
-            self._taken[ledger_id] = moves
-        moved: dict[_Period, int] = {}
-        for budget_id, start, amount in moves:
-            moved[budget_id, start] = moved.get((budget_id, start), 0) + amount
-        return moved
+            for ident in idents:
+                mine = self._moves.pop(ident, None)
+                found.append(mine or ())
+                if mine is not None:
+                    self._taken[ident] = mine
+                elif wanted:
+                    self._written[ident] = None
+            while len(self._written) > _REMEMBERED:
+                del self._written[next(iter(self._written))]
+        return found
 
     def index(self, connection: Connection) -> BudgetIndex:
         """Return the budgets in force."""
@@ -295,18 +305,20 @@ def _free_dead(ledger: SqlLedger, connection: Connection) -> None:
         _free(connection, [node for node in known if int(node) not in alive])
 
 
-def _add(
-    spent: dict[_Period, list[int]], budgets: Sequence[Budget], row: CallRow, moved: Mapping[_Period, int]
-) -> None:
-    for budget in budgets:
-        start = next((start for name, start in moved if name == budget.id), None)
-        period = (budget.id, start_of(budget.period, row.started_at / 1e6) if start is None else start)
-        sums = spent.setdefault(period, [0, 0])
-        if budget.unit == "usd":
-            sums[0] += row.cost_pusd or 0
-            sums[1] += row.cost_source == "unknown"
-        else:  # the row has the tokens of the answer only, not of all attempts
-            sums[0] += moved.get(period, (row.input_tokens or 0) + (row.output_tokens or 0))
+def _add(spent: dict[_Period, list[int]], budget: Budget, row: CallValues, moves: Sequence[Move]) -> None:
+    mine = [move for move in moves if move.budget_id == budget.id]
+    start = mine[0].start if mine else start_of(budget.period, row[_STARTED_AT] / 1e6)
+    period = (budget.id, start)
+    sums = spent.get(period)
+    if sums is None:
+        sums = spent[period] = [0, 0]
+    if budget.unit == "usd":
+        sums[0] += row[_COST] or 0
+        sums[1] += row[_COST_SOURCE] == "unknown"
+    elif mine:  # the row has the tokens of the answer only, not of all attempts
+        sums[0] += sum(move.amount for move in mine if move.start == start)
+    else:
+        sums[0] += sum(filter(None, row[_TOKENS]))
 
 
 def _free(connection: Connection, nodes: Sequence[str]) -> None:

@@ -11,6 +11,8 @@ from penstock.core.request import Request
 from penstock.core.usage import Usage
 
 _KEY_BYTES = 16
+Fields = tuple[Any, ...]
+"""An `Entry` as a tuple, which may be without fields at its end that have their defaults."""
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -85,7 +87,10 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     unit: str = ""
 
 
-def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> tuple[Any, ...]:
+ATTEMPTS, USUAL_FIELDS = map(Entry.__struct_fields__.index, ("attempts", "semantic"))
+
+
+def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Fields:
     """Describe a call with `attempts`, some of which are running: the first fields of an `Entry`."""
     call = request.call
     return (
@@ -94,14 +99,19 @@ def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage
     )  # fmt: skip
 
 
-def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str, saved_pusd: int | None) -> Entry:
-    """Describe a call that has ended."""
-    key, other, shaping = call.key, call.semantic_key, call.shaping
-    return Entry(
+def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str, saved_pusd: int | None) -> Fields:
+    """Describe a call that has ended; of most the first `USUAL_FIELDS` say everything."""
+    key, shaping = call.key, call.shaping
+    usual = (
         ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
         request.stream, request.tags, request.metadata, call.attempts, outcome, duration_s, None, None, call.cache,
         call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
-        call.semantic, None if other is None else other[:_KEY_BYTES], call.semantic_audit,
+    )  # fmt: skip
+    if not (call.semantic or call.prompt or call.arms or shaping or call.stage):
+        return usual
+    other = call.semantic_key
+    return (
+        *usual, call.semantic, None if other is None else other[:_KEY_BYTES], call.semantic_audit,
         call.prompt, call.arms, None if shaping is None else shaping.before,
         None if shaping is None else shaping.after, call.stage, call.unit,
     )  # fmt: skip

@@ -19,13 +19,14 @@ import msgspec
 from sqlalchemy.engine import Connection, Engine
 
 from penstock.core.call import Call
+from penstock.core.errors import StoreError
 from penstock.core.money import to_picodollars
 from penstock.core.request import Request
-from penstock.stores.sql.entry import Entry
+from penstock.stores.sql.entry import Fields
 from penstock.stores.sql.rollups import HOUR_S, PER_LOG, TOTALS, Group, Rollup, Sums, sum_up
 from penstock.stores.sql.sqlite import Insert
 from penstock.stores.sql.tables import hit_sums
-from penstock.stores.sql.tally import CallRow
+from penstock.stores.sql.tally import CallValues
 
 CACHE, OUTCOME = "hit", "ok"
 """What calls say that are sampled; and nothing else that is particular."""
@@ -62,34 +63,42 @@ class Bag:
         self.at = at
         self.most = most
         self.seen = 0
-        self.entries: list[Entry] = []
+        self.entries: list[Fields] = []
         self.sums: dict[_Key, _Sum] = {}
 
 
 class Hits:
-    """Counts hits; `count` and `close` may be called in any thread, the others belong to the writer's.
+    """Counts hits, in any thread, and writes them as the writer's `Job`.
 
     Args:
         engine: Tells how SQL is spelled.
         rollup: Gets the sums.
         describe: Makes the entry of a hit that gets a row.
+        insert: Inserts what `describe` made; returns the rows.
+        next_id: Makes the number of a sum, given when it began.
         rows_per_s: How many rows a second are kept; as many again at once after a second without any. None for all.
         most: How many rows a bag may have.
     """
+
+    lasting = True
 
     def __init__(
         self,
         engine: Engine,
         rollup: Rollup,
-        describe: Callable[[Request, Call, float], Entry],
+        describe: Callable[[Request, Call, float], Fields],
+        insert: Callable[[Connection, Sequence[Fields]], Sequence[CallValues]],
+        next_id: Callable[[float], int],
         rows_per_s: float | None,
         most: int,
     ) -> None:
         self._rollup = rollup
         self._describe = describe
+        self._insert_rows = insert
+        self._next_id = next_id
         self._rows_per_s = rows_per_s
         self._most = most
-        self._insert = Insert(hit_sums, engine, replace=True, rows=20)
+        self._insert_sums = Insert(hit_sums, engine, replace=True, rows=20)
         self._lock = threading.Lock()
         self._open: Bag | None = None
         self._allowed = rows_per_s or 0.0
@@ -133,6 +142,12 @@ class Hits:
                     bag.entries[place] = self._describe(request, call, duration_s)
             return bag if seen == 1 else None
 
+    def _close(self, bag: Bag) -> None:
+        with self._lock:
+            if self._open is bag:
+                self._open = None
+                self._allowed -= len(bag.entries)
+
     def _begin(self, at: float, now: float) -> Bag:
         rate, most = self._rows_per_s, self._most
         if rate is not None:
@@ -142,17 +157,11 @@ class Hits:
         bag = self._open = Bag(at, most)
         return bag
 
-    def close(self, bag: Bag) -> None:
-        """Let nothing more come into `bag`."""
-        with self._lock:
-            if self._open is bag:
-                self._open = None
-                self._allowed -= len(bag.entries)
-
-    def write(
-        self, connection: Connection, bags: Sequence[Bag], rows: Sequence[CallRow], next_id: Callable[[float], int]
-    ) -> None:
-        """Add what is in `bags`, which are closed, to the sums; `rows` are those inserted for it."""
+    def write(self, connection: Connection, bags: Sequence[Bag]) -> None:
+        """Close `bags`; insert the rows of those that get one, and add all to the sums."""
+        for bag in bags:
+            self._close(bag)
+        rows = self._insert_rows(connection, [entry for bag in bags for entry in bag.entries])
         sums = _merged(bags)
         ids = self._rollup.add(connection, sums)
         listed = sum_up(rows)
@@ -162,7 +171,7 @@ class Hits:
             if totals[0] == without[0]:
                 continue
             place = slot[0], ids[slot]
-            held = self._new.get(place) or self._held.get(place) or (next_id(bags[0].at), [0] * TOTALS, {})
+            held = self._new.get(place) or self._held.get(place) or (self._next_id(bags[0].at), [0] * TOTALS, {})
             rest = [more - less for more, less in zip(totals, without, strict=True)]
             unlisted = {bucket: count - listed_times.get(bucket, 0) for bucket, count in times.items()}
             self._new[place] = (
@@ -174,9 +183,9 @@ class Hits:
             (ident, *place, *(totals[at] for at in KEPT_TOTALS), _times(times))
             for place, (ident, totals, times) in self._new.items()
         ]
-        self._insert.run(connection, sorted(rows_of_sums))
+        self._insert_sums.run(connection, sorted(rows_of_sums))
 
-    def settled(self, error: object) -> None:
+    def settled(self, bags: Sequence[Bag], error: StoreError | None) -> None:
         """What was written last is on disk, or lost because of `error`."""
         if error is None and self._new:
             oldest = max(start for start, _ in self._new) - HOUR_S

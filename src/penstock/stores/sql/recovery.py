@@ -17,7 +17,7 @@ from penstock.core.errors import StoreError
 from penstock.core.usage import Usage
 from penstock.stores.failpoints import failpoint
 from penstock.stores.sql.database import Database
-from penstock.stores.sql.entry import Entry
+from penstock.stores.sql.entry import Entry, Fields
 from penstock.stores.sql.spool import Leftover, Spool
 from penstock.stores.sql.tables import calls
 
@@ -30,7 +30,7 @@ _UNKNOWN_OUTPUT = 256
 
 Price = Callable[[str, str, Usage], tuple[Decimal | None, CostSource]]
 """Prices the tokens a provider (by name) used with a model."""
-InsertEntries = Callable[[Connection, Sequence[Entry]], None]
+InsertEntries = Callable[[Connection, Sequence[Fields]], None]
 
 _log = logging.getLogger("penstock.stores")
 _replace = msgspec.structs.replace
@@ -99,7 +99,7 @@ class Recovery:
         self._new = [
             entry if entry.outcome else self._interrupted(connection, entry) for entry in items if entry.id not in known
         ]
-        self._insert(connection, self._new)
+        self._insert(connection, [msgspec.structs.astuple(entry) for entry in self._new])
 
     def settled(self, items: Sequence[Entry], error: StoreError | None) -> None:
         """Count; the writer counts what is lost."""

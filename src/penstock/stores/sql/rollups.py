@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from penstock.reporting.histogram import GROWTH
 from penstock.stores.sql import sqlite
 from penstock.stores.sql.tables import usage, usage_groups, usage_latencies
-from penstock.stores.sql.tally import CallRow
+from penstock.stores.sql.tally import USUAL, CallRow, CallValues
 
 HOUR_S = 3600
 DAY_S = 86_400
@@ -23,6 +24,10 @@ OTHER = "(other)"
 
 _COUNTED = {"provider": 8, "time": 8, "estimate": 9, "unknown": 10}
 """Where among the totals calls are counted by how their cost was obtained."""
+_at = CallRow._fields.index
+_SAME, _SUMMED = slice(_at("tenant"), _at("attempts")), slice(_at("attempts"), _at("id"))
+_SAVED, _NAMED = _at("saved_pusd"), slice(_at("tags"), _at("semantic"))
+_CONTEXT = slice(_at("context_before"), _at("stage"))
 _MOST_GROUPS = 20_000
 _MADE = "penstock.usage_groups"
 _HOUR_US = HOUR_S * 1_000_000
@@ -60,7 +65,7 @@ class Rollup:
         self._most_groups = most_groups
         self._ids: dict[Group, int] = {}
 
-    def tally(self, connection: Connection, rows: Sequence[CallRow], /) -> None:
+    def tally(self, connection: Connection, rows: Sequence[CallValues], /) -> None:
         """Add `rows` to the sums of their hours."""
         self.add(connection, sum_up(rows))
 
@@ -101,45 +106,54 @@ class Rollup:
         return int(found)
 
 
-def sum_up(rows: Sequence[CallRow]) -> Sums:
+def sum_up(rows: Sequence[CallValues]) -> Sums:
     """Add up `rows` by hour and group."""
-    sums: Sums = {}
-    log = math.log
+    alike: dict[tuple[int, CallValues, CallValues], list[CallValues]] = {}
     for row in rows:
-        (started, tenant, key_id, model, provider, operation, cache, outcome, attempts, given, made, cached, cost,
-         source, taken, first) = row[:16]  # fmt: skip
-        metadata, tags = row.metadata, row.tags
-        slot = (started // _HOUR_US * HOUR_S, (
+        slot = row[0] // _HOUR_US, row[_SAME], row[_NAMED]
+        same = alike.get(slot)
+        if same is None:
+            same = alike[slot] = []
+        same.append(row)
+    sums: Sums = {}
+    for (hour, (tenant, key_id, model, provider, operation, cache, outcome), named), same in alike.items():
+        tags, metadata = named or (None, None)
+        group = (
             tenant, key_id or "", model, provider or "", operation, _name(metadata) if metadata else "", tags or "",
             cache, outcome,
-        ))  # fmt: skip
-        held = sums.get(slot)
-        if held is None:
-            held = sums[slot] = ([0] * TOTALS, {})
-        totals, times = held
-        totals[0] += 1
-        totals[1] += attempts
-        totals[2] += given or 0
-        totals[3] += made or 0
-        if cached:
-            totals[4] += cached
-        if row.saved_pusd:
-            totals[7] += row.saved_pusd
-        if source in _COUNTED:
-            totals[_COUNTED[source]] += 1
-        if cost:
-            totals[5] += cost
-            if source == "estimate":
-                totals[6] += cost
-        totals[11] += taken
-        if attempts and row.context_before is not None:  # who joined another's call would have sent nothing
-            totals[12] += row.context_before - (row.context_after or 0)
-        time = int(log(taken) * PER_LOG) * 2 if taken > 1 else 0
-        times[time] = times.get(time, 0) + 1
-        if first is not None:
-            time = int(log(first) * PER_LOG) * 2 + 1 if first > 1 else 1
-            times[time] = times.get(time, 0) + 1
+        )  # fmt: skip
+        totals, times = sums.setdefault((hour * HOUR_S, group), ([0] * TOTALS, {}))
+        _add(list(zip(*same, strict=True)), totals, times)
     return sums
+
+
+def _add(columns: Sequence[CallValues], totals: list[int], times: dict[int, int]) -> None:
+    """Add calls to the sums of their hour and group, given all their values of each column of `CallRow`."""
+    attempts, given, made, cached, costs, sources, taken, first = columns[_SUMMED]
+    totals[0] += len(attempts)
+    totals[1] += sum(attempts)
+    totals[2] += sum(filter(None, given))
+    totals[3] += sum(filter(None, made))
+    totals[4] += sum(filter(None, cached))
+    totals[5] += sum(filter(None, costs))
+    for source, place in _COUNTED.items():
+        totals[place] += sources.count(source)
+    if "estimate" in sources:
+        totals[6] += sum(cost for cost, source in zip(costs, sources, strict=True) if source == "estimate" and cost)
+    totals[11] += sum(taken)
+    if len(columns) > USUAL:
+        totals[7] += sum(filter(None, columns[_SAVED]))
+        # Who joined another's call would have sent nothing.
+        totals[12] += sum(
+            before - (after or 0)
+            for tries, before, after in zip(attempts, *columns[_CONTEXT], strict=True)
+            if tries and before is not None
+        )
+    log = math.log
+    found = Counter([int(log(each) * PER_LOG) * 2 if each > 1 else 0 for each in taken])
+    found.update([int(log(each) * PER_LOG) * 2 + 1 if each > 1 else 1 for each in first if each is not None])
+    for time, count in found.items():
+        times[time] = times.get(time, 0) + count
 
 
 def _made(connection: Connection) -> set[int]:

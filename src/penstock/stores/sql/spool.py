@@ -28,11 +28,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
 from zlib import adler32
 
 from penstock.stores.failpoints import failpoint
-from penstock.stores.sql.entry import Entry
+from penstock.stores.sql.entry import ATTEMPTS, Entry, Fields
 from penstock.stores.sql.frames import (
     HEADER_BYTES,
     MAPPED,
@@ -49,10 +48,6 @@ NODES = 1 << 10
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENODEV, errno.ENOSYS, errno.EINVAL)
 """What file systems say that cannot make room ahead or cannot be mapped."""
 _ZEROS = bytes(64 * 1024)
-
-
-Begun = tuple[Any, ...]
-"""The first fields of an `Entry`, which are all there is of a call that runs."""
 
 
 class Segment:
@@ -213,7 +208,7 @@ class Spool:
                     return
         raise OSError(f"{NODES} processes use it")
 
-    def begin(self, ident: int, begun: Begun) -> None:
+    def begin(self, ident: int, begun: Fields) -> None:
         """Write down that a call is about to have the last of its attempts sent, or what is left of them.
 
         Raises:
@@ -226,7 +221,7 @@ class Spool:
         segment.append(payload)
         self._running[ident] = payload
 
-    def release(self, ident: int, begun: Begun) -> None:
+    def release(self, ident: int, begun: Fields) -> None:
         """Write down that nothing was sent for a call after all, which has no attempts.
 
         Raises:
@@ -235,13 +230,13 @@ class Spool:
         self._running.pop(ident, None)
         self._end(pack(begun))
 
-    def settle(self, entry: Entry) -> Segment:
-        """Write down that `entry` has ended; return where, for `sweep`.
+    def settle(self, entry: Fields) -> Segment:
+        """Write down that the call of `entry` has ended; return where, for `sweep`.
 
         Raises:
             OSError: It cannot be written.
         """
-        for attempt in entry.attempts:
+        for attempt in entry[ATTEMPTS]:
             self._running.pop(attempt.ledger_id, None)
         segment = self._end(pack(entry))
         segment.ended += 1

@@ -215,8 +215,7 @@ class Insert:
         add: Add to rows of the same primary key.
         rows: How many rows one statement inserts at most; what is left is halved until a statement of so many fits.
         columns: The order of a row's values; by default that of the table's columns.
-        usual: Rows whose values after so many are all null are inserted without those, for each costs as much as one
-            that is not.
+        usual: How many values rows have whose others are all null: each of those costs as much as one that is not.
     """
 
     def __init__(
@@ -237,7 +236,6 @@ class Insert:
         self._usual = usual
         if usual is not None:
             self._few = self._compiled(statement, names[:usual], engine)
-            self._nulls = (None,) * (len(names) - usual)
 
     def _compiled(self, statement: dml.Insert, names: Sequence[str], engine: Engine) -> list[str]:
         """Compile it for each number of rows, with the columns in the order of `names`."""
@@ -253,9 +251,11 @@ class Insert:
         if self._usual is None:
             self._run(connection, self._all, rows)
             return
-        usual, nulls = self._usual, self._nulls
-        self._run(connection, self._few, [row[:usual] for row in rows if row[usual:] == nulls])
-        self._run(connection, self._all, [row for row in rows if row[usual:] != nulls])
+        usual = self._usual
+        few = [row for row in rows if len(row) == usual]
+        self._run(connection, self._few, few)
+        if len(few) < len(rows):
+            self._run(connection, self._all, [row for row in rows if len(row) != usual])
 
     def _run(self, connection: Connection, statements: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         start, left = 0, len(rows)

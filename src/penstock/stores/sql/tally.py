@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy.engine import Connection
 
@@ -62,9 +62,12 @@ class CallRow(NamedTuple):
 USUAL = CallRow._fields.index("saved_pusd")
 """How many of its values most rows have only."""
 
+CallValues = tuple[Any, ...]
+"""The values of a `CallRow`, or the first `USUAL` of one whose others are all null."""
+
 
 class Tally(Protocol):
     """Sums that follow the ledger."""
 
-    def tally(self, connection: Connection, rows: Sequence[CallRow], /) -> None:
+    def tally(self, connection: Connection, rows: Sequence[CallValues], /) -> None:
         """Add `rows`, each of which is inserted in the same transaction; called again if that had to be repeated."""
