@@ -26,13 +26,20 @@ from penstock.core.response import Response
 
 if TYPE_CHECKING:
     from penstock.caching.seat import Seat
+    from penstock.core.request import Request
+
+_replace = msgspec.structs.replace
 
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 MAX_AHEAD_BYTES = 256 * 1024
 
 
-class Flight:
-    """One upstream call and what it has said.
+def _nothing() -> None:
+    """There is nothing to end yet."""
+
+
+class Flight(msgspec.Struct, eq=False):
+    """One upstream call and what it has said; `begin` one.
 
     Attributes:
         request: What is asked, with notes of its own.
@@ -45,48 +52,35 @@ class Flight:
         joined: Called when somebody comes on board.
     """
 
-    __slots__ = (
-        "_ahead_bytes",
-        "_answer",
-        "_batches",
-        "_dropped",
-        "_key",
-        "_room",
-        "_table",
-        "ended",
-        "error",
-        "give_up",
-        "handed_over",
-        "joined",
-        "request",
-        "said_bytes",
-        "seats",
-    )
+    request: Request
+    seats: dict[Seat, None]
+    _key: bytes
+    _table: dict[bytes, Flight]
+    handed_over: bool = False
+    ended: bool = False
+    error: BaseException | None = None
+    said_bytes: int = 0
+    give_up: Callable[[], asyncio.Future[None] | None] = _nothing
+    joined: Callable[[], None] = _nothing
+    _batches: list[Batch] = []
+    _dropped: int = 0
+    _ahead_bytes: int = 0
+    _answer: Response | None = None
+    _room: asyncio.Future[None] | None = None
 
-    def __init__(self, key: bytes, leader: Seat, table: dict[bytes, Flight], *, handed_over: bool = False) -> None:
-        """Enter the flight in `table`, where newcomers look for it, with `leader` on board."""
-        call = leader.request.call
+    @classmethod
+    def begin(cls, key: bytes, leader: Seat, table: dict[bytes, Flight], *, handed_over: bool = False) -> Flight:
+        """Enter a flight in `table`, where newcomers look for it, with `leader` on board."""
+        request = leader.request
+        call = request.call
         notes = Call(call.id, call.started, call.started_at, call.key, call.asked_bytes, call.attempts)
-        self.request = msgspec.structs.replace(leader.request, call=notes)
+        notes.lookup = call.lookup
         # Who leads and who pays is noted on the seats: a flight that knew them when they have left would, with them, be
         # garbage that only the collector finds.
         leader.leads = leader.pays = True
-        self.seats: dict[Seat, None] = {}
-        self.handed_over = handed_over
-        self.ended = False
-        self.error: BaseException | None = None
-        self.give_up: Callable[[], asyncio.Future[None] | None] = _nothing
-        self.joined: Callable[[], None] = _nothing
-        self._batches: list[Batch] = []
-        self._dropped = 0
-        self.said_bytes = 0
-        self._ahead_bytes = 0
-        self._answer: Response | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._key = key
-        self._table = table
-        table[key] = self
-        self.admit(leader)
+        flight = cls(_replace(request, call=notes), {leader: None}, key, table, handed_over)
+        leader.flight = table[key] = flight
+        return flight
 
     @property
     def silent(self) -> bool:
@@ -112,13 +106,11 @@ class Flight:
         if seat not in self.seats:
             return None
         del self.seats[seat]
-        if self.ended:
-            if not self.seats:
-                self.retire()  # whoever left before the end of what was said has not done so
-            return None
         if not self.seats:
-            self.retire()
+            self.retire()  # whoever left before the end of what was said has not done so
             return self.give_up()
+        if self.ended:
+            return None
         if seat.pays:
             # What another worker's client pays for is written down there only if nobody here is left.
             seat.pays, payer = False, min(self.seats, key=lambda other: other.away)
@@ -201,7 +193,3 @@ class Flight:
         self.give_up = self.joined = _nothing  # they may refer to who holds this flight
         for seat in self.seats:
             seat.wake()
-
-
-def _nothing() -> None:
-    """There is nothing to end yet."""

@@ -56,5 +56,5 @@ class Lead(Exit):
         if error is not None:
             self.failed(error)
         else:
-            self.flight.land(response)
             self.seat.finish()
+            self.flight.land(response)

@@ -186,17 +186,10 @@ class Neighbourhood:
             return
         now = self._clock.monotonic()
         call = Call(f"{wish.id}-neighbour", started=now, started_at=self._clock.wall(), key=wish.key)
-        seat = Seat(
-            msgspec.structs.replace(
-                flight.request,
-                call=call,
-                stream=wish.stream,
-                deadline=wish.deadline,
-                key_id=wish.key_id,
-                tags=wish.tags,
-            )
+        request = msgspec.structs.replace(
+            flight.request, call=call, stream=wish.stream, deadline=wish.deadline, key_id=wish.key_id, tags=wish.tags
         )
-        seat.away = True
+        seat = Seat(request, not wish.stream, away=True)
         flight.admit(seat)
         yield encode(Piece())
         outcome = "client_closed"

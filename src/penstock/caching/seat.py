@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 from itertools import chain
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import msgspec
 
 from penstock.core.errors import PenstockError, Refused
 from penstock.core.events import Batch
@@ -19,13 +21,13 @@ _CLOSING_S = 1.0
 """How long the last to leave waits for the upstream to be closed, so that its cost is on the notes."""
 
 
-class Seat:
+class Seat(msgspec.Struct, eq=False):
     """A passenger's place: what it wants, and how far it has heard. A live stream's source.
 
     Attributes:
         request: What the passenger asked.
         gathers: It wants the answer whole, so it takes in whatever comes.
-        flight: Where it sits.
+        flight: Where it sits; a flight says so when it takes it on board.
         position: Batches it has heard.
         heard_bytes: How much that is, of all that was said.
         leads: The flight was started for it.
@@ -33,29 +35,16 @@ class Seat:
         away: The passenger is another worker's.
     """
 
-    __slots__ = (
-        "_error",
-        "_waiter",
-        "away",
-        "flight",
-        "gathers",
-        "heard_bytes",
-        "leads",
-        "pays",
-        "position",
-        "request",
-    )
-
-    flight: Flight
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.gathers = not request.stream
-        self.position = 0
-        self.heard_bytes = 0
-        self.leads = self.pays = self.away = False
-        self._error: BaseException | None = None
-        self._waiter: asyncio.Future[None] | None = None
+    request: Request
+    gathers: bool
+    flight: Flight = cast("Flight", None)
+    position: int = 0
+    heard_bytes: int = 0
+    leads: bool = False
+    pays: bool = False
+    away: bool = False
+    _error: BaseException | None = None
+    _waiter: asyncio.Future[None] | None = None
 
     async def board(self) -> Response:
         """Wait for the whole answer or, if a stream is wanted, for its first event.
@@ -141,7 +130,7 @@ class Seat:
         if not self.pays and not flight.request.call.cache:
             self.request.call.saved_usd = flight.cost_usd
         flight.retire()
-        flight.leave(self)
+        flight.seats.pop(self, None)
 
     def take_notes(self) -> None:
         """Copy what the layers inside noted. Done when the answer begins, for its headers, and when it ends."""
@@ -150,11 +139,16 @@ class Seat:
             call.cache, call.age_s, call.saved_usd = notes.cache, notes.age_s, notes.saved_usd
         elif not self.pays:
             call.cache = "collapsed"
-        call.semantic, call.semantic_key, call.semantic_audit = notes.semantic, notes.semantic_key, notes.semantic_audit
+        call.semantic = notes.semantic
+        call.semantic_key = notes.semantic_key
+        call.semantic_audit = notes.semantic_audit
         call.usage = notes.usage
         call.finish_reason = notes.finish_reason
         call.allowance = notes.allowance
         call.shaping = notes.shaping
-        call.stage, call.verdict = notes.stage, notes.verdict
-        for mine, theirs in ((call.degraded, notes.degraded), (call.cache_status, notes.cache_status)):
-            mine += [note for note in theirs if note not in mine]
+        call.stage = notes.stage
+        call.verdict = notes.verdict
+        if notes.degraded:
+            call.degraded += [note for note in notes.degraded if note not in call.degraded]
+        if notes.cache_status:
+            call.cache_status += [note for note in notes.cache_status if note not in call.cache_status]

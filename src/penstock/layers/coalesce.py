@@ -22,7 +22,7 @@ from penstock.caching.seat import Seat
 from penstock.core.clock import Clock
 from penstock.core.errors import SHUTTING_DOWN, DeadlineExceeded, PenstockError, ProviderError, Refused
 from penstock.core.handler import Handler, Step
-from penstock.core.request import Request
+from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
 from penstock.core.tasks import TaskGroup
 
@@ -66,9 +66,8 @@ class Coalesce:
         key = self._key(request)
         if key in self._flights:
             return None
-        seat = Seat(request)
-        flight = Flight(key, seat, self._flights)
-        flight.request.call.lookup = request.call.lookup
+        seat = Seat(request, not request.stream)
+        flight = Flight.begin(key, seat, self._flights)
         return flight.request, Lead(flight, seat, partial(self.failed, inner))
 
     def failed(self, inner: Handler, flight: Flight, error: BaseException) -> None:
@@ -87,7 +86,7 @@ class Coalesce:
         """Answer with an upstream call of one's own or another's."""
         if _alone(request) or request.call.at_hand:
             return await inner(request)
-        seat = Seat(request)
+        seat = Seat(request, not request.stream)
         flight = self._flights.get(self._key(request))
         if flight is None:
             self._launch(seat, inner)
@@ -100,8 +99,7 @@ class Coalesce:
             raise
 
     def _launch(self, leader: Seat, inner: Handler, *, handed_over: bool = False) -> Flight:
-        flight = Flight(self._key(leader.request), leader, self._flights, handed_over=handed_over)
-        flight.request.call.lookup = leader.request.call.lookup
+        flight = Flight.begin(self._key(leader.request), leader, self._flights, handed_over=handed_over)
         task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
 
         def give_up() -> asyncio.Task[None]:
@@ -152,7 +150,7 @@ class Coalesce:
 def _alone(request: Request) -> bool:
     """Whether it asks for an answer of its own."""
     directives, route = request.cache, request.route
-    if directives.no_cache or directives.no_store or directives.only_if_cached:
+    if directives is not NO_DIRECTIVES and (directives.no_cache or directives.no_store or directives.only_if_cached):
         return True
     return route is not None and route.cache_ttl_s == 0
 
