@@ -1,5 +1,6 @@
 """Known answers leave early, and nobody can tell but by the clock."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -7,6 +8,10 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from penstock.server.early import early_protocol
 
 CONFIG = """\
 providers:
@@ -272,3 +277,37 @@ def test_a_key_that_was_removed_repeats_nothing(start_gateway, tmp_path):
 
 def _becomes(look, expected) -> bool:
     return any(look() == expected or time.sleep(0.05) for _ in range(200))
+
+
+class OneAnswer:
+    """A hot route that knows the answer to everything."""
+
+    again = None
+
+    def known(self, headers, body, default):
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nknown", None
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["a head that is new", "a head that came before"])
+async def test_a_known_answer_is_the_last_of_a_connection_that_drains(before):
+    config = uvicorn.Config(None, ws="none", lifespan="off", log_config=None)
+    config.load()
+    kind = early_protocol({PATH.encode(): OneAnswer()})
+    made = []
+
+    def make():
+        made.append(kind(config=config, server_state=ServerState(), app_state={}))
+        return made[-1]
+
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        while not made:
+            await asyncio.sleep(0)
+        for number in range(before + 1):
+            made[0].draining = number == before
+            writer.write(request(f"asked {number}"))
+            if number < before:
+                await reader.readuntil(b"known")
+        assert await reader.read() == b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nknown"
+        writer.close()

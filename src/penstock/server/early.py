@@ -8,7 +8,6 @@ again, nor are heads that differ from one that was parsed in nothing but the len
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,11 +15,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.config.settings import ServerSettings
 from penstock.server import controls
-from penstock.server.cycle import LeanCycle
-from penstock.server.guard import ANSWER, BODY, HEAD_BYTES, IDLE, OPENED, GuardedProtocol
-from penstock.server.hot import Again, Answering, Fields, KnownAnswers, Under
+from penstock.server.guard import ANSWER, BODY, IDLE, OPENED
+from penstock.server.hot import Again, KnownAnswers
 from penstock.server.known_heads import Known, KnownHeads
 from penstock.server.seen import SeenBytes
+from penstock.server.short import ShortProtocol
 from penstock.server.watchman import Watchman
 
 _MOST_BYTES = 256 * 1024
@@ -32,8 +31,8 @@ _ANSWERED = object()
 """In place of what is to be handed on."""
 
 
-class EarlyProtocol(GuardedProtocol):
-    """uvicorn's protocol with a short way out."""
+class EarlyProtocol(ShortProtocol):
+    """uvicorn's protocol, that asks hot routes before there is an application's task."""
 
     routes: Mapping[bytes, KnownAnswers]
     repeats: SeenBytes[Again]
@@ -42,16 +41,11 @@ class EarlyProtocol(GuardedProtocol):
     heads: KnownHeads
     """What their heads said."""
 
-    draining = False
-    """Connections are closed after the answer that comes next."""
     _route: KnownAnswers | None = None
     _again: Again | None = None
     _begun = 0
     _waiting: tuple[KnownAnswers, bytes, object] | None = None
     """A request that is all there; what was read with it is looked at before it begins."""
-    _under: Under | None = None
-    _held = b""
-    """What came while a request was on the short way."""
     _gathered: list[bytes]
     _size = 0
     _parsed: KnownAnswers | None = None
@@ -65,8 +59,8 @@ class EarlyProtocol(GuardedProtocol):
         Between two requests the parser remembers nothing, so the same bytes are the same request.
         """
         if self.state != IDLE and self.state != OPENED:
-            if self._under is not None:
-                self._hold(data)
+            if self.busy:
+                self.hold(data)
             elif self._expected is not None:
                 self._gather(*self._expected, data)
             else:
@@ -145,10 +139,9 @@ class EarlyProtocol(GuardedProtocol):
             HttpToolsProtocol.on_message_begin(self)
             self.url = known.url
             self.headers += known.fields_for(body)
-            self._hand_on(body, hand_on)
+            self.hand_on(body, hand_on)
         else:
-            self._under = under
-            under.run()
+            self.go(under)
 
     def _remember(self, data: bytes) -> None:
         """Keep the request that was read at once, if it was answered so."""
@@ -162,7 +155,7 @@ class EarlyProtocol(GuardedProtocol):
             # Requests that come together are answered in their order, which uvicorn sees to.
             _, body, decoded = self._waiting
             self._waiting = None
-            self._hand_on(body, decoded)
+            self.hand_on(body, decoded)
         super().on_message_begin()
 
     def accept(self) -> None:
@@ -221,10 +214,12 @@ class EarlyProtocol(GuardedProtocol):
         self.state = ANSWER
         picked: Any = self.scope["headers"]
         hand_on = self._ask(route, controls.pick(picked), body)
+        self._route = None
+        if hand_on is _ANSWERED:
+            return
         if hand_on is None or self.draining:
-            self._hand_on(body, hand_on)
-        elif hand_on is not _ANSWERED:
-            self._route = None
+            self.hand_on(body, hand_on)
+        else:
             self._waiting = route, body, hand_on
 
     def _ask(self, route: KnownAnswers, headers: Mapping[bytes, bytes], body: bytes) -> object:
@@ -232,36 +227,14 @@ class EarlyProtocol(GuardedProtocol):
         response, hand_on = route.known(headers, body, self.server_state.default_headers)
         if response is None:
             return hand_on
-        self._route = None
         self._again = route.again
-        self.transport.write(response)
-        self.on_response_complete()
-        if self.draining:
-            self.transport.close()
+        self.finish(response)
         return _ANSWERED
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for the answer any more."""
         self._waiting = self._expected = None
-        under, self._under = self._under, None
         super().connection_lost(exc)
-        if under is not None:
-            under.cancel(asyncio.CancelledError())
-
-    def shutdown(self) -> None:
-        """Close the connection, after the answer that is under way."""
-        if self._under is None:
-            super().shutdown()
-
-    @property
-    def busy(self) -> bool:
-        """A request is on the short way."""
-        return self._under is not None
-
-    def cut_off(self, reason: str) -> None:
-        """End the request on the short way; its client is told."""
-        if self._under is not None:
-            self._under.cancel(asyncio.CancelledError(reason), tell=True)
 
     def _begin(self) -> None:
         """Let the request that waits take the short way, if it can."""
@@ -271,81 +244,14 @@ class EarlyProtocol(GuardedProtocol):
         self._waiting = None
         under = None if self.state != ANSWER else route.begin(decoded, self)
         if under is None:
-            self._hand_on(body, decoded)
+            self.hand_on(body, decoded)
         else:
-            self._under = under
-            under.run()
-
-    def _hold(self, data: bytes) -> None:
-        """Keep what comes before its turn."""
-        self._held += data
-        if len(self._held) > HEAD_BYTES:
-            self.flow.pause_reading()
-
-    @property
-    def behind(self) -> int:
-        """Bytes that wait to be sent."""
-        return self.transport.get_write_buffer_size()
-
-    def resume_writing(self) -> None:
-        """The client has read what it was sent."""
-        super().resume_writing()
-        if self._under is not None:
-            self._under.resume()
-
-    @property
-    def default(self) -> Fields:
-        """Header fields every response has."""
-        return self.server_state.default_headers
-
-    def say(self, data: bytes) -> bool:
-        """Send a part of the answer; whether the client keeps up."""
-        if data:
-            self.transport.write(data)
-        return not self.flow.write_paused
-
-    def reply(self, answering: Answering) -> None:
-        """Send the answer, or the last of it, and go on."""
-        self._under = None
-        if self.transport.is_closing():
-            return
-        self.transport.write(answering(self.server_state.default_headers))
-        self.on_response_complete()
-        if self.draining:
-            self.transport.close()
-        elif self._held:
-            held, self._held = self._held, b""
-            asyncio.get_running_loop().call_soon(self.data_received, held)
+            self.go(under)
 
     def _take_normal_way(self, body: bytes) -> None:
         self._route = None
         super().accept()
         super().on_body(body)
-
-    def _hand_on(self, body: bytes, decoded: object) -> None:
-        """Start the application with a request that is all there, as uvicorn would at the end of its head."""
-        self._route = None
-        scope: Any = self.scope
-        scope |= {"method": "POST", "path": self.url.decode("ascii"), "raw_path": self.url, "query_string": b""}
-        scope["penstock"] = decoded
-        self.cycle = LeanCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
-        if decoded is None:
-            self.cycle.body += body
-        self.cycle.more_body = False
-        self.cycle.message_event.set()
-        self._start_asgi_task(self.cycle, self.app)
 
 
 def early_protocol(
