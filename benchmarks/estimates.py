@@ -28,6 +28,7 @@ from benchmarks.outcome import finish
 from benchmarks.processes import say
 from penstock.core.usage import Usage
 from penstock.pricing.calibration import Calibration
+from penstock.pricing.estimate import estimate_request_tokens
 
 TEMPLATE, HIDDEN = 8, 300
 MOST = 800
@@ -74,17 +75,18 @@ def _measure(texts: Texts, hidden: int, count: Callable[[str], int]) -> dict[str
     learned = Calibration()
     errors: dict[str, list[float]] = {"input": [], "input_calibrated": [], "output": [], "output_calibrated": []}
     for number, (prompt, reply) in enumerate(order):
-        payload: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
+        given = estimate_request_tokens({"messages": [{"role": "user", "content": prompt}]})
         true = Usage(count(prompt) + TEMPLATE + hidden, count(reply))
         found = {
-            "": learned.estimate(None, payload, len(reply)),
-            "_calibrated": learned.estimate(_KEY, payload, len(reply)),
+            "": learned.estimate(None, given, len(reply)),
+            "_calibrated": learned.estimate(_KEY, given, len(reply)),
         }
         for suffix, usage in found.items() if number >= _WARM else ():
             errors["input" + suffix].append(abs(usage.input_tokens / true.input_tokens - 1))
             if true.output_tokens >= _SHORT:
                 errors["output" + suffix].append(abs(usage.output_tokens / true.output_tokens - 1))
-        learned.learn(_KEY, payload, true, len(reply))
+        if not learned.skip(_KEY):
+            learned.learn(_KEY, given, true, len(reply))
     return {name: statistics.mean(values) for name, values in errors.items() if values}
 
 

@@ -318,7 +318,7 @@ def attempts(parts: Parts) -> Attempts:
 
     def learn(request: Request, usage: Usage, output_chars: Callable[[], int]) -> None:
         if (target := request.target) is not None and not calibration.skip(key := (target.provider, target.model)):
-            calibration.learn(key, request.payload, usage, output_chars())
+            calibration.learn(key, request_tokens(request), usage, output_chars())
 
     by_time = any(each.usd_per_hour is not None for each in parts.settings.prices)
     return Attempts(
@@ -346,4 +346,4 @@ def counter(parts: Parts) -> Callable[[Request], int]:
 def _estimate(calibration: Calibration, request: Request, output_chars: int) -> Usage:
     target = request.target
     key = None if target is None else (target.provider, target.model)
-    return calibration.estimate(key, request.payload, output_chars)
+    return calibration.estimate(key, request_tokens(request), output_chars)

@@ -87,7 +87,7 @@ CALL: tuple[tuple[str, Build], ...] = (
     # Outside the caches, so that hits are counted, and outside the deadline, so that late calls are.
     ("record", lambda parts: Record(parts.shared.stores.ledger, parts.shared.metrics, parts.shared.clock)),
     # Outside the caches, so that hits count as requests; it never waits, so it need not be inside the deadline.
-    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, counter(parts), parts.shared.clock)),
+    ("limit", lambda parts: limit_of(parts.settings, parts.shared.tenants, parts.shared.clock)),
     # Everything inside waits; waiting for another's call counts too.
     ("deadline", lambda parts: Deadline(parts.settings.timeout_s, parts.shared.clock)),
     # Outside the caches, so that another model's answer is never stored as this one's.

@@ -13,7 +13,7 @@ def test_it_starts_full_and_fills_at_its_rate():
     assert bucket.level(5.0) == 0
     assert bucket.wait_s(10, 5.0) == 10
     assert bucket.level(15.0) == 10
-    assert bucket.until_full_s(bucket.level(15.0)) == 50
+    assert bucket.left(bucket.level(15.0)) == (60, 10, 50.0)
     assert bucket.level(1000.0) == 60
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.quota import Quota
 from penstock.limiting.bucket import Bucket
 from penstock.limiting.shared_bucket import SharedBucket
 from penstock.limiting.tenants import TenantLimits, Tenants
@@ -38,9 +39,7 @@ def test_it_is_the_same_bucket_wherever_it_is_drawn_from(handles, steps, per_min
         for bucket in (alone, shared[who]):
             bucket.charge(amount, now)
         assert shared[1 - who].level(now) == pytest.approx(alone.level(now), abs=1e-6)
-        assert shared[who].until_full_s(shared[who].level(now)) == pytest.approx(
-            alone.until_full_s(alone.level(now)), abs=1e-6
-        )
+        assert shared[who].left(shared[who].level(now))[2] == pytest.approx(alone.left(alone.level(now))[2], abs=1e-6)
 
 
 def test_a_provider_that_knows_better_lowers_it_for_all(handles):
@@ -63,11 +62,11 @@ def test_limits_that_change_begin_anew_as_in_one_process(handles):
 
     one, other = both(7)
     for _ in range(7):
-        assert one.take(one.group("a", ""), None, 0.0).lacking is None
+        assert isinstance(one.take(one.group("a", ""), None, 0.0), Quota)
     assert other.account("a").quota(0.0).requests_remaining == 0
     assert other.account("b").quota(0.0).requests_remaining == 7
     refused = other.take(other.group("a", ""), None, 0.0)
-    assert (refused.wait_s, refused.lacking) == (pytest.approx(60 / 7), other.account("a").requests)
+    assert (refused.wait_s, refused.bucket) == (pytest.approx(60 / 7), other.account("a").requests)
     assert refused.quota.requests_remaining == 0
     _, other = both(8)
     assert other.account("a").quota(0.0).requests_remaining == 8
@@ -80,27 +79,29 @@ def test_nothing_is_charged_when_one_of_several_has_too_little(handles, shared):
         tenants.share(handles[0])
     tenants.own({"key": TenantLimits(50)}, {"a": TenantLimits(60, 100)})
     group = tenants.group("a", "key")
-    taken = tenants.take(group, 90.0, 0.0)
-    assert (taken.lacking, taken.quota.requests_remaining, taken.quota.tokens_remaining) == (None, 49, 10)
-    assert (taken.quota.requests_limit, taken.quota.requests_reset_s) == (50, pytest.approx(1.2))
+    left = tenants.take(group, 90.0, 0.0)
+    assert (left.requests_remaining, left.tokens_remaining) == (49, 10)
+    assert (left.requests_limit, left.requests_reset_s) == (50, pytest.approx(1.2))
+    assert tenants.missing(group, 10.0, 0.0) is None
     refused = tenants.take(group, 20.0, 0.0)
-    assert (refused.wait_s, refused.lacking) == (pytest.approx(6.0), group.tokens[0])
+    assert (refused.wait_s, refused.bucket) == (pytest.approx(6.0), group.tokens[0])
     assert (refused.quota.requests_remaining, refused.quota.tokens_remaining) == (49, 10)
     assert tenants.missing(group, 20.0, 0.0) == refused
-    assert tenants.take(group, None, 0.0).quota.requests_remaining == 48
+    assert tenants.take(group, None, 0.0).requests_remaining == 48
     tenants.settle(group.tokens, -90.0, 0.0)
-    assert tenants.take(group, 100.0, 0.0).lacking is None
+    assert tenants.take(group, 100.0, 0.0).tokens_remaining == 0
 
 
 BURST = """
 import sys
+from penstock.core.quota import Quota
 from penstock.limiting.tenants import TenantLimits, Tenants
 from penstock.shared_memory.table import Table
 tenants = Tenants()
 tenants.share(Table(sys.argv[1], 64))
 tenants.put_in_force(TenantLimits(500), {})
 group = tenants.group("a", "")
-print(sum(tenants.take(group, None, 1000.0).lacking is None for _ in range(1000)))
+print(sum(isinstance(tenants.take(group, None, 1000.0), Quota) for _ in range(1000)))
 """
 
 

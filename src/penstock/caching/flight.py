@@ -74,7 +74,7 @@ class Flight(msgspec.Struct, eq=False):
         request = leader.request
         call = request.call
         notes = Call(call.id, call.started, call.started_at, call.key, call.asked_bytes, call.attempts)
-        notes.lookup = call.lookup
+        notes.lookup, notes.estimated = call.lookup, call.estimated
         # Who leads and who pays is noted on the seats: a flight that knew them when they have left would, with them, be
         # garbage that only the collector finds.
         leader.leads = leader.pays = True

@@ -14,8 +14,9 @@ from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.limiting.bucket import Bucket
-from penstock.limiting.forecast import NOTHING, Forecast, Tokens
-from penstock.limiting.tenants import NOBODY, Taken, TenantLimits, Tenants
+from penstock.limiting.forecast import Forecast, Tokens
+from penstock.limiting.tenants import NOBODY, Lacking, TenantLimits, Tenants
+from penstock.pricing.estimate import request_tokens
 from penstock.telemetry.metrics import Gauge
 
 _MODELS = 1024
@@ -37,11 +38,11 @@ class TenantAccounts(Tenants):
               lambda: [((), self.refused)])  # fmt: skip
 
 
-def limit_of(settings: Settings, tenants: Tenants, estimate: Callable[[Request], int], clock: Clock) -> Limit | None:
+def limit_of(settings: Settings, tenants: Tenants, clock: Clock) -> Limit | None:
     """Return the layer, if anybody has limits: by the settings, or a key or team of its own."""
     if not settings.limits.for_tenants and not tenants.owned:
         return None
-    return Limit(tenants, estimate, clock, cached=settings.cache.exact.enabled)
+    return Limit(tenants, request_tokens, clock, cached=settings.cache.exact.enabled)
 
 
 def _limits(settings: TenantLimitSettings) -> TenantLimits:
@@ -59,43 +60,49 @@ class Limit(Phased):
         """`estimate` counts a request's input tokens; `cached` tells whether there is a cache inside."""
         self._tenants = tenants
         self._estimate = estimate
-        self._clock = clock
+        self._now = clock.monotonic
         self._cached = cached
         self._forecasts: OrderedDict[str, Forecast] = OrderedDict()
 
     def enter(self, request: Request, inner: Handler, /) -> Step | None:
         """Charge it, or refuse with `RateLimited`, whose `retry_after` says when to come back."""
         group = self._tenants.group(request.tenant, request.key_id)
-        if group == NOBODY:
+        if group is NOBODY:
             return request, None
-        tokens = self._predict(request) if group.tokens else NOTHING
-        taken = self._tenants.take(group, sum(tokens), self._clock.monotonic())
-        if taken.lacking is not None:
-            if taken.lacking in group.requests:
+        tokens, leave = 0.0, None
+        if group.tokens:
+            forecast, predicted = self._predict(request)
+            given, made, spread = predicted
+            tokens = given + made + spread
+            leave = _Settling(self._tenants, self._now, request, group.tokens, forecast, predicted, tokens)
+        taken = self._tenants.take(group, tokens, self._now())
+        if type(taken) is Lacking:
+            if taken.bucket in group.requests:
                 raise self._refusal("requests", taken)
             return None
-        request.call.quota = taken.quota
-        return request, _Settling(self, request, group.tokens, tokens) if group.tokens else None
+        request.call.quota = taken
+        return request, leave
 
     def enter_known(self, request: Request, inner: Handler, /) -> Step | None:
         """Charge a request whose answer is in memory: it takes no tokens, so nobody has to guess how many."""
         del inner
         group = self._tenants.group(request.tenant, request.key_id)
-        if group != NOBODY:
-            taken = self._tenants.take(group, None, self._clock.monotonic())
-            if taken.lacking is not None:
+        if group is not NOBODY:
+            taken = self._tenants.take(group, None, self._now())
+            if type(taken) is Lacking:
                 raise self._refusal("requests", taken)
-            request.call.quota = taken.quota
+            request.call.quota = taken
         return request, None
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer a tenant that has used up its tokens from the cache, or refuse."""
         group = self._tenants.group(request.tenant, request.key_id)
-        wanted = self._tenants.missing(group, sum(self._predict(request)), self._clock.monotonic())
-        if wanted.lacking is None:  # they have filled up since `enter` looked
+        _, predicted = self._predict(request)
+        lacking = self._tenants.missing(group, sum(predicted), self._now())
+        if lacking is None:  # they have filled up since `enter` looked
             return await self(request, inner)
         self.enter_known(request, inner)
-        refusal = self._refusal("tokens", wanted._replace(quota=request.call.quota or wanted.quota))
+        refusal = self._refusal("tokens", lacking._replace(quota=request.call.quota or lacking.quota))
         if not self._cached or request.cache.no_cache or request.cache.no_store:
             raise refusal
         try:
@@ -103,50 +110,49 @@ class Limit(Phased):
         except NotCached:
             raise refusal from None
 
-    def settle(self, request: Request, buckets: Sequence[Bucket], tokens: Tokens) -> None:
-        """Charge what all attempts used instead of what was predicted."""
-        used = 0
-        for attempt in request.call.attempts:
-            if attempt.usage is not None:
-                used += attempt.usage.total_tokens
-                if attempt.outcome == "ok":
-                    self._forecast(request).learn(tokens, attempt.usage.input_tokens, attempt.usage.output_tokens)
-        self._tenants.settle(buckets, used - sum(tokens), self._clock.monotonic())
-
-    def _predict(self, request: Request) -> Tokens:
-        estimated, generates = self._estimate(request), request.operation != "embeddings"
-        return self._forecast(request).predict(request.payload, estimated, generates=generates)
-
-    def _forecast(self, request: Request) -> Forecast:
+    def _predict(self, request: Request) -> tuple[Forecast, Tokens]:
         name = request.model if request.route is None else request.route.model
         forecast = self._forecasts.get(name)
         if forecast is None:
             forecast = self._forecasts[name] = Forecast()
             if len(self._forecasts) > _MODELS:
                 self._forecasts.popitem(last=False)
-        return forecast
+        generates = request.operation != "embeddings"
+        return forecast, forecast.predict(request.payload, self._estimate(request), generates=generates)
 
-    def _refusal(self, what: str, taken: Taken) -> PenstockError:
+    def _refusal(self, what: str, lacking: Lacking) -> PenstockError:
         self._tenants.refused += 1
-        limit = 0.0 if taken.lacking is None else taken.lacking.capacity
         return RateLimited(
-            f"Limit of {limit:g} {what} a minute reached; try again in {taken.wait_s:.1f} s.",
-            retry_after=max(taken.wait_s, 1.0),
-            quota=taken.quota,
+            f"Limit of {lacking.bucket.capacity:g} {what} a minute reached; try again in {lacking.wait_s:.1f} s.",
+            retry_after=max(lacking.wait_s, 1.0),
+            quota=lacking.quota,
         )
 
 
-class _Settling(Exit):
-    __slots__ = ("_buckets", "_limit", "_request", "_tokens")
+class _Settling(Exit, msgspec.Struct, eq=False):
+    """Charges what all attempts used instead of what was predicted."""
 
-    def __init__(self, limit: Limit, request: Request, buckets: Sequence[Bucket], tokens: Tokens) -> None:
-        self._limit = limit
-        self._request = request
-        self._buckets = buckets
-        self._tokens = tokens
+    tenants: Tenants
+    now: Callable[[], float]
+    request: Request
+    buckets: Sequence[Bucket]
+    forecast: Forecast
+    predicted: Tokens
+    charged: float
 
     def failed(self, error: BaseException, /) -> None:
-        self._limit.settle(self._request, self._buckets, self._tokens)
+        self._settle()
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        self._limit.settle(self._request, self._buckets, self._tokens)
+        self._settle()
+
+    def _settle(self) -> None:
+        used = 0
+        for attempt in self.request.call.attempts:
+            usage = attempt.usage
+            if usage is not None:
+                given, made = usage.input_tokens, usage.output_tokens
+                used += given + made
+                if attempt.outcome == "ok":
+                    self.forecast.learn(self.predicted, given, made)
+        self.tenants.settle(self.buckets, used - self.charged, self.now())

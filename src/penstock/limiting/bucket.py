@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 _MINUTE_S = 60.0
 _ROUNDING = 1e-9
 """Share of the capacity that is forgiven, so that after waiting `wait_s` the amount is there."""
@@ -24,14 +27,12 @@ class Bucket:
         self.capacity = float(per_minute if capacity is None else capacity)
         self._rate = per_minute / _MINUTE_S
         self._level = self.capacity
-        self._at: float | None = None
+        self._at = -math.inf
 
     def level(self, now: float) -> float:
         """What is in it; negative is debt."""
         at = self._at
-        if at is None:
-            self._at = now
-        elif now > at:
+        if now > at:
             self._at = now
             level = self._level + (now - at) * self._rate
             self._level = level if level < self.capacity else self.capacity
@@ -51,27 +52,16 @@ class Bucket:
         capacity = self.capacity
         return (amount if amount < capacity else capacity) - level <= capacity * _ROUNDING
 
-    def until_full_s(self, level: float) -> float:
-        """Seconds until it is full when `level` is in it, if nothing is taken."""
-        missing = self.capacity - level
-        return 0.0 if missing <= self.capacity * _ROUNDING else missing / self._rate
+    def left(self, level: float) -> tuple[int, int, float]:
+        """Return its capacity, what can be taken when `level` is in it, and seconds until it is full."""
+        capacity = self.capacity
+        missing = capacity - level
+        full_s = 0.0 if missing <= capacity * _ROUNDING else missing / self._rate
+        return int(capacity), int(level) if level > 0.0 else 0, full_s
 
     def charge(self, amount: float, now: float) -> float:
         """Take `amount` whatever there is, give back when it is negative; return what is in it then."""
-        # `level` and `fill` in one, since each request charges several.
-        at, level, capacity = self._at, self._level, self.capacity
-        if at is None:
-            self._at = now
-        elif now > at:
-            self._at = now
-            level += (now - at) * self._rate
-            if level > capacity:
-                level = capacity
-        level -= amount
-        if level > capacity:
-            level = capacity
-        self._level = level
-        return level
+        return charge_all((self,), amount, now)[1]
 
     def fill(self, level: float, now: float) -> None:
         """There is `level` in it at `now`, when it was last looked at."""
@@ -99,3 +89,36 @@ class OutsideBucket(Bucket):
         level = min(self.level(now) - amount, self.capacity)
         self.fill(level, now)
         return level
+
+
+Charged = tuple[Bucket | None, float]
+"""Of several buckets one in which least is left, and how much that is; None and infinity of none."""
+
+
+def charge_all(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:
+    """Charge `amount` to each bucket, none of which is an `OutsideBucket`: each request charges several."""
+    tightest, least = None, math.inf
+    taken = amount if amount > 0.0 else 0.0
+    for bucket in buckets:
+        level, at = bucket._level, bucket._at
+        if now > at:
+            bucket._at = now
+            level += (now - at) * bucket._rate
+        level -= amount
+        most = bucket.capacity - taken  # it was full before, or is now
+        if level > most:
+            level = most
+        bucket._level = level
+        if level < least:
+            tightest, least = bucket, level
+    return tightest, least
+
+
+def charge_each(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:
+    """As `charge_all`, of buckets of any kind; nothing is written for an `amount` of 0."""
+    tightest, least = None, math.inf
+    for bucket in buckets:
+        level = bucket.charge(amount, now) if amount else bucket.level(now)
+        if level < least:
+            tightest, least = bucket, level
+    return tightest, least

@@ -10,7 +10,7 @@ _UNKNOWN_OUTPUT = 256.0
 _NEW = 0.05
 """Weight of the newest observation once there are some."""
 _SOME = 20
-"""From how many on that is more than a mean's."""
+"""So many make a mean of which one has that weight."""
 _LEAST_RATIO, _MOST_RATIO = 0.25, 4.0
 """By how much an estimate is taken to be off at most."""
 _CAPS = ("max_completion_tokens", "max_tokens")
@@ -26,7 +26,6 @@ class Tokens(NamedTuple):
 
 _tokens = tuple.__new__
 """Makes a named tuple of a tuple; its own constructor takes several times as long."""
-NOTHING = Tokens(0.0, 0.0)
 
 
 class Forecast:
@@ -45,32 +44,38 @@ class Forecast:
 
         `max_tokens` caps the output of each of the `n` choices; an embedding generates none.
         """
-        output = spread = 0.0
-        if generates:
-            choices = payload.get("n")
-            number = choices if type(choices) is int and choices > 0 else 1
-            output = self._output * number
-            spread = math.sqrt(self._variance * number)
-            for name in _CAPS:
-                cap = payload.get(name)
-                if type(cap) is int and cap >= 0:
+        given, spread = estimated_input * self._ratio, 0.0
+        if not generates:
+            return _tokens(Tokens, (given, 0.0, 0.0))
+        choices = payload.get("n")
+        number = choices if type(choices) is int and choices > 0 else 1
+        output, most = self._output * number, math.inf
+        for name in _CAPS:
+            if name in payload:
+                cap = payload[name]
+                if type(cap) is int and 0 <= cap * number < most:
                     most = float(cap * number)
-                    if output > most:
-                        output = most
-                    if spread > most - output:
-                        spread = most - output
-        return _tokens(Tokens, (estimated_input * self._ratio, output, spread))
+        if output >= most:
+            output = most
+        else:
+            spread = math.sqrt(self._variance * number)
+            if spread > most - output:
+                spread = most - output
+        return _tokens(Tokens, (given, output, spread))
 
     def learn(self, predicted: Tokens, input_tokens: int, output_tokens: int) -> None:
         """A request used so many."""
-        self._count += 1
-        weight = 1 / self._count if self._count < _SOME else _NEW
+        weight = _NEW
+        if self._count < _SOME:
+            self._count += 1
+            weight = 1 / self._count
         off = output_tokens - self._output
         self._output += weight * off
         if self._count > 1:
             self._variance += weight * (off * off - self._variance)
-        if predicted.input > 0 and input_tokens > 0:
-            ratio = input_tokens / (predicted.input / self._ratio)
+        given = predicted[0]
+        if given > 0 and input_tokens > 0:
+            ratio = input_tokens / (given / self._ratio)
             if ratio < _LEAST_RATIO:
                 ratio = _LEAST_RATIO
             elif ratio > _MOST_RATIO:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from penstock.core.quota import Quota
-from penstock.limiting.bucket import Bucket
+from penstock.limiting.bucket import Bucket, Charged, charge_all, charge_each
 from penstock.limiting.shared_bucket import SharedBucket
 from penstock.shared_memory.table import Table, digest
 
 _UNLIMITED = (None, None, None)
-_FULL = float("inf")
 _REMEMBERED = 4096
 """Tenants kept, the least recently used forgotten first: without keys their names come from clients."""
 
@@ -57,24 +54,25 @@ class Group(NamedTuple):
 
 
 NOBODY = Group((), ())
-_taken = tuple.__new__
-"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
+"""Of nobody who is limited."""
 
 
-class Taken(NamedTuple):
-    """What became of a wish.
+@final
+class Lacking(NamedTuple):
+    """Why nothing was taken.
 
     Attributes:
         quota: What is left now: of each limit, where least is left.
-        wait_s: Seconds until it could be granted, if nobody else takes any; 0 when it was.
-        lacking: The bucket for which that is longest; None when it was granted.
+        wait_s: Seconds until it could be granted, if nobody else takes any.
+        bucket: The one for which that is longest.
     """
 
     quota: Quota
-    wait_s: float = 0.0
-    lacking: Bucket | None = None
+    wait_s: float
+    bucket: Bucket
 
 
+_Charge = Callable[[Sequence[Bucket], float, float], Charged]
 _Owned = dict[str, tuple[TenantLimits, TenantAccount]]
 
 
@@ -94,14 +92,13 @@ class Tenants:
         self._accounts: OrderedDict[str, tuple[TenantLimits, TenantAccount]] = OrderedDict()
         self._groups: dict[tuple[str, str], Group] = {}
         self._table: Table | None = None
-        self._alone: AbstractContextManager[object] = Lock()  # which nobody waits for; a null context costs more
 
     def share(self, table: Table) -> None:
         """Count in `table`, with other processes; to be called before anything else."""
-        self._table = self._alone = table
+        self._table = table
 
     def group(self, tenant: str, key_id: str) -> Group:
-        """Return all buckets that a request is charged to."""
+        """Return all buckets that a request is charged to; `NOBODY` when there are none."""
         group = self._groups.get((tenant, key_id))
         if group is not None:
             if tenant in self._accounts:
@@ -112,27 +109,39 @@ class Tenants:
             tuple(account.requests for account in accounts if account.requests is not None),
             tuple(account.tokens for account in accounts if account.tokens is not None),
         )
+        if group == NOBODY:
+            group = NOBODY
         if len(self._groups) >= _REMEMBERED:
             self._groups.clear()
         self._groups[tenant, key_id] = group
         return group
 
-    def take(self, group: Group, tokens: float | None, now: float) -> Taken:
-        """Charge a request and so many tokens, or nothing at all if there is not enough; None charges no tokens."""
-        with self._alone:
-            return _take(group, tokens, now)
+    def take(self, group: Group, tokens: float | None, now: float) -> Quota | Lacking:
+        """Charge a request and so many tokens; None charges no tokens.
 
-    def missing(self, group: Group, tokens: float, now: float) -> Taken:
-        """Say what `take` would say of so many tokens."""
-        with self._alone:
-            lacking = _lacking(group.tokens, [bucket.level(now) for bucket in group.tokens], tokens, now)
-            return Taken(quota_of(group, now), 0.0 if lacking is None else lacking.wait_s(tokens, now), lacking)
+        Returns:
+            What is left then: of each limit, where least is left. `Lacking` with nothing charged if there is not
+            enough.
+        """
+        if self._table is None:
+            return _take(group, tokens, now, charge_all)
+        with self._table:
+            return _take(group, tokens, now, charge_each)
+
+    def missing(self, group: Group, tokens: float, now: float) -> Lacking | None:
+        """Say why `take` would not give so many tokens; None if it would."""
+        if self._table is None:
+            return _missing(group, tokens, now)
+        with self._table:
+            return _missing(group, tokens, now)
 
     def settle(self, buckets: Sequence[Bucket], amount: float, now: float) -> None:
         """Charge `amount` to all of `buckets` whatever they have; give back when it is negative."""
-        with self._alone:
-            for bucket in buckets:
-                bucket.charge(amount, now)
+        if self._table is None:
+            charge_all(buckets, amount, now)
+            return
+        with self._table:
+            charge_each(buckets, amount, now)
 
     def put_in_force(self, default: TenantLimits, named: Mapping[str, TenantLimits]) -> None:
         """Put limits in force; what was used under the same limits before counts on."""
@@ -196,44 +205,39 @@ class Tenants:
         }
 
 
-def _take(group: Group, tokens: float | None, now: float) -> Taken:
+def _take(group: Group, tokens: float | None, now: float, charge: _Charge) -> Quota | Lacking:
     requests, used = group
-    request = _charge(requests, 1.0, now)
-    token = _charge(used, tokens, now)
+    amount = 0.0 if tokens is None else tokens
+    request, token = charge(requests, 1.0, now), charge(used, amount, now)
     if request[1] < 0.0 or (token[1] < 0.0 and tokens is not None):
-        _charge(requests, -1.0, now)
-        _charge(used, None if tokens is None else -tokens, now)
+        charge(requests, -1.0, now)
+        charge(used, -amount, now)
         refused = _refused(group, tokens, now)
         if refused is not None:
             return refused
-        request, token = _charge(requests, 1.0, now), _charge(used, tokens, now)
-    return _taken(Taken, (Quota(*_left(*request), *_left(*token)), 0.0, None))
+        request, token = charge(requests, 1.0, now), charge(used, amount, now)  # so little is forgiven
+    return _quota(request, token)
 
 
-def _charge(buckets: Sequence[Bucket], amount: float | None, now: float) -> tuple[Bucket | None, float]:
-    """Take `amount` from all of `buckets`, or nothing if it is None; return one where least is left, and how much."""
-    tightest, least = None, _FULL
-    for bucket in buckets:
-        level = bucket.level(now) if amount is None else bucket.charge(amount, now)
-        if level < least:
-            tightest, least = bucket, level
-    return tightest, least
-
-
-def _refused(group: Group, tokens: float | None, now: float) -> Taken | None:
-    """Return what is said of a request for which a bucket has too little; None when that much is forgiven."""
-    requests, used = group
-    amount, lacking = 1.0, _lacking(requests, [bucket.level(now) for bucket in requests], 1.0, now)
+def _refused(group: Group, tokens: float | None, now: float) -> Lacking | None:
+    amount, lacking = 1.0, _lacking(group.requests, 1.0, now)
     if lacking is None and tokens is not None:
-        amount, lacking = tokens, _lacking(used, [bucket.level(now) for bucket in used], tokens, now)
-    return None if lacking is None else Taken(quota_of(group, now), lacking.wait_s(amount, now), lacking)
+        amount, lacking = tokens, _lacking(group.tokens, tokens, now)
+    return None if lacking is None else Lacking(quota_of(group, now), lacking.wait_s(amount, now), lacking)
 
 
-def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, now: float) -> Bucket | None:
+def _missing(group: Group, tokens: float, now: float) -> Lacking | None:
+    lacking = _lacking(group.tokens, tokens, now)
+    return None if lacking is None else Lacking(quota_of(group, now), lacking.wait_s(tokens, now), lacking)
+
+
+def _lacking(buckets: Sequence[Bucket], amount: float, now: float) -> Bucket | None:
     """Return the bucket that `amount` must be waited for longest; None when it is in all of them."""
     found: Bucket | None = None
-    for bucket, level in zip(buckets, levels, strict=True):
-        if not bucket.has(amount, level) and (found is None or bucket.wait_s(amount, now) > found.wait_s(amount, now)):
+    for bucket in buckets:
+        if not bucket.has(amount, bucket.level(now)) and (
+            found is None or bucket.wait_s(amount, now) > found.wait_s(amount, now)
+        ):
             found = bucket
     return found
 
@@ -241,14 +245,15 @@ def _lacking(buckets: Sequence[Bucket], levels: Sequence[float], amount: float, 
 def quota_of(group: Group, now: float) -> Quota:
     """Return what is left of several accounts that are charged together: of each limit, where least is left."""
     requests, tokens = group
-    return Quota(*_left(*_charge(requests, None, now)), *_left(*_charge(tokens, None, now)))
+    return _quota(charge_each(requests, 0.0, now), charge_each(tokens, 0.0, now))
 
 
-def _left(bucket: Bucket | None, level: float) -> tuple[int | None, int | None, float | None]:
-    """Return the limit, what is left, and seconds until all is there again."""
-    if bucket is None:
-        return _UNLIMITED
-    return int(bucket.capacity), int(level) if level > 0.0 else 0, bucket.until_full_s(level)
+def _quota(requests: Charged, tokens: Charged) -> Quota:
+    request, level = requests
+    limit, left, reset_s = _UNLIMITED if request is None else request.left(level)
+    token, level = tokens
+    tokens_limit, tokens_left, tokens_reset_s = _UNLIMITED if token is None else token.left(level)
+    return Quota(limit, left, reset_s, tokens_limit, tokens_left, tokens_reset_s)
 
 
 def _over(tenant: str) -> tuple[str, ...]:

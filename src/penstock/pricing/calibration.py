@@ -5,10 +5,8 @@ Kept in the process and bounded; a restart begins anew, since the ledger has no 
 
 from __future__ import annotations
 
-from typing import Any
-
 from penstock.core.usage import Usage
-from penstock.pricing.estimate import ASCII_CHARS_PER_TOKEN, estimate_request_tokens, estimate_usage
+from penstock.pricing.estimate import ASCII_CHARS_PER_TOKEN
 
 MAX_MODELS = 1024
 """Models remembered; those unheard of for longest are forgotten."""
@@ -90,24 +88,22 @@ class Calibration:
         self._models: dict[Key, _Model] = {}
 
     def skip(self, key: Key) -> bool:
-        """Count a report of a model without learning from it, if enough are learned from; False if it is to be."""
+        """Count a report of a model without learning from it, if enough are learned from; else it is to be learned."""
         model = self._models.get(key)
         if model is None or model.reports < _EAGER or not (model.reports + 1) % _EVERY:
             return False
         model.reports += 1
         return True
 
-    def learn(self, key: Key, payload: dict[str, Any], usage: Usage, output_chars: int) -> None:
+    def learn(self, key: Key, given: int, usage: Usage, output_chars: int) -> None:
         """Compare what the provider counted with what would have been estimated.
 
         Args:
             key: The model.
-            payload: The request's body in canonical form.
+            given: Input tokens of the request's body, as `penstock.pricing.estimate` counts them.
             usage: What the provider reported.
             output_chars: How many characters of answer came.
         """
-        if self.skip(key):
-            return
         model = self._models.get(key)
         if model is None:
             if len(self._models) >= MAX_MODELS:
@@ -115,7 +111,6 @@ class Calibration:
             model = self._models[key] = _Model()
         model.reports += 1
         self._models[key] = self._models.pop(key)  # now the last to be forgotten
-        given = estimate_request_tokens(payload)
         if given >= _MIN_TOKENS and usage.input_tokens > 0:
             model.given.add(usage.input_tokens, given)
         text = usage.output_tokens - usage.reasoning_tokens - usage.output_audio_tokens - usage.output_image_tokens
@@ -127,23 +122,19 @@ class Calibration:
         model = self._models.get(key)
         return given if model is None or model.given.reports < ENOUGH else model.given.correct(given)
 
-    def estimate(self, key: Key | None, payload: dict[str, Any], output_chars: int) -> Usage:
+    def estimate(self, key: Key | None, given: int, output_chars: int) -> Usage:
         """Estimate the usage of a call; its `source` says whether the model was known well enough to correct it.
 
         Args:
             key: The model; None when it is not decided yet, for an estimate that is not corrected.
-            payload: The request's body in canonical form.
+            given: As for `learn`.
             output_chars: How many characters of answer came, 0 before there are any.
         """
-        plain = estimate_usage(payload, output_chars)
+        made = -(-output_chars // ASCII_CHARS_PER_TOKEN)
         model = None if key is None else self._models.get(key)
         if model is None or model.given.reports < ENOUGH or (output_chars and model.made.reports < ENOUGH):
-            return plain
-        return Usage(
-            input_tokens=model.given.correct(plain.input_tokens),
-            output_tokens=model.made.correct(plain.output_tokens),
-            source="calibrated",
-        )
+            return Usage(given, made, source="estimate")
+        return Usage(model.given.correct(given), model.made.correct(made), source="calibrated")
 
     def states(self) -> list[tuple[Key, int, float, float]]:
         """List the models with how many reports each had, and the tokens counted for 1,000 expected in and out."""

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from penstock.core.request import Request
-from penstock.core.usage import Usage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,6 +29,8 @@ FILE_CHARS_PER_TOKEN = 64
 """Base64 characters of a PDF per token of the text inside, a rough mean."""
 _STRUCTURES = frozenset({"tools", "functions", "response_format"})
 _TEXTS = frozenset({"prompt", "suffix", "input"})
+_BESIDE = _STRUCTURES | _TEXTS
+"""What counts beside messages."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -48,16 +49,16 @@ def estimate_request_tokens(payload: dict[str, Any]) -> int:
     Counts messages with their parts and tool calls, tool definitions, a response schema, `prompt` and `input`.
     Ill-formed parts count as the JSON they are, so this never raises for a decoded body.
     """
-    total = 0
-    for name, value in payload.items():
-        if name == "messages":
-            if isinstance(value, list):
-                total += REPLY_TOKENS + _messages(value)
-        elif name in _STRUCTURES:
-            if value:
-                total += _json(value)
-        elif name in _TEXTS and value is not None:
+    messages = payload.get("messages")
+    total = REPLY_TOKENS + _messages(messages) if isinstance(messages, list) else 0
+    if payload.keys().isdisjoint(_BESIDE):
+        return total
+    for name in _BESIDE:
+        value = payload.get(name)
+        if value is not None and name in _TEXTS:
             total += _texts_or_tokens(value)
+        elif value:
+            total += _json(value)
     return total
 
 
@@ -68,15 +69,6 @@ def request_tokens(request: Request) -> int:
     if known is None or known[0] is not payload:
         known = call.estimated = (payload, estimate_request_tokens(payload))
     return known[1]
-
-
-def estimate_usage(payload: dict[str, Any], output_chars: int) -> Usage:
-    """Estimate the usage of a call from its body and from how many characters of answer came."""
-    return Usage(
-        input_tokens=estimate_request_tokens(payload),
-        output_tokens=-(-output_chars // ASCII_CHARS_PER_TOKEN),
-        source="estimate",
-    )
 
 
 def _json(value: object) -> int:
