@@ -144,7 +144,7 @@ class Passage:
         self._targets: Sequence[Target] = ()
         self._sending: Sending | None = None
         self._task: asyncio.Task[None] | None = None
-        self._cancelled: asyncio.CancelledError | None = None
+        self._cancelled: BaseException | None = None
 
     _hear: Callable[[Batch], None] | None = None
 
@@ -158,7 +158,7 @@ class Passage:
             _log.exception("request %s failed", self._request.call.id)
             self._fail(error)
 
-    def cancel(self, error: asyncio.CancelledError, *, tell: bool = False) -> None:
+    def cancel(self, error: BaseException, *, tell: bool = False) -> None:
         """The client has gone; with `tell` it is still there, and hears of `error`."""
         if self.over:
             return

@@ -13,6 +13,7 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.lane import Lane, Stage
+from penstock.layers.attempt import Attempts
 from penstock.layers.deadline import Deadline
 from penstock.layers.failover import Failover
 from penstock.layers.retry import Retry
@@ -39,10 +40,11 @@ def make_lane(
     """
     names = list(calls)
     outside = names.index("failover")
-    failover, retry, deadline = layers["failover"], layers["retry"], layers["deadline"]
+    failover, retry, deadline, attempts = (layers[name] for name in ("failover", "retry", "deadline", "attempt"))
     assert isinstance(failover, Failover)
     assert isinstance(retry, Retry)
     assert isinstance(deadline, Deadline)
+    assert isinstance(attempts, Attempts)
     # Found out once: a look at a protocol's members costs as much as several layers.
     begins = {name: each.begin for name, each in providers.items() if isinstance(each, Immediate)}
 
@@ -59,7 +61,7 @@ def make_lane(
         order=failover.order,
         elsewhere=partial(_after_first, failover, retry, calls["failover"].inner, targets["retry"].inner),
         begin=begin,
-        provide=provide,
+        provide=partial(attempts.in_time, inner=provide),
         failover=calls["failover"].whole,
         ready=shared.loading.done,
         in_time=deadline.in_time,

@@ -65,7 +65,7 @@ class StreamPassage(Passage):
             if self._room is not None and not self._room.done():
                 self._room.set_result(None)
 
-    def cancel(self, error: asyncio.CancelledError, *, tell: bool = False) -> None:
+    def cancel(self, error: BaseException, *, tell: bool = False) -> None:
         """As `Passage.cancel`; what was passed on before stays."""
         if self._began is None or self.over:
             if not tell:
@@ -118,10 +118,8 @@ class StreamPassage(Passage):
         lead = self._lead
         if lead is not None and lead.shared:
             if listener.behind > MAX_KEPT_BYTES:
-                listener.end(
-                    Refused("The answer was read too slowly to be shared with others.", code="client_too_slow")
-                )
-                self.cancel(asyncio.CancelledError())
+                slow = Refused("The answer was read too slowly to be shared with others.", code="client_too_slow")
+                self.cancel(slow, tell=True)
             return
         self._held = True
         if self._sending is not None:

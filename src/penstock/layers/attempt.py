@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -76,12 +76,8 @@ class Attempts:
         target = _target(request)
         attempt = self._note(request, target)
         notes = _Notes(self, request, attempt)
-        limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
         try:
-            if limit is None or (request.deadline is not None and request.deadline <= attempt.started + limit):
-                response = await inner(request)
-            else:
-                response = await self._within(limit, request, inner)
+            response = await self.in_time(request, inner)
         except BaseException as error:
             notes.failed(error)
             raise
@@ -89,6 +85,14 @@ class Attempts:
             notes.begun(response)
         response.observe(notes)
         return response
+
+    def in_time(self, request: Request, inner: Handler) -> Awaitable[Response]:
+        """Ask `inner`, for no longer than the newest attempt may take."""
+        target, started = _target(request), request.call.attempts[-1].started
+        limit = self._timeouts.get(target.provider) if target.timeout_s is None else target.timeout_s
+        if limit is None or (request.deadline is not None and request.deadline < started + limit):
+            return inner(request)
+        return self._within(limit, started + limit, request, inner)
 
     def _note(self, request: Request, target: Target) -> Attempt:
         started = self._clock.monotonic()
@@ -165,9 +169,8 @@ class Attempts:
         attempt.usage = usage
         attempt.cost_usd, attempt.cost_source = self._price(attempt.provider, attempt.model, usage)
 
-    async def _within(self, limit: float, request: Request, inner: Handler) -> Response:
-        deadline = self._clock.monotonic() + limit
-        scope = asyncio.timeout(limit)
+    async def _within(self, limit: float, deadline: float, request: Request, inner: Handler) -> Response:
+        scope = asyncio.timeout(deadline - self._clock.monotonic())
         try:
             async with scope:
                 response = await inner(_replace(request, deadline=deadline))

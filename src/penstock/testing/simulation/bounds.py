@@ -20,7 +20,8 @@ def bounds(world: World) -> Iterator[str]:
     """Say which limit was exceeded, and who was refused without a word about when to come back."""
     for name in world.providers:
         most = _loosest([_of_provider(settings, name) for settings in world.in_force()])
-        yield from _at_provider(name, most, [sent for sent in world.journal if sent.provider == name])
+        journal = sorted((sent for sent in world.journal if sent.provider == name), key=lambda sent: sent.started)
+        yield from _at_provider(name, most, journal)
     for tenant in TENANTS:
         yield from _of_tenant(world, tenant)
     for asked in world.asked:
@@ -56,6 +57,8 @@ def _of_tenant(world: World, tenant: str) -> Iterator[str]:
     level, at = float(most), 0.0
     for asked in sorted(world.asked, key=lambda asked: asked.began):
         if asked.request.tenant != tenant or asked.over_limit or asked.result == OFF:
+            continue
+        if asked.result in ("cancelled", "left") and asked.request.call.quota is None:  # before it was let in
             continue
         level = min(level + (asked.began - at) * most / _MINUTE_S, most) - 1
         at = asked.began

@@ -60,8 +60,9 @@ def _once(world: World) -> Iterator[str]:
             yield f"{row.call.id} was recorded before {row.open_attempts} of its attempts had ended"
     attempts = Counter(each.provider for row in world.book.rows for each in row.attempts)
     sent = Counter(each.provider for each in world.journal)
-    if attempts != sent:
-        yield f"attempts recorded {dict(attempts)}, requests sent {dict(sent)}"
+    unsent = Counter(each.name for each in world.providers.values() for _ in each.unsent)
+    if attempts != sent + unsent:
+        yield f"attempts recorded {dict(attempts)}, requests sent {dict(sent)}, none in time {dict(unsent)}"
 
 
 def _audited(world: World, rows: Counter[str]) -> Iterator[str]:
@@ -99,6 +100,9 @@ def _began(world: World, asked: Asked) -> bool:
 def _given(world: World, asked: Asked, question: str) -> Iterator[str]:
     """What a provider said: to the question that was asked, by the model that was asked, and fresh; or it is marked."""
     request = asked.request
+    if asked.text.count("|") < 3:
+        yield f"{request.call.id} was given {asked.text!r} and no more"
+        return
     tenant, _, serial, _ = asked.text.split("|", 3)
     said = world.journal[int(serial)]
     if tenant != request.tenant or not answers(world, asked, said):
@@ -129,6 +133,18 @@ def _in_time(world: World) -> Iterator[str]:
             yield f"{asked.request.call.id} waited {asked.late_s:.3f} s longer than its {asked.limit_s:g} s allow"
         if not asked.result:
             yield f"{asked.request.call.id} never ended"
+    yield from _in_time_each(world, margin)
+
+
+def _in_time_each(world: World, margin: float) -> Iterator[str]:
+    """A provider that does not begin to answer is waited for no longer than its settings say."""
+    allowed_s = {each.name: each.timeouts.total_s for each in world.plan.settings.providers}
+    for sent in world.journal:
+        asked, until = world.asked[number_of(sent.call)], sent.started + allowed_s[sent.provider] + margin
+        # Whoever leads a shared call with less time than that may leave it to others who have more.
+        hasty = asked.began + asked.limit_s <= until
+        if (sent.began or sent.ended or 0.0) > until and not hasty:
+            yield f"request {sent.serial} of {sent.call} was waited for too long"
 
 
 def _ended(world: World) -> Iterator[str]:

@@ -35,6 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
         talks: Share of the calls with a conversation before the question.
         shaped: Share of the calls that say whether, and to how many tokens, their conversation is cut.
         moded: Share of the calls that say whether they are answered by meaning.
+        short: Share of the calls that come by way of a server, and so the short way if they can.
         rates: Share of the answers by meaning of which a person says whether they are right.
         reload_at: When the configuration is reloaded; None for never.
         clear_at: When the cache is cleared; None for never.
@@ -63,6 +64,7 @@ class Plan(msgspec.Struct, frozen=True):
     talks: float
     shaped: float
     moded: float
+    short: float
     rates: float
     reload_at: float | None
     clear_at: float | None
@@ -99,6 +101,7 @@ def draw(random: Random) -> Plan:
         talks=random.choice((0.5, 1.0) if shaping else (0.0, 0.0, 0.3)),
         shaped=random.choice((0.0, 0.5)) if shaping else 0.0,
         moded=random.choice((0.0, 0.0, 0.6)),
+        short=random.choice((0.0, 0.5, 1.0, 1.0)),
         rates=random.choice((0.0, 0.5)),
         reload_at=reload_at,
         clear_at=_moment(random, spread, 0.2),

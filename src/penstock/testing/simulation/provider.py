@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from random import Random
 
 import msgspec
@@ -18,6 +20,7 @@ from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.testing.answers import answer, chunks
+from penstock.testing.simulation.sending import UnderWay
 from penstock.testing.simulation.wording import question_of, size_of, vectors, verdict
 from penstock.wire.upstream_errors import error_from_status
 
@@ -66,6 +69,8 @@ class Weather(msgspec.Struct, frozen=True):
         odd: An answer that must not be cached: cut off, filtered, empty, calling a tool.
         refuses: A refusal for the length of the prompt or for its content.
         slow: What begins late, pauses between events, or takes time to be closed.
+        cold: No connection is at hand, so that a request has to wait for one.
+        lost: The connection at hand is closed before the request was read.
     """
 
     fails: float = 0.0
@@ -75,6 +80,8 @@ class Weather(msgspec.Struct, frozen=True):
     odd: float = 0.0
     refuses: float = 0.0
     slow: float = 0.0
+    cold: float = 0.0
+    lost: float = 0.0
 
 
 FAIR = Weather()
@@ -134,18 +141,52 @@ class FaultyProvider:
         name: The provider's name.
         weather: How often what goes wrong; may be changed at any time.
         journal: All requests, in order; may be shared with other providers.
+        unsent: Calls for which there was no connection at hand, and that were not sent on another one since.
     """
 
-    def __init__(self, name: str, clock: Clock, random: Random, weather: Weather, journal: list[Sent]) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        random: Random,
+        weather: Weather,
+        journal: list[Sent],
+        *,
+        total_s: float = 600.0,
+    ) -> None:
+        """`total_s` is how long what is asked by `begin` may take, as a transport ends it."""
         self.name = name
         self.weather = weather
         self.journal = journal
         self._clock = clock
         self._random = random
+        self._total_s = total_s
         self._under_way = 0
+        self.unsent: list[str] = []
 
     async def send(self, request: Request, target: Target) -> Response:
         """Answer, fail or hang."""
+        self._forget(request)
+        return await self._serve(self._note(request), request)
+
+    def begin(
+        self, request: Request, target: Target, then: Callable[[], None], hear: Callable[[Batch], None] | None = None
+    ) -> UnderWay | None:
+        """As `penstock.abc.Immediate`, with the same weather as for `send`."""
+        random, weather = self._random, self.weather
+        if random.random() < weather.cold:
+            self.unsent.append(request.call.id)
+            return None
+        until = min(self._clock.monotonic() + self._total_s, math.inf if request.deadline is None else request.deadline)
+        if random.random() < weather.lost:
+            began = self._clock.monotonic()
+            return UnderWay(
+                request, partial(self._lose, request), partial(self._abandon_lost, request, began), until, then, hear
+            )
+        sent = self._note(request)
+        return UnderWay(request, partial(self._serve, sent, request), partial(self._abandon, sent), until, then, hear)
+
+    def _note(self, request: Request) -> Sent:
         sent = Sent(
             len(self.journal), self.name, request.call.id, request.tenant, request.model, question_of(request.payload),
             self._clock.monotonic(), request.hedge,
@@ -154,6 +195,9 @@ class FaultyProvider:
         self._under_way += 1
         sent.beside = self._under_way
         sent.size = size_of(request.payload)
+        return sent
+
+    async def _serve(self, sent: Sent, request: Request) -> Response:
         try:
             await self._begin()
         except ProviderError as error:
@@ -248,8 +292,33 @@ class FaultyProvider:
             self._end(sent, error.code)
             raise
 
+    def _forget(self, request: Request) -> None:
+        if request.call.id in self.unsent:
+            self.unsent.remove(request.call.id)
+
+    async def _lose(self, request: Request) -> None:
+        """Nobody reads it."""
+        await self._pause()
+        self.unsent.append(request.call.id)
+
+    def _abandon_lost(self, request: Request, started: float) -> None:
+        """Nobody will know whether it was read."""
+        self._forget(request)
+        sent = self._note(request)
+        sent.started = started
+        self._abandon(sent)
+
+    def _abandon(self, sent: Sent) -> None:
+        """The connection is closed, by whoever asked or because the time is over."""
+        sent.given_up = self._clock.monotonic()
+        if sent.ended is None:
+            sent.whole = False
+        self._end(sent, "closed")
+
     async def _give_up(self, sent: Sent) -> None:
         """Closing a connection may take time; a second cancellation ends that too."""
+        if sent.ended is not None:
+            return
         sent.given_up = self._clock.monotonic()
         try:
             if self._random.random() < self.weather.slow:
@@ -309,4 +378,6 @@ def stormy(random: Random) -> Weather:
         odd=random.choice((0.0, 0.2)),
         refuses=random.choice((0.0, 0.0, 0.3)),
         slow=random.choice((0.0, 0.3, 0.8)),
+        cold=random.choice((0.0, 0.3)),
+        lost=random.choice((0.0, 0.0, 0.3)),
     )

@@ -103,7 +103,7 @@ def _judging(world: World) -> Iterator[str]:
 
 async def clear_up(world: World) -> None:
     """The faults stop: after a while all goes well, and limits only cost patience."""
-    world.fair = True
+    world.fair = world.short.fair = True
     for provider in world.providers.values():
         provider.weather = FAIR
     world.shelf.calm()

@@ -29,6 +29,7 @@ from penstock.testing.simulation.plan import Plan
 from penstock.testing.simulation.provider import FaultyProvider, Sent
 from penstock.testing.simulation.rest import MARGIN_S, clear_up, left_over, limited
 from penstock.testing.simulation.settings import OPERATION, TENANTS
+from penstock.testing.simulation.short import ShortClient, ShortWay
 from penstock.testing.simulation.wording import EARLIER, NEAR, SPELLINGS, question_of
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ T = TypeVar("T")
 CLOSING_S = 10.0
 """How long closing may take when providers are slow to close: several tries, each up to 4 s."""
 
+_STEPS, _SHORT_STEPS = 6, 2
+"""At which of its suspensions a client is cut off at the latest: those who wait on the short way have few."""
 _PAUSES_S = (0.0, 0.1, 3.0)
 
 
@@ -71,12 +74,20 @@ class World:
         self.praised: set[tuple[str, str]] = set()
         self.problems: list[str] = []
         self.providers = {
-            each.name: FaultyProvider(each.name, self.clock, Random(f"{each.name} {seed}"), weather, self.journal)
+            each.name: FaultyProvider(
+                each.name,
+                self.clock,
+                Random(f"{each.name} {seed}"),
+                weather,
+                self.journal,
+                total_s=each.timeouts.total_s,
+            )
             for each, weather in zip(plan.settings.providers, plan.weathers, strict=True)
         }
         self.slow = any(weather.slow for weather in plan.weathers)
         self.closed = False
         self.fair = False
+        self.short = ShortWay(Random(f"clients {seed}"), self.problems.append)
         self._random = random
         self._seed = seed
         self._tasks: list[asyncio.Task[None]] = []
@@ -210,22 +221,23 @@ class World:
         await self.clock.sleep(at)
         if self.closed:
             return
+        short = self._random.random() < self.plan.short
         task = asyncio.current_task()
         if task is not None and self._random.random() < self.plan.cancels:
-            self.loop.interrupt(task)
-        asked = await self.ask(request)
+            self.loop.interrupt(task, within=_SHORT_STEPS if short else _STEPS)
+        asked = await self.ask(request, short=short)
         if asked.result == "ok" and asked.cache == "semantic" and self._random.random() < self.plan.rates:
             await self._rate(asked)
 
-    async def ask(self, request: Request) -> Asked:
-        """Ask, and read the answer as the seed says."""
+    async def ask(self, request: Request, *, short: bool | None = None) -> Asked:
+        """Ask, and read the answer as the seed says; `short` decides whether as by way of a server."""
         now = self.clock.monotonic()
         call = Call(f"call {len(self.asked)}", started=now, started_at=self.clock.wall())
         limit = self.plan.settings.timeout_s
         asked = Asked(msgspec.structs.replace(request, call=call), now, min(limit, request.timeout_s or limit))
         self.asked.append(asked)
         try:
-            response = await self._timed(asked, self.pipeline(asked.request))
+            response = await self._timed(asked, self._answer(asked.request, short=short))
             try:
                 await self._read(asked, response)
             finally:
@@ -240,7 +252,14 @@ class World:
             self.loop.note(f"{call.id}: {asked.result} {asked.text}")
         return asked
 
-    async def _read(self, asked: Asked, response: Response) -> None:
+    async def _answer(self, request: Request, *, short: bool | None) -> Response | ShortClient:
+        if self._random.random() < self.plan.short if short is None else short:
+            answer, request = self.short.ask(self.pipeline, request)
+            if answer is not None:
+                return answer
+        return await self.pipeline(request)
+
+    async def _read(self, asked: Asked, response: Response | ShortClient) -> None:
         if not asked.request.stream:
             asked.text = text_of_body(await self._timed(asked, response.read()))
             asked.result = "ok"
@@ -303,7 +322,11 @@ class World:
         except TimeoutError:
             if self._random.random() < 0.5:
                 for task in self._tasks:
-                    task.cancel()
+                    client = self.short.clients.get(task)
+                    if client is None or client.over:
+                        task.cancel()
+                    else:
+                        client.cut_off()
                 await self._ends("clients at shutdown", asyncio.wait(self._tasks), 2 * CLOSING_S)
         await self._shut_down()
 
