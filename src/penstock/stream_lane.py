@@ -96,7 +96,8 @@ class StreamPassage(Passage):
         """Pass events on."""
         response = self._began
         if response is None:
-            response = self._begin(Response(source=_ELSEWHERE))
+            quota = None if self._sending is None else self._sending.quota
+            response = self._begin(Response(source=_ELSEWHERE, quota=quota))
         response.note(batch)
         for leave in self._listening:
             leave.on_events(batch)

@@ -12,6 +12,7 @@ from penstock.core.request import Request
 from penstock.pipeline import Pipeline
 from penstock.shared import Shared
 from penstock.testing.simulation import FAIR, FaultyProvider, SimulatedClock, SimulatedLoop, Weather
+from penstock.testing.simulation.short import ShortWay
 
 SPARE = {"name": "b", "kind": "openai-compatible", "base_url": "http://127.0.0.1:9/v1"}
 
@@ -31,7 +32,8 @@ class Gateway:
             "models": [{"name": "m", "targets": [{"provider": "a"}]}],
             **settings,
         }
-        document["providers"] = [{**SPARE, "name": "a", "limits": document.pop("limited")}, SPARE]
+        first = {**SPARE, "name": "a", "limits": document.pop("limited", {}), "timeouts": document.pop("timeouts", {})}
+        document["providers"] = [first, SPARE]
         self.settings = Settings.model_validate(document)
 
     async def __aenter__(self):
@@ -51,6 +53,14 @@ class Gateway:
         call = Call("id", started=self.clock.monotonic(), started_at=self.clock.wall())
         request = Request("chat", "m", payload, call, **fields)
         return request.call, await self.pipeline(request)
+
+    async def ask_shortly(self, question="q", **fields):
+        """As a server does."""
+        payload = {"messages": [{"role": "user", "content": question}]}
+        call = Call("id", started=self.clock.monotonic(), started_at=self.clock.wall())
+        way = ShortWay(Random(1), pytest.fail)
+        answer, request = way.ask(self.pipeline, Request("chat", "m", payload, call, **fields))
+        return call, answer or await self.pipeline(request)
 
 
 def simulated(main):
@@ -90,6 +100,18 @@ def test_whoever_waits_in_vain_to_the_end_is_told_when_to_come_back():
             return refused.value.retry_after
 
     assert simulated(main) >= 1
+
+
+def test_a_provider_without_a_connection_at_hand_has_no_more_time_than_another():
+    async def main(loop):
+        models = [{"name": "m", "targets": [{"provider": "a"}, {"provider": "b", "order": 1}]}]
+        async with Gateway(loop, models=models, timeouts={"total_s": 2}) as gateway:
+            gateway.providers["a"].weather = Weather(hangs=1.0, cold=1.0)
+            call, response = await gateway.ask_shortly()
+            await response.read()
+            return [attempt.outcome for attempt in call.attempts]
+
+    assert simulated(main) == ["upstream_timeout", "ok"]
 
 
 BY_MEANING = {

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from penstock.core.events import Batch
+from penstock.core.quota import Quota
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
@@ -52,6 +53,10 @@ class Sending(Protocol):
     """A request that is with a provider."""
 
     request: Request
+
+    @property
+    def quota(self) -> Quota | None:
+        """What the provider says, with the beginning of a stream, is left of its limits; None for nothing."""
 
     def cancel(self) -> None:
         """Give it up."""

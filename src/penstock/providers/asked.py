@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from penstock.core.errors import ProviderError
 from penstock.core.events import Batch
+from penstock.core.quota import Quota
 from penstock.core.request import Request
 from penstock.core.response import Response
-from penstock.providers.endpoint import media_type
+from penstock.providers.endpoint import Endpoint, media_type
 from penstock.providers.live import TAIL_S, Reader
 from penstock.providers.transport.exchange import Exchange
 from penstock.wire.upstream_errors import conceal
@@ -28,6 +29,11 @@ class Asked:
         self.request = request
         self._exchange = exchange
         self._answer = answer
+
+    @property
+    def quota(self) -> Quota | None:
+        """None: it is with the answer."""
+        return None
 
     def cancel(self) -> None:
         """Close the connection."""
@@ -49,7 +55,7 @@ class Asked:
 class AskedStream(Asked):
     """For a stream."""
 
-    __slots__ = ("_begun", "_fault", "_hear", "_over", "_reader", "_secrets", "_tail", "_then")
+    __slots__ = ("_begun", "_endpoint", "_fault", "_hear", "_over", "_reader", "_tail", "_then")
 
     def __init__(
         self,
@@ -59,18 +65,23 @@ class AskedStream(Asked):
         reader: Reader,
         hear: Callable[[Batch], None],
         then: Callable[[], None],
-        secrets: Sequence[str],
+        endpoint: Endpoint,
     ) -> None:
         super().__init__(request, exchange, answer)
         self._reader = reader
         self._hear = hear
         self._then = then
-        self._secrets = secrets
+        self._endpoint = endpoint
         self._begun = self._over = False
         self._fault: ProviderError | None = None
         self._tail: asyncio.TimerHandle | None = None
         exchange.more = self._more
         exchange.then = self._end
+
+    @property
+    def quota(self) -> Quota | None:
+        """What its head says; not looked at when the settings have no limits."""
+        return self._endpoint.quota(self._exchange)
 
     def answer(self) -> Response | None:
         """Return an empty answer when the stream is complete; None when nobody has read the request."""
@@ -83,7 +94,7 @@ class AskedStream(Asked):
                 self._exchange.check()
             self._reader.finish()
         except ProviderError as error:
-            conceal(error, self._secrets)
+            conceal(error, self._endpoint.secrets)
             raise
         finally:
             self._fault = None

@@ -89,7 +89,7 @@ class OpenAIProvider:
         if hear is None:
             exchange.then = then
             return Asked(request, exchange, self.answer)
-        return AskedStream(request, exchange, self.answer, StreamReader(self.name), hear, then, self._endpoint.secrets)
+        return AskedStream(request, exchange, self.answer, StreamReader(self.name), hear, then, self._endpoint)
 
     def answer(self, request: Request, exchange: Exchange) -> Response:
         """Return the answer of an exchange that has ended.

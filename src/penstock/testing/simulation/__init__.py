@@ -6,8 +6,9 @@ and leave, and checks what must always be true. ``python -m penstock.testing.sim
 """
 
 from penstock.testing.simulation.loop import SimulatedClock, SimulatedLoop, Stuck
-from penstock.testing.simulation.provider import FAIR, FaultyProvider, Sent, Weather
+from penstock.testing.simulation.provider import FaultyProvider, Sent
 from penstock.testing.simulation.running import Outcome, simulate, simulate_many
+from penstock.testing.simulation.weather import FAIR, Weather
 
 __all__ = [
     "FAIR",

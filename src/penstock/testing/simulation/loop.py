@@ -8,6 +8,7 @@ scheduled, and a task never runs before what it waits for is there.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context
@@ -144,6 +145,10 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def close(self) -> None:
         """Forget what is scheduled. Tasks that still run never go on; `pending` names them."""
+        for task in self.pending():
+            steps = task.get_coro()
+            if isinstance(steps, Coroutine) and inspect.getcoroutinestate(steps) == inspect.CORO_CREATED:
+                steps.close()  # or else it would be complained about, some time, that it was never begun
         self._ready.clear()
         self._timers.clear()
         self._closed = True

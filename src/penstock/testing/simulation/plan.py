@@ -7,8 +7,8 @@ from random import Random
 import msgspec
 
 from penstock.config.settings import Settings
-from penstock.testing.simulation.provider import Weather, stormy
 from penstock.testing.simulation.settings import draw_settings, redraw
+from penstock.testing.simulation.weather import Weather, stormy
 
 
 class Plan(msgspec.Struct, frozen=True):

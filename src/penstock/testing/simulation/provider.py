@@ -21,6 +21,7 @@ from penstock.core.route import Target
 from penstock.core.usage import Usage
 from penstock.testing.answers import answer, chunks
 from penstock.testing.simulation.sending import UnderWay
+from penstock.testing.simulation.weather import Weather
 from penstock.testing.simulation.wording import question_of, size_of, vectors, verdict
 from penstock.wire.upstream_errors import error_from_status
 
@@ -56,35 +57,6 @@ _BREAKS: tuple[tuple[str, bool], ...] = (
 _REFUSALS = ((400, "context_length_exceeded"), (400, "content_filter"), (400, "content_policy_violation"))
 _USAGE = Usage(10, 10)
 _EMBEDDED = Usage(1, 0)
-
-
-class Weather(msgspec.Struct, frozen=True):
-    """How often what goes wrong, as shares of the requests.
-
-    Attributes:
-        fails: An error before the first event.
-        hangs: No answer, ever.
-        breaks: A stream that ends with an error.
-        stalls: A stream that stops in the middle and never goes on.
-        odd: An answer that must not be cached: cut off, filtered, empty, calling a tool.
-        refuses: A refusal for the length of the prompt or for its content.
-        slow: What begins late, pauses between events, or takes time to be closed.
-        cold: No connection is at hand, so that a request has to wait for one.
-        lost: The connection at hand is closed before the request was read.
-    """
-
-    fails: float = 0.0
-    hangs: float = 0.0
-    breaks: float = 0.0
-    stalls: float = 0.0
-    odd: float = 0.0
-    refuses: float = 0.0
-    slow: float = 0.0
-    cold: float = 0.0
-    lost: float = 0.0
-
-
-FAIR = Weather()
 
 
 class Sent(msgspec.Struct, eq=False):
@@ -362,22 +334,3 @@ class _Ending:
     def on_end(self, _response: Response, error: BaseException | None, /) -> None:
         self._sent.whole = self._sent.whole and error is None
         self._provider._end(self._sent, "ok" if error is None else "closed")
-
-
-Draw = Callable[[Random], Weather]
-
-
-def stormy(random: Random) -> Weather:
-    """Draw weather with no limit to what goes wrong."""
-    share = random.choice((0.0, 0.1, 0.3, 0.7, 1.0))
-    return Weather(
-        fails=share * random.random(),
-        hangs=random.choice((0.0, 0.0, 0.1, 0.3)),
-        breaks=share * random.random(),
-        stalls=random.choice((0.0, 0.0, 0.1, 0.3)),
-        odd=random.choice((0.0, 0.2)),
-        refuses=random.choice((0.0, 0.0, 0.3)),
-        slow=random.choice((0.0, 0.3, 0.8)),
-        cold=random.choice((0.0, 0.3)),
-        lost=random.choice((0.0, 0.0, 0.3)),
-    )

@@ -12,8 +12,8 @@ from penstock.config.settings import Settings
 from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.matching.labels.chain import ByJudge
 from penstock.testing.simulation.asked import DIRECTIVES, Asked
-from penstock.testing.simulation.provider import FAIR
 from penstock.testing.simulation.settings import TENANTS
+from penstock.testing.simulation.weather import FAIR
 from penstock.testing.simulation.wording import SPELLINGS
 
 if TYPE_CHECKING:

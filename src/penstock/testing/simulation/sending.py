@@ -10,6 +10,7 @@ from functools import partial
 
 from penstock.core.errors import ProviderError
 from penstock.core.events import Batch
+from penstock.core.quota import Quota
 from penstock.core.request import Request
 from penstock.core.response import Response
 
@@ -41,6 +42,7 @@ class UnderWay:
             hear: Told of a stream's events.
         """
         self.request = request
+        self.quota: Quota | None = None
         self._ask = ask
         self._closed = closed
         self._then = then
@@ -79,6 +81,7 @@ class UnderWay:
         try:
             response = await self._ask()
             if response is not None and not response.whole:
+                self.quota = response.quota
                 async for batch in response:
                     self._send(partial(self._say, batch))
                 response = Response(events=[])

@@ -2,13 +2,15 @@
 
 import asyncio
 
+import msgspec
 import pytest
+from tests.lane.asking import asking, config, settled, warm
+from tests.lane.conftest import WHOLE
 
+from penstock.caching.flight import MAX_KEPT_BYTES
 from penstock.client import AsyncClient
-from penstock.core.call import Call
-from penstock.core.errors import DeadlineExceeded, ProviderError
-from penstock.core.request import Request
-from penstock.testing import UpstreamServer, answer, chunks, json_reply, sse_reply
+from penstock.core.errors import DeadlineExceeded, ProviderError, Refused
+from penstock.testing import answer, chunks, json_reply, sse_reply
 from penstock.testing.faultd import faults
 from penstock.testing.faultd.script import sse_frames
 
@@ -22,15 +24,14 @@ class Asked:
     """A stream on the short way, and what its client got of it."""
 
     def __init__(self, client: AsyncClient, text: str, *, reads: bool = True, **fields):
-        payload = {"messages": [{"role": "user", "content": text}]}
-        self.call = Call(text)
-        request = Request("chat", "m", payload, self.call, stream=True, **fields)
+        request = asking(client, text, stream=True, **fields)
+        self.call = request.call
         self.reads = reads
         self.behind = 0
         self.events = []
         self.heard, self.ended = asyncio.Event(), asyncio.Event()
         self.error = None
-        self.passage = client.pipeline.stream_passage(client.pipeline.prepare(request), self)
+        self.passage = client.pipeline.stream_passage(request, self)
         self.passage.run()
 
     def say(self, batch) -> bool:
@@ -51,30 +52,10 @@ class Asked:
         return "".join(event.data.decode() for event in self.events)
 
 
-@pytest.fixture
-async def upstream():
-    async with UpstreamServer(lambda request: server.says()) as server:
-        server.says = lambda: STREAM
-        yield server
-
-
-@pytest.fixture
-async def client(upstream):
-    settings = {
-        "providers": [{"name": "p", "kind": "openai-compatible", "base_url": f"{upstream.origin}/v1"}],
-        "models": [{"name": "m", "targets": [{"provider": "p", "model": "x"}]}],
-        "retry": {"backoff_s": 0.001},
-        "store": {"url": "memory:"},
-    }
-    async with AsyncClient(settings) as opened:
-        await Asked(opened, "warm").text()  # leaves a connection behind, so that the next request need not wait
-        yield opened
-
-
-async def settled(client: AsyncClient) -> None:
-    async with asyncio.timeout(10):
-        while client.shared.metrics.active or client.pipeline.running:  # noqa: ASYNC110 there is no event for it
-            await asyncio.sleep(0.01)
+@pytest.fixture(autouse=True)
+def streaming(client, upstream):
+    """Those of a client that has had an answer already."""
+    upstream.says = lambda: STREAM
 
 
 async def test_a_stream_is_passed_on_counted_and_kept(client, upstream):
@@ -193,3 +174,28 @@ async def test_the_end_is_passed_on_when_the_connection_is_not_ended_with_it(cli
     assert await Asked(client, "tail").text()
     await upstream.wait_for_close(0)
     await settled(client)
+
+
+async def test_what_the_provider_says_of_its_limits_with_a_stream_is_heeded(upstream):
+    said = msgspec.structs.replace(STREAM, headers={**STREAM.headers, "x-ratelimit-remaining-requests": "0"})
+    async with AsyncClient(config(upstream.origin, limits={"requests_per_minute": 600})) as client:
+        upstream.says = lambda: WHOLE
+        await warm(client)
+        upstream.says = lambda: said
+        await Asked(client, "one").text()
+        assert not client.shared.doors.room("p0")
+
+
+async def test_who_is_too_slow_for_the_others_is_cut_off_and_recorded_so(client, upstream):
+    upstream.says = lambda: SLOW
+    slow, quick = Asked(client, "shared", reads=False), Asked(client, "shared")
+    slow.behind = MAX_KEPT_BYTES + 1
+    with pytest.raises(Refused, match="too slowly"):
+        await slow.text()
+    assert await quick.text()
+    await settled(client)
+    page, _ = client.shared.metrics.exposition()
+    assert (
+        page.count(b'penstock_requests_total{cache="miss",model="m",operation="chat",outcome="client_too_slow"} 1.0')
+        == 1
+    )

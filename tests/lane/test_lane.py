@@ -4,15 +4,14 @@ import asyncio
 
 import msgspec
 import pytest
+from tests.lane.asking import asking, at_rest, config, settled, warm
+from tests.lane.conftest import WHOLE
 
 from penstock.client import AsyncClient
-from penstock.core.call import Call
 from penstock.core.errors import DeadlineExceeded, ProviderError
-from penstock.core.request import Request
-from penstock.testing import UpstreamServer, answer, json_reply
+from penstock.testing import UpstreamServer, json_reply
 from penstock.testing.faultd import faults
 
-WHOLE = json_reply(answer("Hello there."))
 SLOW = msgspec.structs.replace(WHOLE, delay_s=0.3)
 NEVER = msgspec.structs.replace(WHOLE, delay_s=600.0)
 
@@ -21,12 +20,11 @@ class Asked:
     """A request on the short way, and what became of it."""
 
     def __init__(self, client: AsyncClient, text: str, **fields):
-        payload = {"messages": [{"role": "user", "content": text}]}
-        self.call = Call(text)
-        request = Request("chat", "m", payload, self.call, **fields)
+        request = asking(client, text, **fields)
+        self.call = request.call
         self.ended = asyncio.Event()
         self.response = self.error = None
-        self.passage = client.pipeline.passage(client.pipeline.prepare(request), self.done)
+        self.passage = client.pipeline.passage(request, self.done)
         self.passage.run()
 
     def done(self, response, error):
@@ -41,49 +39,7 @@ class Asked:
         return self.response.body
 
 
-def config(*origins: str, **more):
-    return {
-        "providers": [
-            {"name": f"p{number}", "kind": "openai-compatible", "base_url": f"{origin}/v1"}
-            for number, origin in enumerate(origins)
-        ],
-        "models": [{"name": "m", "targets": [{"provider": f"p{n}", "model": "x"} for n in range(len(origins))]}],
-        "retry": {"backoff_s": 0.001},
-        "store": {"url": "memory:"},
-        **more,
-    }
-
-
-def at_rest(client: AsyncClient) -> bool:
-    return client.shared.metrics.active == 0 and client.pipeline.running == 0
-
-
-async def settled(client: AsyncClient) -> None:
-    async with asyncio.timeout(10):
-        while not at_rest(client):  # noqa: ASYNC110 there is no event for it
-            await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-async def upstream():
-    async with UpstreamServer(lambda request: server.says()) as server:
-        server.says = lambda: WHOLE
-        yield server
-
-
-@pytest.fixture
-async def client(upstream):
-    async with AsyncClient(config(upstream.origin)) as opened:
-        yield opened
-
-
-async def warm(client: AsyncClient) -> None:
-    """Leave a connection behind, and the price list in memory, so that the next request need not wait."""
-    await Asked(client, "warm").body()
-
-
 async def test_an_answer_is_counted_recorded_and_kept(client, upstream):
-    await warm(client)
     asked = Asked(client, "one")
     assert b"Hello there." in await asked.body()
     assert [attempt.outcome for attempt in asked.call.attempts] == ["ok"]
@@ -96,16 +52,15 @@ async def test_an_answer_is_counted_recorded_and_kept(client, upstream):
     assert at_rest(client)
 
 
-async def test_who_leaves_before_anything_was_done_leaves_nothing_behind(client, upstream):
-    asked = Asked(client, "cold")  # there is no connection yet, so it waits
+async def test_who_leaves_before_anything_was_done_leaves_nothing_behind(cold):
+    asked = Asked(cold, "cold")  # there is no connection yet, so it waits
     asked.passage.cancel(asyncio.CancelledError())
-    await settled(client)
+    await settled(cold)
     assert not asked.ended.is_set()
-    assert b"Hello there." in await Asked(client, "cold").body()
+    assert b"Hello there." in await Asked(cold, "cold").body()
 
 
 async def test_who_leaves_in_the_middle_closes_the_call_and_pays_for_what_was_sent(client, upstream):
-    await warm(client)
     upstream.says = lambda: NEVER
     asked = Asked(client, "left")
     await upstream.wait_for_requests(2)
@@ -119,7 +74,6 @@ async def test_who_leaves_in_the_middle_closes_the_call_and_pays_for_what_was_se
 
 
 async def test_others_who_wait_for_the_same_answer_get_it_when_the_first_leaves(client, upstream):
-    await warm(client)
     upstream.says = lambda: SLOW
     first = Asked(client, "shared")
     others = [Asked(client, "shared") for _ in range(3)]
@@ -133,7 +87,6 @@ async def test_others_who_wait_for_the_same_answer_get_it_when_the_first_leaves(
 
 
 async def test_the_call_ends_when_all_have_left(client, upstream):
-    await warm(client)
     upstream.says = lambda: NEVER
     asked = [Asked(client, "shared") for _ in range(3)]
     await upstream.wait_for_requests(2)
@@ -144,7 +97,6 @@ async def test_the_call_ends_when_all_have_left(client, upstream):
 
 
 async def test_a_client_that_stays_hears_why_it_is_cut_off(client, upstream):
-    await warm(client)
     upstream.says = lambda: NEVER
     asked = Asked(client, "cut off")
     asked.passage.cancel(asyncio.CancelledError("why"), tell=True)
@@ -154,7 +106,6 @@ async def test_a_client_that_stays_hears_why_it_is_cut_off(client, upstream):
 
 
 async def test_a_failed_first_try_is_tried_again(client, upstream):
-    await warm(client)
     replies = [json_reply({"error": {"message": "broken"}}, status=500), WHOLE]
     upstream.says = lambda: replies.pop(0)
     asked = Asked(client, "again")
@@ -164,7 +115,6 @@ async def test_a_failed_first_try_is_tried_again(client, upstream):
 
 
 async def test_an_error_that_stays_is_the_answer(client, upstream):
-    await warm(client)
     upstream.says = lambda: json_reply({"error": {"message": "broken"}}, status=500)
     asked = Asked(client, "broken")
     with pytest.raises(ProviderError, match="broken"):
@@ -187,7 +137,6 @@ async def test_the_next_target_answers_when_the_first_does_not(upstream):
 
 
 async def test_a_late_answer_is_not_waited_for(client, upstream):
-    await warm(client)
     upstream.says = lambda: NEVER
     asked = Asked(client, "late", timeout_s=0.2)
     with pytest.raises(DeadlineExceeded):
@@ -198,13 +147,11 @@ async def test_a_late_answer_is_not_waited_for(client, upstream):
 
 
 async def test_a_compressed_answer_is_the_answer(client, upstream):
-    await warm(client)
     upstream.says = lambda: faults.gzipped(WHOLE)
     assert await Asked(client, "gzip").body() == WHOLE.body
 
 
 async def test_what_is_no_answer_is_an_error(client, upstream):
-    await warm(client)
     upstream.says = lambda: faults.html()
     with pytest.raises(ProviderError, match="where JSON was expected"):
         await Asked(client, "html").body()
