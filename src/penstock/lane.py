@@ -23,7 +23,7 @@ from penstock.caching.lead import Lead
 from penstock.core.clock import Clock
 from penstock.core.errors import DeadlineExceeded, PenstockError, ProviderError
 from penstock.core.events import Batch
-from penstock.core.handler import Enter, Exit, Handler, run
+from penstock.core.handler import Enter, Exit, Handler
 from penstock.core.request import Request
 from penstock.core.response import LATE, Response
 from penstock.core.route import Target
@@ -75,33 +75,6 @@ class Lane:
     in_time: Callable[[Request, Awaitable[Response]], Awaitable[Response]]
     clock: Clock
     tasks: TaskGroup
-
-
-def at_once(stages: Sequence[Stage], give: Callable[[Request], Response], request: Request) -> Response:
-    """Answer a request whose answer `give` has: `stages` are the layers outside of that. Nothing waits.
-
-    Raises:
-        PenstockError: One of the layers refuses it.
-    """
-    exits: list[Exit] = []
-    try:
-        for enter, inner, whole in stages:
-            step = None if enter is None else enter(request, inner)
-            if step is None:
-                response = run(whole(request))
-                break
-            request, leave = step
-            if leave is not None:
-                exits.append(leave)
-        else:
-            response = give(request)
-    except BaseException as error:
-        for leave in reversed(exits):
-            leave.failed(error)
-        raise
-    for leave in reversed(exits):
-        leave.on_end(response, None)
-    return response
 
 
 class Passage:

@@ -12,24 +12,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 
 import msgspec
 
 from penstock.abc import ModelInfo, Provider
-from penstock.caching.key import cache_key
 from penstock.config.budgets import configured
 from penstock.config.context import context_terms
 from penstock.config.experiments import compared
 from penstock.config.settings import Settings
 from penstock.core.errors import InvalidRequest
-from penstock.core.handler import Handler, Layer, Phased, handlers, run
+from penstock.core.handler import Handler, Layer, handlers
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Target
 from penstock.exhibits import show
-from penstock.lane import Done, Passage, Stage, at_once
+from penstock.known_way import KnownWay
+from penstock.lane import Done, Passage, Stage
 from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
 from penstock.layers.concurrency import concurrency_of
@@ -38,7 +37,6 @@ from penstock.layers.exact_cache import ExactCache
 from penstock.layers.failover import Failover
 from penstock.layers.limit import limit_of
 from penstock.layers.load import Load
-from penstock.layers.neighbours import Neighbours
 from penstock.layers.record import Record
 from penstock.layers.refresh import Refresh
 from penstock.layers.retry import Retry
@@ -290,31 +288,7 @@ class Pipeline:
         Raises:
             PenstockError: It is refused.
         """
-        cache = self.parts.cache
-        entry = None if cache is None else cache.at_hand(request)
-        if cache is None:
-            return None
-        if entry is None:
-            return None if self._semantic is None else self._by_meaning(cache, self._semantic, request)
-        if (request.semantic or request.context or request.context_tokens) is not None:
-            return run(self(request))
-        return at_once(self._outside_cache, partial(cache.give, entry=entry), request)
-
-    def _by_meaning(self, cache: ExactCache, semantic: SemanticCache, request: Request) -> Response | None:
-        """As `at_once`, for a request that nobody has the answer to word for word, or is asking for it."""
-        if request.cache.only_if_cached or cache.answers.find(cache_key(request)) is not None:
-            return None
-        coalesce, neighbours = self._layers.get("coalesce"), self._layers.get("neighbours")
-        if isinstance(coalesce, Coalesce) and coalesce.flying(request):
-            return None
-        if isinstance(neighbours, Neighbours) and neighbours.knows(request):
-            return None
-        entry = semantic.at_hand(request)
-        if entry is None:
-            return None
-        if (request.semantic or request.context or request.context_tokens) is not None:
-            return run(self(request))
-        return at_once(self._outside_meaning, partial(semantic.give, entry=entry), request)
+        return self._known_way.answer(request)
 
     async def models(self) -> list[ModelInfo]:
         """List the names clients may use: the configured ones, then what providers that answer in time offer."""
@@ -393,16 +367,7 @@ class Pipeline:
         """Put the layers around failover together, for those that wait and for the short way."""
         self._calls = self._stack(CALL, self._ask)
         self._handler = next(iter(self._calls.values())).whole
-        names = list(self._calls)
-        outside = names[: names.index("exact_cache")] if "exact_cache" in names else []
-        # What is there at once is never late.
-        self._outside_cache = [
-            _knowing(self._calls[name], self._layers[name]) for name in outside if name != "deadline"
-        ]
-        # Nor does it need company, or others' answers.
-        self._outside_meaning = [*self._outside_cache, self._calls["exact_cache"]] if outside else []
-        semantic = self._layers.get("semantic_cache")
-        self._semantic = semantic if isinstance(semantic, SemanticCache) else None
+        self._known_way = KnownWay(self._calls, self._layers, self)
         self.lane = make_lane(
             self._calls, self._targets, self._layers, self.providers, self._provide, self.parts.shared
         )
@@ -443,11 +408,6 @@ class Pipeline:
         self.running -= 1
         if self.running == 0:
             self._idle.set()
-
-
-def _knowing(stage: Stage, layer: Layer) -> Stage:
-    """Return `stage` for requests whose answer is in memory."""
-    return stage._replace(enter=layer.enter_known) if isinstance(layer, Phased) else stage
 
 
 class _Leave:
