@@ -86,6 +86,7 @@ class Books(RuleBasedStateMachine):
         rows = [row._replace(id=first_id(row.started_at / 1e6) + len(self.known) + n) for n, row in enumerate(batch)]
         if undone:  # a transaction that fails after it, and is repeated
             connection = self.database.engine.connect()
+            connection.begin()
             for each in (self.rollup, Rollup(self.database.engine), self.rollup):
                 each.tally(connection, rows)
             connection.rollback()
