@@ -10,7 +10,7 @@ from penstock.core.events import Event
 
 def entry(name, *, tenant="t", fresh_until=100.0, cost_pusd=1):
     key = name.encode()
-    return Entry(StoredAnswer(key, tenant, "json", b"", 0.0, fresh_until, cost_pusd=cost_pusd, input_tokens=3))
+    return Entry.of(StoredAnswer(key, tenant, "json", b"", 0.0, fresh_until, cost_pusd=cost_pusd, input_tokens=3))
 
 
 def held(entries, name, size):

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 
+import msgspec
+
 from penstock.abc import CacheStore, StoredAnswer
 from penstock.caching.at_rest import Limits, read_answer, write_answer
 from penstock.caching.entries import Entries, Entry
@@ -98,7 +100,7 @@ class AnswerCache:
         now = self._clock.wall()
         gone: list[bytes] = []
         for answer in index:
-            entry = Entry(answer)
+            entry = Entry.of(answer)
             if self._entries.outdated(entry, now):
                 gone.append(entry.key)
             else:
@@ -198,7 +200,7 @@ class AnswerCache:
         if known is None or clears != self._clears or (there is not None and there.fresh_until >= entry.fresh_until):
             return False
         answer = _at_rest(key, entry, known)
-        self._put(answer, Entry(answer, entry.usage), *known)
+        self._put(answer, Entry.of(answer, entry.usage), *known)
         return True
 
     async def copy(self, entry: Entry) -> StoredAnswer | None:
@@ -231,7 +233,7 @@ class AnswerCache:
             body, events, usage = read_answer(answer)
         except ValueError:
             return None
-        entry = Entry(answer, usage)
+        entry = Entry.of(answer, usage)
         if clears != self._clears or self._entries.outdated(entry, now):
             return None
         self._take_in(entry, body, events, now)
@@ -244,7 +246,7 @@ class AnswerCache:
             ValueError: It is damaged.
         """
         body, events, usage = read_answer(answer)
-        entry = Entry(answer, usage)
+        entry = Entry.of(answer, usage)
         if self.find(answer.key) is not None or self._entries.outdated(entry, self._clock.wall()):
             return False
         self._put(answer, entry, body, events)
@@ -252,27 +254,30 @@ class AnswerCache:
 
     def keeper(self, request: Request, seen: Entry | None) -> Keeper:
         """Return what stores the answer to `request`; `seen` is the entry there was when it was asked for."""
-        return Keeper(self, request, seen)
+        return Keeper(self, request, seen, self._clears, self.limits.max_bytes)
 
     def keep(self, keeper: Keeper, response: Response) -> bool:
         """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
         request = keeper.request
-        call = request.call
+        call, route = request.call, request.route
         # A guess about these words, which nobody has verified; or not the answer that the next one may get.
         if call.cache == "semantic" or CASCADE in call.degraded:
             return False
-        route = request.route
-        ttl = lifetime_s(request.cache, None if route is None else route.cache_ttl_s, self.ttl_s)
         known = self.find(call.key or cache_key(request))
-        if ttl <= 0 or keeper.clears != self._clears or (known is not None and known is not keeper.seen):
+        if keeper.clears != self._clears or (known is not None and known is not keeper.seen):
             return False
-        body, events, now = response.body, response.events or keeper.events, self._clock.wall()
-        answer = write_answer(request, response, events, self.limits, now=now, ttl_s=ttl)
+        ttl = lifetime_s(request.cache, None if route is None else route.cache_ttl_s, self.ttl_s)
+        if ttl <= 0:
+            return False
+        now = self._clock.wall()
+        answer = write_answer(request, response, keeper.events, self.limits, now=now, ttl_s=ttl)
         if answer is None:
             return False
         call.answer_bytes = size = len(answer.data)
         self._store.put(answer)
-        self._take_in(Entry(answer, response.usage or call.usage), body, events if body is None else None, now, size)
+        body = response.body
+        events = (response.events or keeper.events) if body is None else None
+        self._take_in(Entry.of(answer, response.usage or call.usage), body, events, now, size)
         self.stats.stored += 1
         return True
 
@@ -328,7 +333,7 @@ class AnswerCache:
         evicted = self._entries.put(entry)
         self._entries.hold(entry, body, events, lines_bytes)
         if gone or evicted:
-            self._left(gone + evicted)
+            self._left([*gone, *evicted])
             self.stats.evicted += len(evicted)
         for tell in self.on_keep.values():
             tell(entry.key)
@@ -346,7 +351,7 @@ class AnswerCache:
                     tell(key)
 
 
-class Keeper:
+class Keeper(msgspec.Struct, eq=False):
     """Collects an answer on its way to the client, and stores it when it is complete.
 
     Attributes:
@@ -354,28 +359,26 @@ class Keeper:
         request: What was asked.
         seen: The entry there was then.
         clears: How often the cache had been cleared then.
+        room: Bytes of events there is still room for.
         events: What came so far, unless it is too large.
         stored: It was stored.
     """
 
-    __slots__ = ("_room", "answers", "clears", "events", "request", "seen", "stored")
-
-    def __init__(self, answers: AnswerCache, request: Request, seen: Entry | None) -> None:
-        self.answers = answers
-        self._room = answers.limits.max_bytes
-        self.request = request
-        self.seen = seen
-        self.clears = answers.clears
-        self.events: Batch = []
-        self.stored = False
+    answers: AnswerCache
+    request: Request
+    seen: Entry | None
+    clears: int
+    room: int
+    events: Batch = []
+    stored: bool = False
 
     def on_events(self, batch: Batch, /) -> None:
         """Collect them."""
-        room = self._room
+        room = self.room
         if room >= 0:
             for event in batch:
                 room -= len(event.data)
-            self._room = room
+            self.room = room
             self.events += batch
             if room < 0:
                 self.events = []

@@ -10,6 +10,7 @@ import msgspec
 from penstock.abc import StoredAnswer
 from penstock.caching.key import cache_key
 from penstock.caching.storable import storable_body, storable_events
+from penstock.core.call import Call
 from penstock.core.canonical import make_event, read_usage
 from penstock.core.events import Batch
 from penstock.core.money import to_picodollars
@@ -19,6 +20,8 @@ from penstock.core.usage import Usage
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
+
+_NO_USAGE = Usage()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -34,41 +37,42 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 def write_answer(
-    request: Request, response: Response, events: Batch, limits: Limits, *, now: float, ttl_s: float
+    request: Request, response: Response, heard: Batch, limits: Limits, *, now: float, ttl_s: float
 ) -> StoredAnswer | None:
     """Put a complete answer to rest; None if it may not be stored.
 
     Args:
         request: What was asked.
         response: The answer.
-        events: Its chunks, if it has no body.
+        heard: Its chunks, if it came in parts.
         limits: What may be stored.
         now: Seconds since the epoch.
         ttl_s: How long it stays fresh.
     """
-    body = response.body
+    body, call = response.body, request.call
     if body is not None:
         data, form = body, "json"
         storable = len(data) <= limits.max_bytes and storable_body(data, tool_calls=limits.tool_calls)
     else:
+        events = response.events or heard
         data, form = b"\n".join([event.data for event in events]), "events"
         storable = len(data) <= limits.max_bytes and storable_events(events, tool_calls=limits.tool_calls)
     if not storable:
         return None
-    usage = response.usage or request.call.usage or Usage()
+    usage = response.usage or call.usage or _NO_USAGE
     return StoredAnswer(
-        key=request.call.key or cache_key(request),
-        tenant=request.tenant,
-        form=form,
-        data=data,
-        stored_at=now,
-        fresh_until=now + ttl_s,
-        cost_pusd=_cost_pusd(request),
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        finish_reason=response.finish_reason,
-        model=request.model,
-        tags=request.tags,
+        call.key or cache_key(request),
+        request.tenant,
+        form,
+        data,
+        now,
+        now + ttl_s,
+        _cost_pusd(call),
+        usage.input_tokens,
+        usage.output_tokens,
+        response.finish_reason,
+        request.model,
+        request.tags,
     )
 
 
@@ -89,12 +93,12 @@ def read_answer(answer: StoredAnswer) -> tuple[bytes | None, Batch | None, Usage
     return None, events, next((event.usage for event in reversed(events) if event.usage is not None), None)
 
 
-def _cost_pusd(request: Request) -> int:
+def _cost_pusd(call: Call) -> int:
     """What the answer cost: this call's attempts, or those of the call it was joined to."""
-    call = request.call
     cost_usd: Decimal | None = None
     for attempt in call.attempts:
-        if attempt.cost_usd is not None:
-            cost_usd = attempt.cost_usd if cost_usd is None else cost_usd + attempt.cost_usd
+        cost = attempt.cost_usd
+        if cost is not None:
+            cost_usd = cost if cost_usd is None else cost_usd + cost
     cost_usd = cost_usd or call.saved_usd
     return to_picodollars(cost_usd) if cost_usd else 0

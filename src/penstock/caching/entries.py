@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+
+import msgspec
 
 from penstock.abc import StoredAnswer
 from penstock.caching.eviction import GreedyDual, Slot, regeneration_cost
@@ -17,7 +20,7 @@ _KEPT_STALE_S = 86_400.0
 """How long past its freshness an entry is kept in case a client asks for `stale-if-error`."""
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """What is known of one cached answer.
 
     Attributes:
@@ -33,44 +36,43 @@ class Entry:
         tags: Labels of the request it answered.
         body: The answer as JSON, if it is in memory in this form.
         events: Its chunks, if they are in memory; treat as immutable.
+        listed: Its place in the index, while it is there.
+        held: Its place in memory, while the answer is there.
     """
 
-    __slots__ = (
-        "body",
-        "cost",
-        "events",
-        "finish_reason",
-        "fresh_until",
-        "held",
-        "key",
-        "listed",
-        "model",
-        "saved_usd",
-        "stored_at",
-        "tags",
-        "tenant",
-        "usage",
-    )
+    key: bytes
+    tenant: str
+    stored_at: float
+    fresh_until: float
+    cost: int
+    saved_usd: Decimal | None
+    usage: Usage | None
+    finish_reason: str | None
+    model: str
+    tags: tuple[str, ...]
+    body: bytes | None = None
+    events: Batch | None = None
+    listed: Slot | None = None
+    held: Slot | None = None
 
-    def __init__(self, answer: StoredAnswer, usage: Usage | None = None) -> None:
-        """Of `answer` the data is left aside; `usage` is given when more is known of it than `answer` can say."""
-        self.key = answer.key
-        self.tenant = answer.tenant
-        self.stored_at = answer.stored_at
-        self.fresh_until = answer.fresh_until
-        cost_pusd = answer.cost_pusd
-        self.cost = cost_pusd or regeneration_cost(0, answer.input_tokens, answer.output_tokens)
-        self.saved_usd = to_usd(cost_pusd) if cost_pusd else None
-        if usage is None and (answer.input_tokens or answer.output_tokens):
-            usage = Usage(answer.input_tokens, answer.output_tokens)
-        self.usage = usage
-        self.finish_reason = answer.finish_reason
-        self.model = answer.model
-        self.tags = answer.tags
-        self.body: bytes | None = None
-        self.events: Batch | None = None
-        self.listed: Slot | None = None
-        self.held: Slot | None = None
+    @classmethod
+    def of(cls, answer: StoredAnswer, usage: Usage | None = None) -> Entry:
+        """Make that of `answer`, without its data; `usage` is given when more is known of it than `answer` can say."""
+        cost_pusd, tokens_in, tokens_out = answer.cost_pusd, answer.input_tokens, answer.output_tokens
+        if usage is None and (tokens_in or tokens_out):
+            usage = Usage(tokens_in, tokens_out)
+        return cls(
+            answer.key,
+            answer.tenant,
+            answer.stored_at,
+            answer.fresh_until,
+            cost_pusd or regeneration_cost(0, tokens_in, tokens_out),
+            to_usd(cost_pusd) if cost_pusd else None,
+            usage,
+            answer.finish_reason,
+            answer.model,
+            answer.tags,
+        )
 
     def touch(self) -> None:
         """It was asked for."""
@@ -107,7 +109,7 @@ class Entries:
         """Bytes of the answers in memory."""
         return self._memory.size
 
-    def put(self, entry: Entry) -> list[bytes]:
+    def put(self, entry: Entry) -> Sequence[bytes]:
         """List `entry`, replacing one of the same key; returns the keys that had to leave."""
         key = entry.key
         if key in self._by_key:
@@ -131,14 +133,15 @@ class Entries:
             size += lines_bytes + 1 + len(events) * (_EVENT_OVERHEAD - 1)
         if entry.listed is None or size > self._max_memory_bytes:
             return
+        memory = self._memory
         if entry.held is not None:
-            self._memory.remove(entry.held)
-        for key in self._memory.make_room(size):
+            memory.remove(entry.held)
+        for key in memory.make_room(size):
             loser = self._by_key[key]
             loser.held = loser.body = loser.events = None
         entry.body = body
         entry.events = events
-        entry.held = self._memory.add(entry.key, size, entry.cost)
+        entry.held = memory.add(entry.key, size, entry.cost)
 
     def remove(self, key: bytes) -> bool:
         """Forget an entry; False when there is none."""

@@ -15,8 +15,12 @@ checksum of the key and halved every so often, so that what comes back again and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log2
+from typing import cast
 from zlib import crc32
+
+import msgspec
 
 _EXPONENT = 1.25
 """Of uses. 1 is best where what is asked for changes quickly, 2 where it never does; see decision 21."""
@@ -43,7 +47,7 @@ def regeneration_cost(cost_pusd: int, input_tokens: int, output_tokens: int) -> 
     return cost_pusd or input_tokens * _INPUT_TOKEN_PUSD + output_tokens * _OUTPUT_TOKEN_PUSD
 
 
-class Slot:
+class Slot(msgspec.Struct, eq=False):
     """An entry's place in a `GreedyDual`, which makes it.
 
     Attributes:
@@ -53,18 +57,15 @@ class Slot:
         uses: How often it was asked for, the first time included, 255 at most.
     """
 
-    __slots__ = ("density", "good_until", "key", "newer", "older", "queue", "queued_uses", "size", "uses")
-
-    # Without a constructor, which would take longer than all the rest of `GreedyDual.add`.
-    key: bytes
-    size: int
-    density: float
-    uses: int
-    queued_uses: int
-    good_until: float
-    queue: int
-    newer: Slot
-    older: Slot
+    key: bytes = b""
+    size: int = 0
+    density: float = 0.0
+    uses: int = 0
+    queued_uses: int = 0
+    good_until: float = 0.0
+    queue: int = 0
+    newer: Slot = cast("Slot", None)
+    older: Slot = cast("Slot", None)
 
     def touch(self) -> None:
         """It was asked for."""
@@ -93,12 +94,14 @@ class GreedyDual:
     def __len__(self) -> int:
         return self._count
 
-    def make_room(self, size: int) -> list[bytes]:
+    def make_room(self, size: int) -> Sequence[bytes]:
         """Evict until one more of `size` fits; returns the keys that left.
 
         Call it before `add`, so that the new entry is not weighed against those it replaces. A `size` above the
         maximum can never fit: do not ask for it.
         """
+        if self._count < self._max_count and self.size + size <= self._max_size:
+            return ()
         gone: list[bytes] = []
         while self._count and (self._count >= self._max_count or self.size + size > self._max_size):
             victim = self._next_victim()
@@ -111,11 +114,8 @@ class GreedyDual:
         left = self._left
         known = left[crc32(key) % len(left)]
         worth = cost / size if size > 1 else cost
-        slot = Slot()
-        slot.key = key
-        slot.size = size
-        slot.density = log2(worth if worth > _NOTHING else _NOTHING)
-        slot.uses = known + 1 if known < _MOST_USES else known
+        density = log2(worth if worth > _NOTHING else _NOTHING)
+        slot = Slot(key, size, density, known + 1 if known < _MOST_USES else known)
         self._enqueue(slot)
         self._count = count = self._count + 1
         self.size += size

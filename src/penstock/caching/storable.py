@@ -64,11 +64,12 @@ def storable_body(body: bytes, *, tool_calls: bool = False) -> bool:
         return False
     if answer.error:
         return False
-    if answer.choices is None:
+    choices = answer.choices
+    if choices is None:
         vectors = answer.data or ()
         return bool(vectors) and all(bytes(item.embedding) not in _NO_VECTOR for item in vectors)
-    if len(answer.choices) == 1:
-        return _qualifies(answer.choices[0], tool_calls=tool_calls)
+    if len(choices) == 1:
+        return _qualifies(choices[0], tool_calls=tool_calls)
     return _all_qualify([answer], tool_calls=tool_calls)
 
 

@@ -161,6 +161,6 @@ class _Run:
             output_tokens=question.output_tokens,
         )
         self._entries.expire(at)
-        self._entries.put(Entry(answer))
+        self._entries.put(Entry.of(answer))
         for key in question.alike:
             self._newest[key] = question.key

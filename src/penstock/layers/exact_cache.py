@@ -86,11 +86,12 @@ class ExactCache(Phased):
         if (
             (directives is not NO_DIRECTIVES and directives != NO_DIRECTIVES)
             or (route is not None and route.cache_ttl_s == 0)
-            or self._find(cache_key(request)) is not None
+            or self._find(request.call.key or cache_key(request)) is not None
         ):
             return None
         self._stats.misses += 1
-        return request, _Keeping(self.answers, request, None)
+        answers = self.answers
+        return request, _Keeping(answers, request, None, answers.clears, answers.limits.max_bytes)
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer from the cache or from `inner`.
@@ -220,8 +221,6 @@ class ExactCache(Phased):
 
 class _Keeping(Keeper, Exit):
     """Keeps the answer to what had no entry; nothing stale can stand in for it."""
-
-    __slots__ = ()
 
     def failed(self, error: BaseException, /) -> None:
         if isinstance(error, (PenstockError, asyncio.CancelledError)):
