@@ -243,7 +243,7 @@ class Pipeline:
     def stream_passage(self, request: Request, listener: Listener) -> StreamPassage:
         """Return the short way of a routed request for a stream; see `penstock.stream_lane`."""
         self._enter()
-        return StreamPassage(self.lane, request, listener, self._leave)
+        return StreamPassage(self.lane, request, None, self._leave, listener=listener)
 
     def prepare(self, request: Request) -> Request:
         """Return what will be asked: the prompt that is named, the arms of experiments, and the route.

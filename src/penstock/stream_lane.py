@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
+import msgspec
+
 from penstock.caching.flight import MAX_KEPT_BYTES
 from penstock.core.errors import DeadlineExceeded, PenstockError, Refused
 from penstock.core.events import Batch
 from penstock.core.handler import Exit
 from penstock.core.request import Request
 from penstock.core.response import LATE, Response
-from penstock.lane import Lane, Passage
+from penstock.lane import Passage
 
 
 class Listener(Protocol):
@@ -45,16 +47,15 @@ _ELSEWHERE = _Elsewhere()
 class StreamPassage(Passage):
     """One request for a stream on its way. A client that is behind holds the provider up, unless others hear it too."""
 
-    __slots__ = ("_began", "_held", "_listener", "_listening", "_room")
+    listener: Listener | None = None
+    _listening: list[Exit] = msgspec.field(default_factory=list)
+    _began: Response | None = None
+    _held: bool = False
+    _room: asyncio.Future[None] | None = None
 
-    def __init__(self, lane: Lane, request: Request, listener: Listener, leave: Callable[[], None]) -> None:
-        """`listener` is told of everything; `leave` is as in `Passage`."""
-        super().__init__(lane, request, self._not_begun, leave)
-        self._listener: Listener | None = listener
-        self._listening: list[Exit] = []
-        self._began: Response | None = None
-        self._held = False
-        self._room: asyncio.Future[None] | None = None
+    def __post_init__(self) -> None:
+        """What is for one that waits for the whole answer comes to the listener."""
+        self.done = self._not_begun
 
     def resume(self) -> None:
         """The client has caught up."""
@@ -69,10 +70,10 @@ class StreamPassage(Passage):
         """As `Passage.cancel`; what was passed on before stays."""
         if self._began is None or self.over:
             if not tell:
-                self._listener = None
+                self.listener = None
             super().cancel(error, tell=tell)
             return
-        listener, self._listener = self._listener, None
+        listener, self.listener = self.listener, None
         lead = self._lead
         if lead is not None and lead.shared:
             mine, self._exits = self._exits[: self._border], self._exits[self._border :]
@@ -101,7 +102,7 @@ class StreamPassage(Passage):
         response.note(batch)
         for leave in self._listening:
             leave.on_events(batch)
-        listener = self._listener
+        listener = self.listener
         if listener is not None and not listener.say(batch):
             self._hold(listener)
 
@@ -133,7 +134,7 @@ class StreamPassage(Passage):
             return
         for leave in reversed(self._exits):
             leave.on_end(response, None)
-        listener, self._listener = self._listener, None
+        listener, self.listener = self.listener, None
         if listener is not None:
             listener.say(response.all_events())
             listener.end(None)
@@ -158,13 +159,13 @@ class StreamPassage(Passage):
         if response is not None:
             for leave in reversed(exits):
                 leave.on_end(response, error)
-        listener, self._listener = self._listener, None
+        listener, self.listener = self.listener, None
         if listener is not None:
             listener.end(error)
         self._tell(None, None)
 
     def _not_begun(self, response: Response | None, error: BaseException | None) -> None:
-        listener, self._listener = self._listener, None
+        listener, self.listener = self.listener, None
         if listener is not None and error is not None:
             listener.end(error)
 
@@ -196,7 +197,7 @@ class StreamPassage(Passage):
 
     async def _in_time(self, request: Request, work: Awaitable[Response]) -> Response:
         """Return the answer when it has begun."""
-        return await (work if request.deadline is None else self._lane.in_time(request, work))
+        return await (work if request.deadline is None else self.lane.in_time(request, work))
 
 
 def _listening(exits: list[Exit]) -> list[Exit]:

@@ -188,17 +188,13 @@ class Attempts:
         return response
 
 
-class _Notes(Exit):
+class _Notes(Exit, msgspec.Struct, eq=False):
     """The notes of one try. A stream is measured, in case its provider does not say what it cost."""
 
-    __slots__ = ("_attempt", "_attempts", "_meter", "_request")
-
-    _meter: _Meter
-
-    def __init__(self, attempts: Attempts, request: Request, attempt: Attempt) -> None:
-        self._attempts = attempts
-        self._request = request
-        self._attempt = attempt
+    _attempts: Attempts
+    _request: Request
+    _attempt: Attempt
+    _meter: _Meter | None = None
 
     def failed(self, error: BaseException, /) -> None:
         self._attempts.unanswered(self._request, self._attempt, error)
@@ -208,10 +204,11 @@ class _Notes(Exit):
         self._meter = _Meter()
 
     def on_events(self, batch: Batch, /) -> None:
-        self._meter.add(batch)
+        if self._meter is not None:
+            self._meter.add(batch)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        chars = None if response.whole else self._meter.chars
+        chars = None if self._meter is None else self._meter.chars
         self._attempts.answered(self._request, self._attempt, response, error, chars)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from penstock.core.clock import TIMER_SLACK_S
 from penstock.core.errors import ProviderError
 from penstock.core.handler import Exit, Handler, Phased, Step
@@ -73,14 +75,11 @@ class Breaker(Phased):
         )
 
 
-class _Report(Exit):
-    __slots__ = ("_breaker", "_circuit", "_permit", "_request")
-
-    def __init__(self, breaker: Breaker, circuit: Circuit, permit: int, request: Request) -> None:
-        self._breaker = breaker
-        self._circuit = circuit
-        self._permit = permit
-        self._request = request
+class _Report(Exit, msgspec.Struct, eq=False):
+    _breaker: Breaker
+    _circuit: Circuit
+    _permit: int
+    _request: Request
 
     def failed(self, error: BaseException, /) -> None:
         if isinstance(error, asyncio.CancelledError):

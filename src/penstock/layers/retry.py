@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
+
 from penstock.config.settings import RetrySettings
 from penstock.core.clock import TIMER_SLACK_S, Clock
 from penstock.core.errors import ProviderError
@@ -100,14 +102,11 @@ class Retry:
         )
 
 
-class _Deposit(Exit):
+class _Deposit(Exit, msgspec.Struct, eq=False):
     """Each request pays for a part of a retry."""
 
-    __slots__ = ("_budget", "_request")
-
-    def __init__(self, budget: RetryBudget, request: Request) -> None:
-        self._budget = budget
-        self._request = request
+    _budget: RetryBudget
+    _request: Request
 
     def begun(self, response: Response, /) -> None:
         if len(self._request.call.attempts) == 1:

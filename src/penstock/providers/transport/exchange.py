@@ -7,6 +7,8 @@ import copy
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from penstock.core.errors import ProviderError
 from penstock.providers.transport.decoding import Decoder
 from penstock.providers.transport.failures import incomplete
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from penstock.providers.transport.connection import Connection
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """An `abc.HttpReply`. The connection puts body data in; one task at a time takes it out.
 
     Attributes:
@@ -33,42 +35,21 @@ class Exchange:
         more: Called when there is more of the body, likewise.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_connection",
-        "_waiter",
-        "buffered",
-        "decoder",
-        "ended",
-        "error",
-        "head_done",
-        "headers",
-        "more",
-        "patient",
-        "received",
-        "status",
-        "then",
-        "unread",
-    )
-
+    _connection: Connection | None
     headers: Mapping[str, str]
-
-    def __init__(self, connection: Connection, headers: Mapping[str, str]) -> None:
-        self.status = 0
-        self.headers = headers
-        self.head_done = False
-        self.ended = False
-        self.error: ProviderError | None = None
-        self.unread = False
-        self.patient = False
-        self.decoder: Decoder | None = None
-        self.buffered = 0
-        self.received = 0
-        self.then: Callable[[], None] | None = None
-        self.more: Callable[[], None] | None = None
-        self._chunks: list[bytes] = []
-        self._connection: Connection | None = connection
-        self._waiter: asyncio.Future[None] | None = None
+    status: int = 0
+    head_done: bool = False
+    ended: bool = False
+    error: ProviderError | None = None
+    unread: bool = False
+    patient: bool = False
+    decoder: Decoder | None = None
+    buffered: int = 0
+    received: int = 0
+    then: Callable[[], None] | None = None
+    more: Callable[[], None] | None = None
+    _chunks: list[bytes] = []
+    _waiter: asyncio.Future[None] | None = None
 
     async def read(self) -> bytes:
         """Return the rest of the body, decoded, once.
