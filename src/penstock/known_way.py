@@ -84,7 +84,7 @@ def _at_once(stages: Sequence[Stage], give: Callable[[Request], Response], reque
     exits: list[Exit] = []
     try:
         for enter, inner, whole in stages:
-            step = None if enter is None else enter(request, inner)
+            step = enter(request, inner)
             if step is None:
                 response = run(whole(request))
                 break

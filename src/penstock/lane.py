@@ -38,9 +38,9 @@ _replace = msgspec.structs.replace
 
 
 class Stage(NamedTuple):
-    """A layer: its first half if it has one, what is inside of it, and both with the layer."""
+    """A layer: its first half, what is inside of it, and both with the layer."""
 
-    enter: Enter | None
+    enter: Enter
     inner: Handler
     whole: Handler
 
@@ -157,13 +157,13 @@ class Passage(msgspec.Struct, eq=False):
     def _go(self) -> None:
         lane, request, exits = self.lane, self.request, self._exits
         for enter, inner, whole in lane.call:
-            step = None if enter is None else enter(request, inner)
+            step = enter(request, inner)
             if step is None:
                 self._wait(request, partial(whole, request))
                 return
             request, leave = step
             if leave is not None:
-                if type(leave) is Lead:
+                if leave.leads and isinstance(leave, Lead):
                     self._lead, self._border = leave, len(exits)
                     leave.flight.give_up = self.give_up
                 exits.append(leave)
@@ -181,7 +181,7 @@ class Passage(msgspec.Struct, eq=False):
         entered = False
         try:
             for enter, inner, whole in lane.target:
-                step = None if enter is None else enter(request, inner)
+                step = enter(request, inner)
                 if step is None:
                     self._wait_for_target(partial(whole, request), inside=entered)
                     return

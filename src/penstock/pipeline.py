@@ -21,7 +21,7 @@ from penstock.config.context import context_terms
 from penstock.config.experiments import compared
 from penstock.config.settings import Settings
 from penstock.core.errors import InvalidRequest
-from penstock.core.handler import Handler, Layer, handlers
+from penstock.core.handler import Handler, Layer, handlers, waits
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -378,7 +378,7 @@ class Pipeline:
         self._layers |= layers
         answering = handlers(list(layers.values()), innermost)
         return {
-            name: Stage(getattr(layer, "enter", None), inner, whole)
+            name: Stage(getattr(layer, "enter", waits), inner, whole)
             for (name, layer), whole, inner in zip(layers.items(), answering[:-1], answering[1:], strict=True)
         }
 

@@ -21,6 +21,8 @@ class Lead(Exit):
 
     __slots__ = ("_fail", "flight", "seat")
 
+    leads = True
+
     def __init__(self, flight: Flight, seat: Seat, fail: Callable[[Flight, BaseException], None]) -> None:
         """`fail` decides who shares an error."""
         self.flight = flight

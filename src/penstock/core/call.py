@@ -193,7 +193,11 @@ class Call(msgspec.Struct):
         """The attempt that made the answer, once it has begun; None for an answer from a cache or a template."""
         if self.cache in CACHED or TEMPLATE in self.degraded:
             return None
-        tried = self.attempts[::-1]
+        tried = self.attempts
+        if len(tried) == 1:
+            only = tried[0]
+            return only if only.outcome in _ANSWERING or only.first_token_s is not None else None
+        tried = tried[::-1]
         answering = next((each for each in tried if each.outcome in _ANSWERING), None)
         # A stream can have broken off before anybody asks.
         return answering or next((each for each in tried if each.first_token_s is not None), None)

@@ -33,9 +33,14 @@ class Exit:
 
     Either `failed` is called, or `on_end`: of a whole answer at once, of a live one after `begun`, and `on_events` for
     each batch. None of them blocks or raises.
+
+    Attributes:
+        leads: Others may share what is inside; see `penstock.caching.lead`.
     """
 
     __slots__ = ()
+
+    leads = False
 
     def failed(self, error: BaseException, /) -> None:
         """There is no answer, because of `error`."""
@@ -54,6 +59,11 @@ Step = tuple[Request, Exit | None]
 """The request to go on with, and what to do at the end, if there is something."""
 Enter = Callable[[Request, Handler], Step | None]
 """The first half of a layer, called with what is inside of it; None when it has to wait for something."""
+
+
+def waits(request: Request, inner: Handler, /) -> Step | None:
+    """The first half of a layer that is not in two."""
+    return None
 
 
 class Phased(ABC):

@@ -28,6 +28,7 @@ SSE: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
+_TIMES = b"x-penstock-overhead-ms: %.3f\r\nserver-timing: penstock;dur=%.3f, upstream;dur=%.3f\r\n"
 _FROM_MEMORY = b"x-penstock-attempts: 0\r\nx-penstock-cost-usd: 0\r\n"
 _PICO = 10**12
 
@@ -64,10 +65,10 @@ def respond(request: Request, response: Response, default: Headers) -> bytes:
     if request.stream:
         body = frame(response.all_events(), include_usage=request.include_usage) + DONE
         end = b"\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-        return b"".join((_beginning(default), _SSE_LINES, *_lines(request.call, whole=False), end))
+        return b"".join((_beginning(default), _SSE_LINES, _lines(request.call, whole=False), end))
     body = response.body or b""
     end = b"content-length: %d\r\n\r\n" % len(body)
-    return b"".join((_beginning(default), _JSON_LINES, *_lines(request.call, whole=True), end, body))
+    return b"".join((_beginning(default), _JSON_LINES, _lines(request.call, whole=True), end, body))
 
 
 def refuse(request: Request, error: PenstockError, default: Headers) -> bytes:
@@ -105,7 +106,7 @@ class StreamReply:
         if self._begun:
             return self._client.say(chunk)
         self._begun = True
-        head = (_beginning(self._client.default), _SSE_LINES, *_lines(self._request.call, whole=False))
+        head = (_beginning(self._client.default), _SSE_LINES, _lines(self._request.call, whole=False))
         return self._client.say(b"".join((*head, b"\r\n", chunk)))
 
     def end(self, error: BaseException | None) -> None:
@@ -123,49 +124,46 @@ class StreamReply:
 
 def describe(call: Call, *, whole: bool) -> Headers:
     """Return the header fields that say what happened; the cost only when it is final."""
-    lines = b"".join(_lines(call, whole=whole)).split(b"\r\n")
+    lines = _lines(call, whole=whole).split(b"\r\n")
     return [(name, value) for name, _, value in (line.partition(b": ") for line in lines[:-1])]
 
 
-def _lines(call: Call, *, whole: bool) -> list[bytes]:
+def _lines(call: Call, *, whole: bool) -> bytes:
     """As `describe`, as lines of a head."""
-    lines = [b"x-request-id: %b\r\n" % call.id.encode()]
-    attempts = call.attempts
-    if attempts:
-        lines += _tried(call, attempts, whole=whole)
-    else:
-        lines.append(_FROM_MEMORY)
-    if call.cache_status:
-        lines.append(b"cache-status: %b\r\n" % ", ".join(call.cache_status).encode())
+    attempts, status = call.attempts, call.cache_status
+    lines = b"x-request-id: %b\r\n%b" % (
+        call.id.encode(), _tried(call, attempts, whole=whole) if attempts else _FROM_MEMORY
+    )  # fmt: skip
+    if status:
+        lines += b"cache-status: %b\r\n" % (status[0] if len(status) == 1 else ", ".join(status)).encode()
     if call.age_s is not None:
-        lines.append(b"age: %d\r\n" % call.age_s)
+        lines += b"age: %d\r\n" % call.age_s
     if call.degraded or call.shaping is not None or call.stage or call.arms or call.prompt:
-        lines.append(_block(_noted(call)))
+        lines += _block(_noted(call))
     if call.quota is not None:
-        lines.append(quota_lines(call.quota))
+        lines += quota_lines(call.quota)
     if call.allowance is not None:
-        lines.append(_left(call.allowance))
+        lines += _left(call.allowance)
     upstream_s = _upstream_s(attempts) if attempts else 0.0
-    own_ms = max((time.monotonic() - call.started - upstream_s) * 1000, 0.0)
-    lines.append(b"x-penstock-overhead-ms: %.3f\r\n" % own_ms)
-    if attempts:
-        lines.append(b"server-timing: penstock;dur=%.3f, upstream;dur=%.3f\r\n" % (own_ms, upstream_s * 1000))
-    return lines
+    own_ms = (time.monotonic() - call.started - upstream_s) * 1000
+    own_ms = own_ms if own_ms > 0.0 else 0.0
+    if not attempts:
+        return lines + b"x-penstock-overhead-ms: %.3f\r\n" % own_ms
+    return lines + _TIMES % (own_ms, own_ms, upstream_s * 1000)
 
 
-def _tried(call: Call, attempts: list[Attempt], *, whole: bool) -> list[bytes]:
+def _tried(call: Call, attempts: list[Attempt], *, whole: bool) -> bytes:
     """Return the lines that say who answered, after how many tries, and at what cost if that is final."""
     served = call.served
-    lines = [b"x-penstock-attempts: %d\r\n" % len(attempts)]
+    lines = b"x-penstock-attempts: %d\r\n" % len(attempts)
     if served is not None:
-        lines.append(_served(served.provider, served.model))
+        lines += _served(served.provider, served.model)
     if len(attempts) > 1 and any(attempt.hedge for attempt in attempts):
         won = served is not None and served.hedge
-        lines.append(b"x-penstock-hedge: won\r\n" if won else b"x-penstock-hedge: lost\r\n")
+        lines += b"x-penstock-hedge: won\r\n" if won else b"x-penstock-hedge: lost\r\n"
     if whole:
         cost = cost_of(call)
-        text = "unknown" if cost is None else f"{cost:f}"
-        lines.append(b"x-penstock-cost-usd: %b\r\n" % text.encode())
+        lines += b"x-penstock-cost-usd: %b\r\n" % ("unknown" if cost is None else f"{cost:f}").encode()
     return lines
 
 

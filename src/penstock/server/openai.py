@@ -17,6 +17,7 @@ from penstock.core.call import Call
 from penstock.core.errors import InvalidRequest, PenstockError
 from penstock.core.request import Operation, Request
 from penstock.core.response import Response
+from penstock.core.route import ContextTerms
 from penstock.pipeline import Pipeline
 from penstock.server import controls
 from penstock.server.answering import JSON, SSE, StreamReply, answered, describe, refuse, respond
@@ -86,20 +87,19 @@ class ModelRoute:
             request = pipeline.prepare(request)
         except PenstockError:
             return None, None
-        identity = request.route.identity if request.route is not None else b""
-        source = (request.tenant, identity, request.context_terms())
-        made = request.call.prompt or request.call.arms
+        call = request.call
         # What a prompt says and what an experiment does can change while the body stays the same.
-        if seen is not None and seen.source == source and not made:
-            request.call.key = seen.key
+        made = call.prompt or call.arms
+        if seen is not None and not made and seen.source == _source(request):
+            call.key = seen.key
         response = None if keep else _at_once(request, pipeline, default)
         if response is None:
             return None, Decoded(request, keep)
         self.again = None
         # Nor is it likely that other words for what is known come again in the same bytes.
-        if request.call.key is not None and not made and not request.call.at_hand:
+        if call.key is not None and not made and not call.at_hand:
             if seen is None:
-                self._seen.remember(body, Seen(inbound, source, request.call.key))
+                self._seen.remember(body, Seen(inbound, _source(request), call.key))
             self.again = partial(self._again, headers, principal, pipeline, request)
         return response, None
 
@@ -255,6 +255,11 @@ class ModelRoute:
         finally:
             await response.aclose()
         await send({"type": "http.response.body", "body": last})
+
+
+def _source(request: Request) -> tuple[str, bytes, ContextTerms | None]:
+    """Return what a cache key is made of beside the body."""
+    return request.tenant, request.route.identity if request.route is not None else b"", request.context_terms()
 
 
 def _at_once(request: Request, pipeline: Pipeline, default: Headers) -> bytes | None:
