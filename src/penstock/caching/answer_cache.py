@@ -10,34 +10,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
-
-import msgspec
 
 from penstock.abc import CacheStore, StoredAnswer
-from penstock.caching.at_rest import Limits, read_answer, write_answer
+from penstock.caching.at_rest import Known, Limits, copy_of, read_answer
 from penstock.caching.entries import Entries, Entry
-from penstock.caching.freshness import Verdict, decide, lifetime_s
-from penstock.caching.key import cache_key
+from penstock.caching.freshness import Verdict, decide
+from penstock.caching.keeper import Keeper
 from penstock.caching.stats import CacheStats
-from penstock.core.call import CASCADE
 from penstock.core.canonical import assemble
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
 from penstock.core.events import Batch
-from penstock.core.money import to_picodollars
 from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
-from penstock.core.usage import Usage
 
 _AT_ONCE = 50
 """Answers that are dropped without letting others go on."""
 
 _SETTLING_S = 30.0
 """How long after a clearing another process may have what was cleared here."""
-
-Known = tuple[bytes | None, Batch | None]
-"""An answer's body and events, at least one of them."""
 
 _log = logging.getLogger("penstock.cache")
 
@@ -46,7 +37,9 @@ class AnswerCache:
     """`start` it before use.
 
     Attributes:
+        clock: Where time comes from.
         find: Returns the entry of a key, fresh or not, or None.
+        clears: How often it was cleared, in whole or in part.
         limits: What may be stored.
         ttl_s: How long an answer stays fresh when neither the client nor the model's settings say so.
         stats: Figures since the start; what is read off the entries is filled in by `ExactCache.stats`.
@@ -59,9 +52,9 @@ class AnswerCache:
         self, store: CacheStore, clock: Clock, limits: Limits, *, max_entries: int, max_memory_bytes: int, ttl_s: float
     ) -> None:
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self._entries = Entries(max_entries, max_memory_bytes)
-        self._clears = 0
+        self.clears = 0
         self._cleared_at = float("-inf")
         self.find: Callable[[bytes], Entry | None] = self._entries.find
         self.limits = limits
@@ -75,11 +68,6 @@ class AnswerCache:
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
-
-    @property
-    def clears(self) -> int:
-        """How often it was cleared, in whole or in part."""
-        return self._clears
 
     @property
     def memory_bytes(self) -> int:
@@ -97,7 +85,7 @@ class AnswerCache:
         except StoreError as error:
             _log.warning("the cache starts empty, its store cannot be read: %s", error)
             return
-        now = self._clock.wall()
+        now = self.clock.wall()
         gone: list[bytes] = []
         for answer in index:
             entry = Entry.of(answer)
@@ -178,7 +166,7 @@ class AnswerCache:
         if entry.tenant != request.tenant:
             return None
         known = await self.load(entry)
-        now = self._clock.wall()  # loading may have taken its time, and others have joined meanwhile
+        now = self.clock.wall()  # loading may have taken its time, and others have joined meanwhile
         if known is None or decide(entry, now, request.cache) is not Verdict.HIT:
             return None
         request.call.cache = "semantic"
@@ -194,13 +182,13 @@ class AnswerCache:
         Returns:
             False when the answer is gone, or `key` has one that stays fresh as long.
         """
-        clears = self._clears
+        clears = self.clears
         known = await self.load(entry)
         there = self.find(key)
-        if known is None or clears != self._clears or (there is not None and there.fresh_until >= entry.fresh_until):
+        if known is None or clears != self.clears or (there is not None and there.fresh_until >= entry.fresh_until):
             return False
-        answer = _at_rest(key, entry, known)
-        self._put(answer, Entry.of(answer, entry.usage), *known)
+        answer = copy_of(entry, key, known)
+        self.put(answer, Entry.of(answer, entry.usage), *known, self.clock.wall())
         return True
 
     async def copy(self, entry: Entry) -> StoredAnswer | None:
@@ -213,7 +201,7 @@ class AnswerCache:
 
     def at_rest(self, entry: Entry) -> StoredAnswer:
         """Return an answer that is in memory as it is at rest."""
-        return _at_rest(entry.key, entry, (entry.body, entry.events))
+        return copy_of(entry, entry.key, (entry.body, entry.events))
 
     def adopt(self, answer: StoredAnswer, clears: int) -> tuple[Entry, Known] | None:
         """Take an answer into memory that another process has put to rest.
@@ -226,7 +214,7 @@ class AnswerCache:
             The entry and what it says; None when the answer is outdated or damaged, or older than a clearing that the
             other process may not know of.
         """
-        now = self._clock.wall()
+        now = self.clock.wall()
         if answer.stored_at <= self._cleared_at and now < self._cleared_at + _SETTLING_S:
             return None
         try:
@@ -234,7 +222,7 @@ class AnswerCache:
         except ValueError:
             return None
         entry = Entry.of(answer, usage)
-        if clears != self._clears or self._entries.outdated(entry, now):
+        if clears != self.clears or self._entries.outdated(entry, now):
             return None
         self._take_in(entry, body, events, now)
         return entry, (body, events)
@@ -247,39 +235,28 @@ class AnswerCache:
         """
         body, events, usage = read_answer(answer)
         entry = Entry.of(answer, usage)
-        if self.find(answer.key) is not None or self._entries.outdated(entry, self._clock.wall()):
+        now = self.clock.wall()
+        if self.find(answer.key) is not None or self._entries.outdated(entry, now):
             return False
-        self._put(answer, entry, body, events)
+        self.put(answer, entry, body, events, now)
         return True
 
     def keeper(self, request: Request, seen: Entry | None) -> Keeper:
         """Return what stores the answer to `request`; `seen` is the entry there was when it was asked for."""
-        return Keeper(self, request, seen, self._clears, self.limits.max_bytes)
+        return Keeper(self, request, seen, self.clears, self.limits.max_bytes)
 
-    def keep(self, keeper: Keeper, response: Response) -> bool:
-        """Store a complete answer if it may be; False when it may not, or somebody else did since it was asked for."""
-        request = keeper.request
-        call, route = request.call, request.route
-        # A guess about these words, which nobody has verified; or not the answer that the next one may get.
-        if call.cache == "semantic" or CASCADE in call.degraded:
-            return False
-        known = self.find(call.key or cache_key(request))
-        if keeper.clears != self._clears or (known is not None and known is not keeper.seen):
-            return False
-        ttl = lifetime_s(request.cache, None if route is None else route.cache_ttl_s, self.ttl_s)
-        if ttl <= 0:
-            return False
-        now = self._clock.wall()
-        answer = write_answer(request, response, keeper.events, self.limits, now=now, ttl_s=ttl)
-        if answer is None:
-            return False
-        call.answer_bytes = size = len(answer.data)
+    def put(
+        self,
+        answer: StoredAnswer,
+        entry: Entry,
+        body: bytes | None,
+        events: Batch | None,
+        now: float,
+        lines_bytes: int | None = None,
+    ) -> None:
+        """Store `answer`, which says `body` or `events`, of which `lines_bytes` is as for `Entries.hold`."""
         self._store.put(answer)
-        body = response.body
-        events = (response.events or keeper.events) if body is None else None
-        self._take_in(Entry.of(answer, response.usage or call.usage), body, events, now, size)
-        self.stats.stored += 1
-        return True
+        self._take_in(entry, body, events, now, lines_bytes)
 
     def clear(self, where: Callable[[Entry], bool] | None = None) -> int:
         """Drop all answers, or those of which `where` says so; returns how many.
@@ -303,7 +280,7 @@ class AnswerCache:
 
     def tidy(self) -> int:
         """Drop what is too old to be given to anybody; returns how many."""
-        now = self._clock.wall()
+        now = self.clock.wall()
         return self._clear(lambda entry: self._entries.outdated(entry, now))
 
     async def known(self, key: bytes) -> bool:
@@ -315,16 +292,12 @@ class AnswerCache:
         return self.find(key) is not None or await self._store.get(key) is not None
 
     def _cleared(self) -> None:
-        self._clears, self._cleared_at = self._clears + 1, self._clock.wall()
+        self.clears, self._cleared_at = self.clears + 1, self.clock.wall()
 
     def _clear(self, where: Callable[[Entry], bool] | None) -> int:
         keys = self._entries.clear(where)
         self._left(keys)
         return len(keys)
-
-    def _put(self, answer: StoredAnswer, entry: Entry, body: bytes | None, events: Batch | None) -> None:
-        self._store.put(answer)
-        self._take_in(entry, body, events, self._clock.wall())
 
     def _take_in(
         self, entry: Entry, body: bytes | None, events: Batch | None, now: float, lines_bytes: int | None = None
@@ -349,61 +322,3 @@ class AnswerCache:
             for tell in self.on_leave.values():
                 for key in keys:
                     tell(key)
-
-
-class Keeper(msgspec.Struct, eq=False):
-    """Collects an answer on its way to the client, and stores it when it is complete.
-
-    Attributes:
-        answers: Where it is stored.
-        request: What was asked.
-        seen: The entry there was then.
-        clears: How often the cache had been cleared then.
-        room: Bytes of events there is still room for.
-        events: What came so far, unless it is too large.
-        stored: It was stored.
-    """
-
-    answers: AnswerCache
-    request: Request
-    seen: Entry | None
-    clears: int
-    room: int
-    events: Batch = []
-    stored: bool = False
-
-    def on_events(self, batch: Batch, /) -> None:
-        """Collect them."""
-        room = self.room
-        if room >= 0:
-            for event in batch:
-                room -= len(event.data)
-            self.room = room
-            self.events += batch
-            if room < 0:
-                self.events = []
-
-    def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        """Store a complete answer."""
-        if error is None:
-            self.stored = self.answers.keep(self, response)
-
-
-def _at_rest(key: bytes, entry: Entry, known: Known) -> StoredAnswer:
-    """Put the answer of `entry` to rest under `key`."""
-    body, events = known
-    usage = entry.usage or Usage()
-    return StoredAnswer(
-        key=key,
-        tenant=entry.tenant,
-        form="json" if body is not None else "events",
-        data=body if body is not None else b"\n".join([event.data for event in events or ()]),
-        stored_at=entry.stored_at,
-        fresh_until=entry.fresh_until,
-        cost_pusd=to_picodollars(entry.saved_usd or Decimal(0)),
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        finish_reason=entry.finish_reason,
-        model=entry.model,
-        tags=entry.tags,
-    )

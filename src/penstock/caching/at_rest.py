@@ -8,20 +8,20 @@ from typing import Any
 import msgspec
 
 from penstock.abc import StoredAnswer
-from penstock.caching.key import cache_key
+from penstock.caching.entries import Entry
 from penstock.caching.storable import storable_body, storable_events
 from penstock.core.call import Call
 from penstock.core.canonical import make_event, read_usage
 from penstock.core.events import Batch
 from penstock.core.money import to_picodollars
-from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.usage import Usage
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_lines = msgspec.json.Decoder(dict[str, Any]).decode_lines
 
-_NO_USAGE = Usage()
+Known = tuple[bytes | None, Batch | None]
+"""An answer's body and events, at least one of them."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -36,43 +36,41 @@ class Limits(msgspec.Struct, frozen=True):
     tool_calls: bool
 
 
-def write_answer(
-    request: Request, response: Response, heard: Batch, limits: Limits, *, now: float, ttl_s: float
-) -> StoredAnswer | None:
-    """Put a complete answer to rest; None if it may not be stored.
+def write_answer(response: Response, heard: Batch, limits: Limits) -> tuple[str, bytes] | None:
+    """Return the form and the data of a complete answer at rest; None if it may not be stored.
 
     Args:
-        request: What was asked.
         response: The answer.
         heard: Its chunks, if it came in parts.
         limits: What may be stored.
-        now: Seconds since the epoch.
-        ttl_s: How long it stays fresh.
     """
-    body, call = response.body, request.call
+    body = response.body
     if body is not None:
-        data, form = body, "json"
-        storable = len(data) <= limits.max_bytes and storable_body(data, tool_calls=limits.tool_calls)
-    else:
-        events = response.events or heard
-        data, form = b"\n".join([event.data for event in events]), "events"
-        storable = len(data) <= limits.max_bytes and storable_events(events, tool_calls=limits.tool_calls)
-    if not storable:
-        return None
-    usage = response.usage or call.usage or _NO_USAGE
+        storable = len(body) <= limits.max_bytes and storable_body(body, tool_calls=limits.tool_calls)
+        return ("json", body) if storable else None
+    events = response.events or heard
+    data = b"\n".join([event.data for event in events])
+    storable = len(data) <= limits.max_bytes and storable_events(events, tool_calls=limits.tool_calls)
+    return ("events", data) if storable else None
+
+
+def copy_of(entry: Entry, key: bytes, known: Known) -> StoredAnswer:
+    """Put the answer of `entry`, which is `known`, to rest under `key`."""
+    body, events = known
+    usage = entry.usage or Usage()
     return StoredAnswer(
-        call.key or cache_key(request),
-        request.tenant,
-        form,
-        data,
-        now,
-        now + ttl_s,
-        _cost_pusd(call),
-        usage.input_tokens,
-        usage.output_tokens,
-        response.finish_reason,
-        request.model,
-        request.tags,
+        key=key,
+        tenant=entry.tenant,
+        form="json" if body is not None else "events",
+        data=body if body is not None else b"\n".join([event.data for event in events or ()]),
+        stored_at=entry.stored_at,
+        fresh_until=entry.fresh_until,
+        cost_pusd=to_picodollars(entry.saved_usd or Decimal(0)),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        finish_reason=entry.finish_reason,
+        model=entry.model,
+        tags=entry.tags,
     )
 
 
@@ -93,8 +91,11 @@ def read_answer(answer: StoredAnswer) -> tuple[bytes | None, Batch | None, Usage
     return None, events, next((event.usage for event in reversed(events) if event.usage is not None), None)
 
 
-def _cost_pusd(call: Call) -> int:
-    """What the answer cost: this call's attempts, or those of the call it was joined to."""
+def cost_pusd(call: Call) -> int:
+    """Return what an answer cost in picodollars, 0 when nobody knows.
+
+    That is what the attempts of this call did, or those of the call it was joined to.
+    """
     cost_usd: Decimal | None = None
     for attempt in call.attempts:
         cost = attempt.cost_usd

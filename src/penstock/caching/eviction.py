@@ -89,6 +89,7 @@ class GreedyDual:
         # By rounded worth, a ring: what is filed here stands between the newest (its `older`) and the oldest.
         self._queues: dict[int, Slot] = {}
         self._left = bytearray(64)
+        self._left_room = 64 // _ROOM
         self._left_since = 0
 
     def __len__(self) -> int:
@@ -119,8 +120,9 @@ class GreedyDual:
         self._enqueue(slot)
         self._count = count = self._count + 1
         self.size += size
-        if len(left) < _ROOM * count:
+        if count > self._left_room:
             self._left *= 2  # either half says the same
+            self._left_room *= 2
         return slot
 
     def remove(self, slot: Slot) -> None:

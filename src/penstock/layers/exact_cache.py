@@ -12,10 +12,11 @@ from contextlib import suppress
 import msgspec
 
 from penstock.abc import CacheStore, Ledger
-from penstock.caching.answer_cache import AnswerCache, Keeper, Known
-from penstock.caching.at_rest import Limits
+from penstock.caching.answer_cache import AnswerCache
+from penstock.caching.at_rest import Known, Limits
 from penstock.caching.entries import Entry
 from penstock.caching.freshness import Verdict, decide, may_stand_in
+from penstock.caching.keeper import Keeper
 from penstock.caching.key import cache_key
 from penstock.caching.renewal import Renewals
 from penstock.caching.stats import CacheStats
@@ -231,7 +232,7 @@ class _Keeping(Keeper, Exit):
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         if error is None:
-            self.stored = self.answers.keep(self, response)
+            self.stored = self.keep(response)
         if response.whole:
             _note(self.request.call, _MISSED, "; stored" if self.stored else "")
 

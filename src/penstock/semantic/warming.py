@@ -128,7 +128,7 @@ class Warming:
         route = request.route
         off = request.cache.no_store or (route is not None and route.cache_ttl_s == 0)
         keeper = self._answers.keeper(request, self._answers.find(key))
-        if off or not self._answers.keep(keeper, Response(body=body, finish_reason="stop")):
+        if off or not keeper.keep(Response(body=body, finish_reason="stop")):
             raise InvalidRequest(
                 "The answer is not kept: caching is off for the model, or it is empty, cut off or too large.",
                 param="answer",
