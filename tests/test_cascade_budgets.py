@@ -62,7 +62,7 @@ async def spent(client):
 
 
 @pytest.mark.parametrize("unit", ["usd", "tokens"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     near=st.integers(0, 20),
     far=st.integers(10, 50),

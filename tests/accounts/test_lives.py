@@ -121,5 +121,5 @@ class Lives(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-Lives.TestCase.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+Lives.TestCase.settings = settings(max_examples=12, stateful_step_count=20)
 TestLives = Lives.TestCase

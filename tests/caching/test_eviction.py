@@ -49,7 +49,7 @@ class RoomMachine(RuleBasedStateMachine):
 
 
 TestRoom = RoomMachine.TestCase
-TestRoom.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestRoom.settings = settings(max_examples=60, stateful_step_count=60)
 
 
 def fill(room, names, cost=1):

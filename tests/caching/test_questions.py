@@ -152,4 +152,4 @@ class Keeping(RuleBasedStateMachine):
 
 
 TestKeeping = Keeping.TestCase
-TestKeeping.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestKeeping.settings = settings(max_examples=50, stateful_step_count=30)

@@ -96,7 +96,7 @@ RECORDS = st.lists(RECORD, max_size=3)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=RECORDS)
 def test_files_keep_records_exactly(tmp_path, form, records):
     file = tmp_path / "records"

@@ -112,7 +112,7 @@ def test_files_that_are_too_large_or_not_text_are_refused(tmp_path, monkeypatch)
         read(str(path))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet="ab:-[]{}&*!<#'\"|>%@`,? \n\t0123$~.\\", max_size=60) | st.text(max_size=30))
 def test_any_text_is_read_or_refused(text):
     with contextlib.suppress(ConfigError):
@@ -127,7 +127,7 @@ _json = st.recursive(
 _keys = st.sampled_from(["server", "providers", "models", "cache", "store", "level", "polling", "timeout_s", "x"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(_keys, _json | st.lists(st.fixed_dictionaries({"name": _json, "targets": _json}), max_size=2)))
 def test_any_mapping_is_loaded_or_refused(values):
     with contextlib.suppress(ConfigError):

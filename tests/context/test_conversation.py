@@ -56,7 +56,7 @@ def test_the_beginning_stays_the_same_from_question_to_question():
         assert after.startswith(before[:-1])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(conversations(), st.integers(200, 1500))
 def test_a_conversation_goes_on_where_it_was_dumped(messages, tokens):
     conversation = Conversation(messages, terms=Terms("aggressive", tokens, BILLINGS["openai"], excerpts=90))

@@ -47,7 +47,6 @@ def said(message):
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content or ())
 
 
-@settings(deadline=None)
 @given(conversations(), terms)
 def test_what_is_sent_is_a_valid_shorter_conversation(messages, terms):
     before = copy.deepcopy(messages)
@@ -88,7 +87,6 @@ def test_what_is_sent_is_a_valid_shorter_conversation(messages, terms):
     assert roles == theirs[-len(roles) :]
 
 
-@settings(deadline=None)
 @given(conversations(), terms)
 def test_what_is_reported_is_what_was_done(messages, terms):
     try:
@@ -108,7 +106,7 @@ def test_what_is_reported_is_what_was_done(messages, terms):
     assert made.spans[-1].fate == "kept"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(conversations(least=4), terms)
 def test_the_prefix_only_grows_until_the_next_cut(messages, terms):
     memory = Memory()
@@ -129,7 +127,7 @@ def test_the_prefix_only_grows_until_the_next_cut(messages, terms):
         prefix = stable
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(conversations(most=8), terms)
 def test_memory_changes_nothing(messages, terms):
     memory = Memory(most_tokens=100)
@@ -141,7 +139,6 @@ def test_memory_changes_nothing(messages, terms):
         assert plan(request, terms, memory) == fresh
 
 
-@settings(deadline=None)
 @given(conversations(), st.integers(0, 2000))
 def test_nothing_is_done_to_what_fits(messages, spare):
     assert draft(messages, 30, Terms(tokens=size(messages) + 30 + spare), estimate_message) is None
@@ -266,7 +263,6 @@ def test_what_cannot_be_read_is_left_to_the_provider(messages):
     assert draft(messages, 0, Terms(tokens=1), estimate_message) is None
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.context.selection import Index, Turn, select
@@ -35,7 +35,6 @@ TURNS = st.builds(Turn, st.sampled_from(["", "Anna", "Ben"]), TEXTS, st.integers
 FEW = st.lists(TURNS, max_size=30)
 
 
-@settings(deadline=None)
 @given(FEW, TEXTS, st.integers(0, 400))
 def test_what_is_kept_fits_and_is_in_order(turns: list[Turn], question: str, budget: int) -> None:
     kept = select(turns, question, budget)
@@ -45,13 +44,11 @@ def test_what_is_kept_fits_and_is_in_order(turns: list[Turn], question: str, bud
     assert kept == select(turns, question, budget)
 
 
-@settings(deadline=None)
 @given(FEW, TEXTS)
 def test_a_text_that_fits_is_kept_whole(turns: list[Turn], question: str) -> None:
     assert select(turns, question, sum(turn.tokens for turn in turns)) == list(range(len(turns)))
 
 
-@settings(deadline=None)
 @given(FEW, FEW, st.lists(TEXTS, min_size=1, max_size=3), st.integers(0, 300))
 def test_appending_is_building_anew(first: list[Turn], more: list[Turn], questions: list[str], budget: int) -> None:
     index = Index(first)

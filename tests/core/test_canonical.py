@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.canonical import CHAT_CHUNK, assemble, make_event, read_usage, split, write_usage
@@ -65,13 +65,11 @@ def message_of(*events, index=0):
     return json.loads(assemble(events))["choices"][index]["message"]
 
 
-@settings(deadline=None)
 @given(answers())
 def test_an_answer_that_was_split_and_assembled_says_the_same(answer):
     assert json.loads(assemble(split(json.dumps(answer).encode()))) == answer
 
 
-@settings(deadline=None)
 @given(answers(), st.data())
 def test_it_does_not_matter_how_texts_were_cut(answer, data):
     """Every string that continues is cut once more, as another server might have."""

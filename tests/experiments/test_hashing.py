@@ -1,6 +1,6 @@
 """Who is who, and what falls to whom."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.call import Call
@@ -21,7 +21,6 @@ def said(*texts):
     return {"messages": [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]}
 
 
-@settings(deadline=None)
 @given(weights, st.sampled_from(["", "tone", "heat"]))
 def test_the_same_unit_always_gets_the_same(weights, salt):
     again = Lot(salt, dict(reversed(weights.items())))
@@ -37,7 +36,6 @@ def test_shares_are_kept():
     assert "never" not in drawn
 
 
-@settings(deadline=None)
 @given(weights, st.data())
 def test_a_greater_weight_draws_units_to_that_arm_and_to_no_other(weights, data):
     grown = data.draw(st.sampled_from(sorted(weights)))

@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.experiments.sequence import Difference
@@ -55,7 +55,6 @@ def test_nor_does_it_help_that_the_shares_follow_success():
     assert both <= 1 + 1e-9
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60))
 def test_the_interval_is_what_is_not_refuted(units):
     found = difference()
@@ -71,7 +70,6 @@ def test_the_interval_is_what_is_not_refuted(units):
         assert found.log_evidence(outside) >= LIMIT - 1e-6
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=30, max_size=60), st.floats(0.01, 1000))
 def test_the_unit_of_a_metric_does_not_matter(units, scale):
     one, other = difference(bounds=None), difference(bounds=None)

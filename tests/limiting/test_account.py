@@ -4,7 +4,7 @@ from collections import deque
 from heapq import heappop, heappush
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.quota import Quota
@@ -54,7 +54,6 @@ class Refilled(Sliding):
 
 
 @pytest.mark.parametrize("provider", [Sliding, Fixed, Refilled])
-@settings(deadline=None)
 @given(arrivals=ARRIVALS)
 def test_no_way_of_counting_sees_more_than_the_limits(provider, arrivals):
     account, upstream, now = Account(20, 1000), provider(20, 1000), 7.0
@@ -68,7 +67,6 @@ def test_no_way_of_counting_sees_more_than_the_limits(provider, arrivals):
 
 
 @pytest.mark.parametrize("provider", [Sliding, Fixed])
-@settings(deadline=None)
 @given(arrivals=st.lists(st.tuples(st.floats(0, 20), st.integers(1, 200), st.integers(0, 200), st.floats(0, 90))))
 def test_output_may_count_when_it_is_predicted_or_when_it_is_made(provider, arrivals):
     """No request that is admitted, and predicted rightly, finds the tokens gone."""
@@ -170,7 +168,6 @@ def test_without_limits_nothing_waits():
     assert account.wait_s(10**9, 0.0) == account.eta_s(100, 10**9, 0.0) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50), st.integers(0, 50)), max_size=60))
 def test_a_window_agrees_with_a_list(steps):
     window, now, known = Window(200), 0.0, []

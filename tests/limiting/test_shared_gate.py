@@ -137,10 +137,9 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=40)
 
 
-@settings(deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 1), st.floats(0, 20), st.integers(1, 400), st.integers(0, 400))))
 def test_an_account_counts_as_in_one_process_but_for_half_a_second(steps):
     numbers = memoryview(bytearray(16 * BUDGET_NUMBERS)).cast("d")

@@ -216,5 +216,5 @@ class CircuitMachine(RuleBasedStateMachine):
             assert self.circuit.recovers_in(self.now + 8 * RECOVERY) == 0
 
 
-CircuitMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+CircuitMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_any_interleaving = CircuitMachine.TestCase

@@ -144,7 +144,7 @@ async def empty(path):
 
 def test_processes_never_pass_a_budget_and_lose_none_of_it(empty):
     Processes.empty = empty
-    run_state_machine_as_test(Processes, settings=settings(max_examples=15, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(Processes, settings=settings(max_examples=15, stateful_step_count=15))
 
 
 async def test_what_a_closed_process_held_is_free_at_the_next_start(empty):

@@ -91,7 +91,7 @@ call = st.fixed_dictionaries(
 
 
 @given(calls=st.lists(call, max_size=40), rate=st.sampled_from([0.0, 0.5, 3.0, None]))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sums_are_those_of_all_calls_for_any_number_of_rows_also_after_export_and_import(calls, rate, tmp_path):
     path = tmp_path / f"{len(os.listdir(tmp_path))}.db"
     asyncio.run(_play(path, rate, calls))

@@ -148,7 +148,7 @@ async def test_an_empty_ledger_is_a_report_of_nothing(stores, path):
     assert {trend.change for trend in report.trends} == {None}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.decimals(min_value=0, max_value=1000, places=12), min_size=1, max_size=30))
 async def test_the_sum_in_the_report_is_the_sum_of_the_dollars(tmp_path_factory, costs):
     url = f"sqlite:///{tmp_path_factory.mktemp('sum')}/s.db"

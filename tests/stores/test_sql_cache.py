@@ -110,7 +110,7 @@ async def test_a_closed_store_is_an_error_and_not_a_miss(stores):
 changes = st.lists(st.tuples(st.integers(0, 3), st.booleans() | st.none()), max_size=12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(changes=changes)
 async def test_it_behaves_as_a_dictionary(tmp_path_factory, changes):
     stores = open_store(f"sqlite:///{tmp_path_factory.mktemp('cache')}/c.db", SystemClock())

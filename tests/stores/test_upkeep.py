@@ -147,7 +147,7 @@ class Books(RuleBasedStateMachine):
 
 def test_sums_agree_with_the_rows_whatever_happens(template, tmp_path_factory):
     Books.template, Books.folder = template, tmp_path_factory
-    Books.TestCase.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+    Books.TestCase.settings = settings(max_examples=15, stateful_step_count=10)
     machine = Books.TestCase("runTest")
     machine.runTest()
 

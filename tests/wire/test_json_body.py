@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import InvalidRequest
@@ -89,7 +89,6 @@ def repeats(value: object) -> bool:
     return isinstance(value, list) and any(map(repeats, value))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(keys, values), max_size=5).map(Pairs),
     st.sampled_from([",", ", ", " ,\n"]),
@@ -146,7 +145,6 @@ def test_what_is_in_strings_does_not_count_towards_them():
     assert decode_object(body)["text"] == text
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 3))
 def test_large_bodies_of_any_bytes_are_read_or_refused_cleanly(noise, at):
     body = bytearray(padded("[1,[2],{}]"))

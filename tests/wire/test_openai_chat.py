@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.call import Call
@@ -194,7 +194,6 @@ def request(inbound, **fields):
     return Request("chat", inbound.model, inbound.payload, Call("call"), stream=inbound.stream, **fields)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(names, json_values, max_size=6))
 def test_unknown_fields_reach_the_provider_unharmed(fields):
     body = json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode()

@@ -129,7 +129,7 @@ schemas = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(schema=schemas, seed=st.binary(max_size=8))
 def test_values_fit_any_schema_of_the_common_keywords(schema, seed):
     jsonschema.Draft202012Validator(schema).validate(fit(schema, seed, WORDS))
