@@ -63,6 +63,18 @@ def test_nobody_saves_up_for_a_flood_or_pays_for_what_nobody_else_wanted():
     assert 4 <= tenants.count("new") <= 6
 
 
+def test_who_asks_for_one_large_thing_after_the_other_gets_no_more_work_done_than_others():
+    queue = FairQueue()
+    for _ in range(50):
+        queue.push(ticket("short", tokens=99))
+    turns = []
+    for _ in range(44):
+        if not queue.waiting("long"):
+            queue.push(ticket("long", tokens=999))
+        turns += [each.tenant for each in serve(queue, 1)]
+    assert 3 <= turns.count("long") <= 5
+
+
 def test_what_was_predicted_too_high_is_given_back():
     queue = FairQueue()
     for _ in range(10):

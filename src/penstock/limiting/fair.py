@@ -65,7 +65,8 @@ class FairQueue:
         """Wait."""
         line = self._lines.get(ticket.tenant)
         if line is None:
-            line = self._idle.pop(ticket.tenant, None) or self._open(ticket.tenant)
+            line = self._idle.pop(ticket.tenant, None)  # which is false: nothing is in it
+            line = self._open(ticket.tenant) if line is None else line
             line.served = max(line.served, self._lowest())
             self._lines[ticket.tenant] = line
         line.lanes[ticket.priority][ticket] = None
@@ -99,7 +100,7 @@ class FairQueue:
 
     def charge(self, tenant: str, work: float) -> None:
         """`tenant` was given so much work, or less than it was charged before."""
-        line = self._lines.get(tenant) or self._idle.get(tenant)
+        line = self._lines.get(tenant, self._idle.get(tenant))
         if line is not None:
             line.served += work
 
