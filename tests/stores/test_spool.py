@@ -37,7 +37,7 @@ def begin(spool, ident, request):
 
 
 def settle(spool, ident, request, outcome="ok"):
-    return spool.settle(ended(ident, request, request.call, 0.5, outcome, None))
+    return spool.settle(ended(ident, request, request.call, 0.5, outcome))
 
 
 def _failing(number):
@@ -246,8 +246,8 @@ def test_what_the_version_before_wrote_is_read(tmp_path):
     folder = tmp_path / "spool" / "0007"
     folder.mkdir(parents=True)
     (first, one), (_, two) = call_of(attempt()), call_of(attempt())
-    whole = frames([pack(ended(first, one, one.call, 0.5, "ok", None))])
-    torn = frames([pack(ended(2, two, two.call, 0.5, "ok", None))])[:-3]
+    whole = frames([pack(ended(first, one, one.call, 0.5, "ok"))])
+    torn = frames([pack(ended(2, two, two.call, 0.5, "ok"))])[:-3]
     (folder / "00000001").write_bytes(WRITTEN + whole + torn)
     (leftover,) = Spool(tmp_path / "spool").leftovers()
     assert [entry.id for entry in leftover.entries()] == [first]

@@ -194,10 +194,10 @@ class Call(msgspec.Struct):
         if self.cache in CACHED or TEMPLATE in self.degraded:
             return None
         tried = self.attempts
-        if len(tried) == 1:
-            only = tried[0]
-            return only if only.outcome in _ANSWERING or only.first_token_s is not None else None
-        tried = tried[::-1]
-        answering = next((each for each in tried if each.outcome in _ANSWERING), None)
-        # A stream can have broken off before anybody asks.
-        return answering or next((each for each in tried if each.first_token_s is not None), None)
+        for each in reversed(tried):
+            if each.outcome in _ANSWERING:
+                return each
+        for each in reversed(tried):  # a stream can have broken off before anybody asks
+            if each.first_token_s is not None:
+                return each
+        return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import msgspec
+
 from penstock.abc import Ledger
 from penstock.core.call import TEMPLATE
 from penstock.core.clock import Clock
@@ -36,34 +38,32 @@ class Record(Phased):
     def _write(self, request: Request, duration_s: float, how: str) -> None:
         """Write the call down, when all of its attempts have ended: nobody may have waited for one to be closed."""
         call = request.call
-        running = call.running
-        if running is not None:
-            running.when_ended(partial(self._write, request, duration_s, how))
-            return
+        for attempt in call.attempts:
+            if attempt.running:
+                attempt.when_ended(partial(self._write, request, duration_s, how))
+                return
         self._metrics.finished(request, call, duration_s, how)
         self._ledger.record(request, call, duration_s=duration_s, outcome=how)
 
 
-class _Writing(Exit):
-    __slots__ = ("_record", "_request")
-
-    def __init__(self, record: Record, request: Request) -> None:
-        self._record = record
-        self._request = request
+class _Writing(Exit, msgspec.Struct, eq=False):
+    record: Record
+    request: Request
 
     def failed(self, error: BaseException, /) -> None:
-        self._record.finish(self._request, outcome(error))
+        self.record.finish(self.request, outcome(error))
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
-        call = self._request.call
+        request = self.request
+        call = request.call
         if call.usage is None:
             call.usage = response.usage
         if call.finish_reason is None:
             call.finish_reason = response.finish_reason
-        how = outcome(error)
+        how = "ok" if error is None else outcome(error)
         if error is None and TEMPLATE in call.degraded:  # the client got an answer, but the call failed
             how = TEMPLATE
-        self._record.finish(self._request, how)
+        self.record.finish(request, how)
 
 
 def outcome(error: BaseException | None) -> str:

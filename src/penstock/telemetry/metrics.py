@@ -60,22 +60,28 @@ class Histogram:
 class _Calls(Histogram):
     """Calls of one operation, model, outcome and state of the cache, and how long they took."""
 
-    __slots__ = ("number",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = 0
+    @property
+    def number(self) -> int:
+        """How many."""
+        return sum(self.counts)
 
 
 class _Attempts:
-    """Attempts of one provider, model, outcome and source of their tokens."""
+    """Attempts of one provider, model, outcome and source of their tokens; `silent` ones gave no answer at all."""
 
-    __slots__ = ("cost", "first_tokens", "input", "number", "output")
+    __slots__ = ("cost", "first_tokens", "input", "output", "silent")
 
     def __init__(self) -> None:
-        self.number = self.input = self.output = 0
-        self.cost: Decimal | None = None
+        self.silent = self.input = self.output = 0
+        self.cost = Decimal(0)
         self.first_tokens = Histogram()
+
+    @property
+    def number(self) -> int:
+        """How many."""
+        return self.silent + sum(self.first_tokens.counts)
 
 
 class Metrics:
@@ -100,7 +106,6 @@ class Metrics:
         route = request.route
         key = (request.operation, "unknown" if route is None else route.model, outcome, call.cache)
         held = self._calls.get(key) or self._new_calls(*key)
-        held.number += 1
         held.counts[bisect_left(BUCKETS, duration_s)] += 1
         held.total += duration_s
         if call.saved_usd is not None:
@@ -108,20 +113,20 @@ class Metrics:
         attempts = call.attempts
         for attempt in attempts:
             usage = attempt.usage
-            source = "" if usage is None else usage.source
-            place = (attempt.provider, attempt.model, attempt.outcome, source)
+            place = (attempt.provider, attempt.model, attempt.outcome, "" if usage is None else usage.source)
             tried = self._attempts.get(place) or self._new_attempts(*place)
-            tried.number += 1
             if usage is not None:
                 tried.input += usage.input_tokens
                 tried.output += usage.output_tokens
             first = attempt.first_token_s
-            if first is not None:
-                tried.first_tokens.counts[bisect_left(BUCKETS, first)] += 1
-                tried.first_tokens.total += first
-            cost = attempt.cost_usd
-            if cost:
-                tried.cost = cost if tried.cost is None else tried.cost + cost
+            if first is None:
+                tried.silent += 1
+            else:
+                times = tried.first_tokens
+                times.counts[bisect_left(BUCKETS, first)] += 1
+                times.total += first
+            if attempt.cost_usd is not None:
+                tried.cost += attempt.cost_usd
         if len(attempts) > 1:
             self._count_retries(attempts)
 
@@ -145,7 +150,7 @@ class Metrics:
             "attempts": sum(each.number for each in tried),
             "retries": sum(self._retries.values()),
             "tokens": sum(each.input + each.output for each in tried),
-            "cost_usd": float(sum(each.cost or 0 for each in tried)),
+            "cost_usd": float(sum(each.cost for each in tried)),
             "saved_usd": float(self._saved),
         }
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.call import Attempt, Call
+from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 
@@ -92,20 +93,28 @@ ATTEMPTS, USUAL_FIELDS = map(Entry.__struct_fields__.index, ("attempts", "semant
 
 def begun(ident: int, request: Request, attempts: list[Attempt], expected: Usage | None) -> Fields:
     """Describe a call with `attempts`, some of which are running: the first fields of an `Entry`."""
-    call = request.call
+    call, operation, payload = request.call, request.operation, request.payload
+    most = payload.get("max_completion_tokens")
+    if most is None:
+        most = payload.get("max_tokens")
+    if type(most) is not int:
+        most = 0 if operation == "embeddings" else None
+    elif type(choices := payload.get("n")) is int:
+        most *= choices
     return (
-        ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
-        request.stream, request.tags, request.metadata, attempts, "", 0.0, expected, _most_output(request),
+        ident, call.id, call.started, call.started_at, request.tenant, request.key_id, operation, request.model,
+        request.stream, request.tags, request.metadata, attempts, "", 0.0, expected, most,
     )  # fmt: skip
 
 
-def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str, saved_pusd: int | None) -> Fields:
+def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: str) -> Fields:
     """Describe a call that has ended; of most the first `USUAL_FIELDS` say everything."""
-    key, shaping = call.key, call.shaping
+    key, saved, shaping = call.key, call.saved_usd, call.shaping
     usual = (
         ident, call.id, call.started, call.started_at, request.tenant, request.key_id, request.operation, request.model,
         request.stream, request.tags, request.metadata, call.attempts, outcome, duration_s, None, None, call.cache,
-        call.finish_reason, call.usage, saved_pusd, None if key is None else key[:_KEY_BYTES], call.answer_bytes,
+        call.finish_reason, call.usage, None if saved is None else to_picodollars(saved),
+        None if key is None else key[:_KEY_BYTES], call.answer_bytes,
     )  # fmt: skip
     if not (call.semantic or call.prompt or call.arms or shaping or call.stage):
         return usual
@@ -115,14 +124,3 @@ def ended(ident: int, request: Request, call: Call, duration_s: float, outcome: 
         call.prompt, call.arms, None if shaping is None else shaping.before,
         None if shaping is None else shaping.after, call.stage, call.unit,
     )  # fmt: skip
-
-
-def _most_output(request: Request) -> int | None:
-    payload = request.payload
-    cap = payload.get("max_completion_tokens")
-    if type(cap) is not int:
-        cap = payload.get("max_tokens")
-    if type(cap) is int:
-        choices = payload.get("n")
-        return cap * choices if type(choices) is int else cap
-    return 0 if request.operation == "embeddings" else None

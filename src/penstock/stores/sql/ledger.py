@@ -17,7 +17,6 @@ from sqlalchemy.engine import Connection
 
 from penstock.core.call import Attempt, Call
 from penstock.core.errors import StoreError
-from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.usage import Usage
 from penstock.stores.failpoints import failpoint
@@ -114,10 +113,10 @@ class SqlLedger:
         if self._writer.full:
             raise self._unavailable("too many calls are waiting to be written to the database")
         call = request.call
-        tries = call.attempts
-        ident = attempt.ledger_id = (_known_id(tries) if tries else 0) or self._ids.next(call.started_at)
+        ident = self._ident(call) if call.attempts else self._ids.next(call.started_at)
+        attempt.ledger_id = ident
         try:
-            self._spool.begin(ident, begun(ident, request, [*tries, attempt], expected))
+            self._spool.begin(ident, begun(ident, request, [*call.attempts, attempt], expected))
         except (OSError, ValueError) as error:
             raise self._unavailable(f"{self._spool.root}: {error}") from error
 
@@ -135,23 +134,19 @@ class SqlLedger:
 
         Never waits, never raises.
         """
-        if (
-            call.cache == CACHE
-            and outcome == OUTCOME
-            and not (call.attempts or call.semantic or call.degraded or call.arms)
-        ):
-            bag = self._hits.count(request, call, duration_s)
-            if bag is not None:
-                self._writer.put(self._hits, bag, beyond=True)
-            return
-        entry = self._entry(request, call, duration_s, outcome)
-        segment = None
         if call.attempts:
+            entry, segment = self._entry(request, call, duration_s, outcome), None
             try:
                 segment = self._spool.settle(entry)
             except (OSError, ValueError) as error:
                 self._complain(f"{self._spool.root}: {error}; calls that have ended are in memory only")
-        self._writer.put(self, (entry, segment), beyond=segment is not None)
+            self._writer.put(self, (entry, segment), beyond=segment is not None)
+        elif call.cache == CACHE and outcome == OUTCOME and not (call.semantic or call.degraded or call.arms):
+            bag = self._hits.count(request, call, duration_s)
+            if bag is not None:
+                self._writer.put(self._hits, bag, beyond=True)
+        else:
+            self._writer.put(self, (self._entry(request, call, duration_s, outcome), None))
 
     async def flush(self) -> None:
         """Wait until everything queued so far is on disk.
@@ -190,9 +185,13 @@ class SqlLedger:
         return written
 
     def _entry(self, request: Request, call: Call, duration_s: float, outcome: str = OUTCOME) -> Fields:
-        saved, tries = call.saved_usd, call.attempts
-        ident = (_known_id(tries) if tries else 0) or self._ids.next(call.started_at)
-        return ended(ident, request, call, duration_s, outcome, None if saved is None else to_picodollars(saved))
+        return ended(self._ident(call), request, call, duration_s, outcome)
+
+    def _ident(self, call: Call) -> int:
+        for attempt in call.attempts:
+            if attempt.ledger_id:
+                return attempt.ledger_id
+        return self._ids.next(call.started_at)
 
     def _sum_id(self, at: float) -> int:
         return self._sum_ids.next(at)
@@ -221,10 +220,3 @@ class SqlLedger:
         if now >= self._next_complaint:
             self._next_complaint = now + 1.0
             _log.error("%s", reason)
-
-
-def _known_id(tries: Sequence[Attempt]) -> int:
-    for attempt in tries:
-        if attempt.ledger_id:
-            return attempt.ledger_id
-    return 0

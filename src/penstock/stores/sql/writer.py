@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -120,7 +120,7 @@ class Writer:
 
     def put(self, job: Job, item: object, *, beyond: bool = False) -> bool:
         """Queue `item`, even `beyond` the limit; never waits. False, counted and logged, when the queue is full."""
-        if len(self._queue) >= self.limit and not beyond:
+        if not beyond and len(self._queue) >= self.limit:
             self.drop()
             return False
         self._queue.append((job, item))
@@ -154,10 +154,11 @@ class Writer:
         while True:
             self._gather()
             closing = self._closing.is_set()
-            batch: Batch = {}
+            batch: Batch = defaultdict(list)
+            take = self._queue.popleft
             for _ in range(min(len(self._queue), self._most)):
-                job, item = self._queue.popleft()
-                batch.setdefault(job, []).append(item)
+                job, item = take()
+                batch[job].append(item)
             if batch:
                 self._write(batch)
             elif closing:
