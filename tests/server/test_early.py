@@ -293,19 +293,18 @@ async def test_a_known_answer_is_the_last_of_a_connection_that_drains(before):
     config = uvicorn.Config(None, ws="none", lifespan="off", log_config=None)
     config.load()
     kind = early_protocol({PATH.encode(): OneAnswer()})
-    made = []
+    made = asyncio.get_running_loop().create_future()
 
     def make():
-        made.append(kind(config=config, server_state=ServerState(), app_state={}))
-        return made[-1]
+        made.set_result(kind(config=config, server_state=ServerState(), app_state={}))
+        return made.result()
 
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        while not made:
-            await asyncio.sleep(0)
+        protocol = await made
         for number in range(before + 1):
-            made[0].draining = number == before
+            protocol.draining = number == before
             writer.write(request(f"asked {number}"))
             if number < before:
                 await reader.readuntil(b"known")

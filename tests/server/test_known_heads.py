@@ -108,8 +108,8 @@ def test_what_takes_the_normal_way_has_its_own_length(gateway):
 HEADS = st.lists(
     st.sampled_from(
         [b"content-length: 12", b"Content-Length: 12", b"content-length:12", b"x-foo: content-length: 30", b"host: x",
-         b"transfer-encoding: chunked", b"x-request-id: 7", b"content-length: 012", b"content-length: 30",
-         b"x: y\r\n folded"]
+         b"transfer-encoding: chunked", b"x-request-id: 7", b"x-strength: 30", b"content-length: 012",
+         b"content-length: 30", b"x: y\r\n folded"]
     ),
     max_size=5,
 )  # fmt: skip
@@ -152,3 +152,14 @@ def test_a_length_that_is_said_otherwise_is_not_known():
         other = data[: end - 5] + text + b"\r\n\r\n"
         found = heads.find(other, len(other))
         assert (found and found[1]) == expected, text
+
+
+@pytest.mark.parametrize("name", ["content-length", "Content-Length"])
+def test_a_name_is_known_as_clients_write_it(name):
+    heads = KnownHeads()
+    data = f"POST / HTTP/1.1\r\nhost: x\r\n{name}: 2\r\n\r\n{{}}".encode()
+    end = data.index(b"\r\n\r\n") + 4
+    heads.remember(data, end, 2, ROUTE, b"/", Read(data).fields)
+    found = heads.find(data.replace(b": 2\r", b": 30\r"), end + 1)
+    assert found is not None
+    assert found[1] == 30

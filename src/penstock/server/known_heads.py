@@ -10,7 +10,8 @@ from penstock.server.hot import Fields, KnownAnswers
 from penstock.server.seen import SeenBytes
 
 _MOST_BYTES = 512 * 1024
-_LENGTH = b"ontent-length: "
+_LENGTH = b"ength: "
+"""The end of the name, which clients write in two ways."""
 _DIGITS = 7
 _CHANGING = frozenset({b"x-request-id", b"traceparent", b"transfer-encoding"})
 """Fields that are new with each request, or make the length another one."""
@@ -66,7 +67,8 @@ class KnownHeads:
         start = head.find(_LENGTH) + len(_LENGTH)
         stop = head.find(b"\r", start)
         length = [value for name, value in fields if name == b"content-length"]
-        if length == [head[start:stop]] and length[0].isdigit() and head.lower().count(b"content-length") == 1:
+        said = head.count(_LENGTH) == head.lower().count(b"content-length") == 1
+        if said and length == [head[start:stop]] and length[0].isdigit():
             headers = controls.pick(fields)
             del headers[b"content-length"]
             self._known.remember(head[:start] + head[stop:], Known(route, url, fields, headers))
