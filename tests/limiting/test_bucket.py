@@ -1,7 +1,10 @@
+from fractions import Fraction
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.limiting.bucket import Bucket
+from penstock.limiting.bucket import Bucket, charge_all, charge_each, give_back
 
 STEPS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 40)), max_size=60)
 
@@ -62,3 +65,21 @@ def test_after_the_wait_it_is_there(steps):
         now += pause + bucket.wait_s(amount, now + pause)
         assert bucket.wait_s(amount, now) < 1e-6
         bucket.charge(amount, now)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(-400, 400)), max_size=60))
+def test_several_are_charged_as_each_alone_whenever_something_is_given_back(steps):
+    sizes, now = (60, 240, 600), Fraction(0)
+    buckets, others, exact = [Bucket(size) for size in sizes], [Bucket(size) for size in sizes], [*map(Fraction, sizes)]
+    for pause, amount in steps:
+        now += Fraction(pause, 7)
+        exact = [min(min(level + size * Fraction(pause, 7) / 60, size) - amount, size)
+                 for size, level in zip(sizes, exact, strict=True)]  # fmt: skip
+        least = charge_each(others, amount, float(now))[1]
+        assert least == pytest.approx(float(min(exact)), abs=1e-6)
+        if amount < 0:
+            give_back(buckets, -amount)
+        else:
+            tightest, least = charge_all(buckets, amount, float(now))
+            assert least == tightest.level(float(now)) == pytest.approx(float(min(exact)), abs=1e-6)
+        assert [bucket.level(float(now)) for bucket in buckets] == pytest.approx([*map(float, exact)], abs=1e-6)

@@ -45,6 +45,22 @@ PER_TOKEN = Rate(1, 1, 1, 0)
 """For budgets in tokens."""
 
 
+class Cost(NamedTuple):
+    """What requests by one route cost at most, in a budget's unit, to be multiplied by their size.
+
+    Attributes:
+        estimate: A token of the prompt, as estimated without calibration.
+        bare: Any request beside that.
+        tools: Any request with tools, in place of `bare`.
+        answer: A token of the cap, for each choice.
+    """
+
+    estimate: int
+    bare: int
+    tools: int
+    answer: int
+
+
 class Size(NamedTuple):
     """A request in tokens.
 
@@ -53,14 +69,12 @@ class Size(NamedTuple):
         cap: What the client allows one choice; None if it does not say.
         choices: Answers that are asked for; 0 for embeddings.
         tools: It has tools.
-        tries: How often it may be sent; each try that ends without an answer may cost the prompt.
     """
 
     estimate: int
     cap: int | None
     choices: int
     tools: bool
-    tries: int
 
 
 class Bill(NamedTuple):
@@ -92,13 +106,6 @@ class Bill(NamedTuple):
         """Return what the request may hold of `room`: what it usually needs, or a small share, and no more than all."""
         return min(self.most, self.base + max(self.likely, room // SHARE))
 
-    def at_ease(self, free: int, left: int) -> int | None:
-        """Return the most it can cost, if `free` pays for that and it is a small share of `free` and `left`."""
-        base, each, wanted, likely = self
-        most = base + each * wanted
-        share = (free + left) // SHARE
-        return most if most <= free and most <= base + (likely if likely > share else share) else None
-
     def cap_for(self, amount: int) -> int:
         """Return how many tokens of cap `amount` pays for; negative if not even the prompt."""
         if amount < self.base:
@@ -109,20 +116,29 @@ class Bill(NamedTuple):
 NOTHING = Bill(0, 0, 0)
 
 
-def bill(size: Size, rate: Rate) -> Bill:
-    """Return what a request of `size` costs at `rate`."""
-    estimate, cap, choices, tools, tries = size
-    input_, input_most, output, fixed = rate
-    prompt = estimate * BYTES_PER_ESTIMATE + (_BESIDE_TOOLS if tools else _BESIDE)
-    base = fixed * tries + prompt * input_most + (tries - 1) * estimate * input_
-    return _tuple(Bill, (base, output * choices, ASSUMED_OUTPUT if cap is None else cap, 0))
+def cost(rate: Rate, tries: int, answers: int) -> Cost:
+    """Return what requests cost at `rate`.
+
+    Args:
+        rate: What is charged.
+        tries: How often one may be sent; each try that ends without an answer may cost the prompt.
+        answers: How many answers may be paid for where one is asked for.
+    """
+    fixed = rate.fixed * tries
+    return Cost(
+        BYTES_PER_ESTIMATE * rate.input_most + (tries - 1) * rate.input,
+        fixed + _BESIDE * rate.input_most,
+        fixed + _BESIDE_TOOLS * rate.input_most,
+        rate.output * answers,
+    )
 
 
-def total(bills: Sequence[Bill]) -> Bill:
-    """Return the bill for sending one request to several models, with the same cap."""
-    if len(bills) == 1:
-        return bills[0]
-    return bills[0]._replace(base=sum(each.base for each in bills), each=sum(each.each for each in bills))
+def bill(size: Size, cost: Cost) -> Bill:
+    """Return what a request of `size` costs."""
+    tokens, cap, choices, with_tools = size
+    estimate, bare, tools, answer = cost
+    base = tokens * estimate + (tools if with_tools else bare)
+    return _tuple(Bill, (base, answer * choices, ASSUMED_OUTPUT if cap is None else cap, 0))
 
 
 def settle_on(bills: Sequence[Bill], mine: Sequence[int], rooms: Sequence[int]) -> int | None:

@@ -39,24 +39,27 @@ class SteadyClock:
     """Time since the epoch that runs with the monotonic clock, so that a jump of the wall clock begins no period.
 
     A wall clock that stays where it jumped to for an hour was put right; then it is followed.
+
+    Attributes:
+        offset: Seconds since the epoch when the monotonic clock was at 0.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._offset = clock.wall() - clock.monotonic()
+        self.offset = clock.wall() - clock.monotonic()
         self._jumped: tuple[float, float] | None = None
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        return self._clock.monotonic() + self._offset
+        return self._clock.monotonic() + self.offset
 
     def check(self) -> None:
         """Compare the clocks; to be called every few seconds."""
         now = self._clock.monotonic()
         offset = self._clock.wall() - now
-        if abs(offset - self._offset) <= _JUMP_S:
+        if abs(offset - self.offset) <= _JUMP_S:
             self._jumped = None
         elif self._jumped is None or abs(self._jumped[1] - offset) > _JUMP_S:
             self._jumped = (now, offset)
         elif now - self._jumped[0] >= _SETTLED_S:
-            self._offset, self._jumped = offset, None
+            self.offset, self._jumped = offset, None

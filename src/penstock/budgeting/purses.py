@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from penstock.abc import BudgetStore
 from penstock.budgeting.index import BudgetIndex
 from penstock.budgeting.periods import SteadyClock, end_of, start_of
-from penstock.core.budget import Ask, Budget, BudgetEvent, Granted
+from penstock.core.budget import Ask, Budget, BudgetEvent, Granted, Move
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
 from penstock.core.tasks import TaskGroup
@@ -32,6 +32,8 @@ _RECOVERY_S = 30.0
 """How often it is looked for processes that have died."""
 _DRY_S = 0.2
 """How long what the store had is believed when that was too little: refusals need not ask it each time."""
+_tuple = tuple.__new__
+"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 _REMEMBERED = 4096
 """Subjects whose purses are remembered; the names may come from clients."""
 
@@ -69,6 +71,10 @@ class Purse:
     def dry(self, least: int, now: float) -> bool:
         """Whether there was not so much to be had just now."""
         return self.free + self.left < least and now - self.refused_at < _DRY_S
+
+
+Held = tuple[Purse, int]
+"""What a request has reserved of a purse."""
 
 
 class Group:
@@ -206,13 +212,28 @@ class Purses:
             if purse.tight:
                 self._give_back(purse)
 
-    def settle(self, purse: Purse, reserved: int, used: int) -> None:
-        """Give back what a request did not use, and make good what it used beyond its reservation."""
-        purse.running -= 1
-        purse.free += reserved - used
-        purse.used_at = self.clock.monotonic()
-        if purse.free < 0 or purse.tight:
-            self._give_back(purse)
+    def settle(self, held: Sequence[Held], usd: int, tokens: int, ledger_id: int) -> None:
+        """Let what a call cost take the place of what was held for it.
+
+        Args:
+            held: What that was.
+            usd: What it cost, in picodollars.
+            tokens: How many tokens it used.
+            ledger_id: Under which number the ledger knows it.
+        """
+        now, moves = self.clock.monotonic(), []
+        for purse, amount in held:
+            budget = purse.budget
+            used = usd if budget.unit == "usd" else tokens
+            purse.running -= 1
+            purse.used_at = now
+            purse.free += amount - used
+            if purse.free < 0 or purse.tight:
+                self._give_back(purse)
+            if used:
+                moves.append(_tuple(Move, (budget.id, purse.start, used)))
+        if moves:
+            self.store.settle(ledger_id, moves)
 
     def tidy(self) -> None:
         """Give back what nobody has used for a while, and forget periods that are over."""

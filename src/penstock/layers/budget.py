@@ -17,18 +17,17 @@ from penstock.budgeting.bill import (
     BYTES_PER_ESTIMATE,
     LARGEST_CAP,
     NOTHING,
-    PER_TOKEN,
+    SHARE,
     Bill,
     Size,
     bill,
     settle_on,
-    total,
 )
-from penstock.budgeting.purses import Group, Purse, Purses
+from penstock.budgeting.costs import Costs
+from penstock.budgeting.purses import Group, Held, Purse, Purses
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
-from penstock.core.budget import Allowance, Ask, Budget, Move
-from penstock.core.call import Attempt
+from penstock.core.budget import Allowance, Ask, Budget
 from penstock.core.errors import BudgetExceeded, InvalidRequest
 from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.money import to_picodollars
@@ -61,9 +60,8 @@ class BudgetLayer(Phased):
 
     def __init__(self, purses: Purses, tariffs: Tariffs, settings: Settings) -> None:
         self._purses = purses
-        self._tariffs = tariffs
+        self._costs = Costs(tariffs, settings.retry.attempts)
         self.now = purses.clock.monotonic
-        self._tries = settings.retry.attempts
         self._kinds = {provider.name: provider.kind for provider in settings.providers}
         self._forecasts: OrderedDict[str, Forecast] = OrderedDict()
 
@@ -73,16 +71,17 @@ class BudgetLayer(Phased):
         Raises:
             InvalidRequest: The model has no price, and a budget in dollars needs one (403, ``unpriced_model``).
         """
-        group = self._group(request)
-        if not group.purses:
-            return request, None
+        now = self.now()
+        group = self._group(request, now)
         purses = group.purses
-        request, _, bills = self._bills(request, group)
-        held = _at_hand(purses, bills)
+        if not purses:
+            return request, None
+        request, _, dollars, tokens = self._bills(request, group, now)
+        held = _at_hand(purses, dollars, tokens)
         if held is None:
             return None
         request.call.allowance = _allowance(purses, None)
-        return request, _Settling(self, request, purses, held)
+        return request, _Settling(self, request, held, now)
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Answer within the budgets.
@@ -92,15 +91,17 @@ class BudgetLayer(Phased):
             InvalidRequest: As `enter`.
             StoreError: What is left of them cannot be found out.
         """
-        group = self._group(request)
+        now = self.now()
+        group = self._group(request, now)
         purses = group.purses
-        request, sizes, bills = self._bills(request, group)
-        likely = self._likely(request, sizes[0])
-        bills = [each._replace(likely=each.each * likely) for each in bills]
+        request, size, dollars, tokens = self._bills(request, group, now)
+        likely = self._likely(request, size)
+        dollars, tokens = (each._replace(likely=each.each * likely) for each in (dollars, tokens))
+        bills = [dollars if purse.budget.unit == "usd" else tokens for purse in purses]
         async with group.lock:
             cap = bills[0].wanted
-            if _at_hand(purses, bills) is None:
-                cap = await self._claimed(purses, bills, capped=sizes[0].cap is not None)
+            if _at_hand(purses, dollars, tokens) is None:
+                cap = await self._claimed(purses, bills, capped=size.cap is not None)
         request, leave = self._held(request, purses, bills, cap)
         try:
             response = await inner(request)
@@ -110,12 +111,14 @@ class BudgetLayer(Phased):
         response.observe(leave)
         return response
 
-    def settle(
-        self, request: Request, purses: Sequence[Purse], held: Sequence[int], attempts: Sequence[Attempt]
-    ) -> None:
-        """Let what `attempts` cost take the place of what was held."""
+    def settle(self, request: Request, held: Sequence[Held], since: float) -> None:
+        """Let what the attempts `since` then cost take the place of what was held."""
         usd = count = ident = 0
-        for attempt in attempts:
+        for attempt in request.call.attempts:
+            if not ident:
+                ident = attempt.ledger_id
+            if attempt.started < since:
+                continue
             cost, usage = attempt.cost_usd, attempt.usage
             if cost is not None:
                 usd += to_picodollars(cost)
@@ -124,18 +127,7 @@ class BudgetLayer(Phased):
                 count += given + made
                 if attempt.outcome == "ok":
                     self._forecast(request).learn(_UNPREDICTED, given, made)
-        for attempt in request.call.attempts:
-            if ident := attempt.ledger_id:
-                break
-        moves = []
-        for purse, amount in zip(purses, held, strict=True):
-            budget = purse.budget
-            used = usd if budget.unit == "usd" else count
-            self._purses.settle(purse, amount, used)
-            if used:
-                moves.append(_tuple(Move, (budget.id, purse.start, used)))
-        if moves:
-            self._purses.store.settle(ident, moves)
+        self._purses.settle(held, usd, count, ident)
 
     async def _claimed(self, purses: Sequence[Purse], bills: Sequence[Bill], *, capped: bool) -> int:
         """Ask the store for what is missing, and reserve as much as it allows; return the cap that this pays for."""
@@ -177,32 +169,30 @@ class BudgetLayer(Phased):
             retry_after = _RETRY_S
         return BudgetExceeded(said, retry_after=retry_after)
 
-    def _group(self, request: Request) -> Group:
-        """Return the budgets that pay for `request`."""
-        began, now = request.call.started_at, self._purses.steady.now()
-        return self._purses.of(request.tenant, request.key_id, began if abs(began - now) <= _SAME_S else now)
+    def _group(self, request: Request, now: float) -> Group:
+        """Return the budgets that pay for `request`; `now` is `Clock.monotonic`."""
+        at, today = request.call.started_at, now + self._purses.steady.offset
+        if not -_SAME_S <= at - today <= _SAME_S:
+            at = today
+        return self._purses.of(request.tenant, request.key_id, at)
 
-    def _bills(self, request: Request, group: Group) -> tuple[Request, list[Size], list[Bill]]:
-        """Return what a request costs in each budget of `group`, and the request without what has no price."""
-        route, strict = _route(request), group.strict
-        tier = unusual_tier(request.payload.get("service_tier")) if group.dollars else ""
-        sizes: list[Size] = []
-        charges: list[Charges] = []
-        dollars: list[Bill] = []
-        counted: list[Bill] = []
-        for leg in route.legs:
-            size = self._size(request, leg)
-            sizes.append(size)
-            if group.dollars:
-                each = self._tariffs.of(leg, tier)
-                charges.append(each)
-                dollars.append(bill(size, each.rate(size.estimate * BYTES_PER_ESTIMATE)))
-            if group.tokens:
-                counted.append(bill(size, PER_TOKEN))
-        if strict is not None and any(each.unpriced for each in charges):
-            request = _priced(request, route, charges, strict)
-        usd, tokens = total(dollars) if dollars else NOTHING, total(counted) if counted else NOTHING
-        return request, sizes, [usd if purse.budget.unit == "usd" else tokens for purse in group.purses]
+    def _bills(self, request: Request, group: Group, now: float) -> tuple[Request, Size, Bill, Bill]:
+        """Return the request without what has no price, its size, and what it costs in dollars and in tokens.
+
+        What no budget of `group` is in costs nothing.
+        """
+        route, size = _route(request), _size(request)
+        estimate, _, choices, _ = size
+        dollars = tokens = NOTHING
+        if group.dollars:
+            tier = unusual_tier(request.payload["service_tier"]) if "service_tier" in request.payload else ""
+            due = self._costs.dollars(route, tier, now, generates=choices > 0)
+            if due.unpriced and group.strict is not None:
+                request = _priced(request, route, due.charges, group.strict)
+            dollars = bill(size, due.cost(estimate * BYTES_PER_ESTIMATE))
+        if group.tokens:
+            tokens = bill(size, self._costs.tokens(route, generates=choices > 0))
+        return request, size, dollars, tokens
 
     def _held(
         self, request: Request, purses: Sequence[Purse], bills: Sequence[Bill], cap: int
@@ -211,24 +201,9 @@ class BudgetLayer(Phased):
         lowered = cap < bills[0].wanted
         if lowered:
             request = self._capped(request, cap)
-        held = [each.base + each.each * cap for each in bills]
+        held = [(purse, each.base + each.each * cap) for purse, each in zip(purses, bills, strict=True)]
         request.call.allowance = _allowance(purses, cap if lowered else None)
-        return request, _Settling(self, request, purses, held)
-
-    def _size(self, request: Request, route: Route) -> Size:
-        payload = request.payload
-        estimate = request_tokens(request)
-        tries = self._tries * len(route.targets)
-        if request.operation == "embeddings":
-            return Size(estimate, 0, 0, tools=False, tries=tries)
-        choices, cap = payload.get("n"), None
-        for name in _CAPS:
-            if name in payload and cap is None and type(value := payload[name]) is int:
-                cap = max(value, 0)
-        number = choices if type(choices) is int and choices > 0 else 1
-        if route.hedge is not None:  # two answers may be paid for
-            number, tries = number * 2, tries + 1
-        return _tuple(Size, (estimate, cap, number, bool(payload.get("tools")), tries))
+        return request, _Settling(self, request, held, self.now())
 
     def _likely(self, request: Request, size: Size) -> int:
         """Return how many tokens of answer a choice seldom exceeds."""
@@ -258,17 +233,13 @@ class BudgetLayer(Phased):
         return forecast
 
 
-class _Settling(Exit):
+class _Settling(Exit, msgspec.Struct, eq=False):
     """Settles when the answer has ended and all attempts have: nobody may have waited for one to be closed."""
 
-    __slots__ = ("_held", "_layer", "_purses", "_request", "_since")
-
-    def __init__(self, layer: BudgetLayer, request: Request, purses: Sequence[Purse], held: Sequence[int]) -> None:
-        self._layer = layer
-        self._request = request
-        self._purses = purses
-        self._held = held
-        self._since = layer.now()
+    layer: BudgetLayer
+    request: Request
+    held: Sequence[Held]
+    since: float
 
     def failed(self, error: BaseException, /) -> None:
         self.settle()
@@ -278,23 +249,43 @@ class _Settling(Exit):
 
     def settle(self) -> None:
         # Others' attempts may have come into the list since: whoever takes over a shared call brings its own.
-        attempts = [attempt for attempt in self._request.call.attempts if attempt.started >= self._since]
-        for attempt in attempts:
-            if attempt.running:
+        for attempt in self.request.call.attempts:
+            if attempt.running and attempt.started >= self.since:
                 attempt.when_ended(self.settle)
                 return
-        self._layer.settle(self._request, self._purses, self._held, attempts)
+        self.layer.settle(self.request, self.held, self.since)
 
 
-def _at_hand(purses: Sequence[Purse], bills: Sequence[Bill]) -> list[int] | None:
-    """Reserve from the purses if they are far from their limits; return how much, for the cap the client has."""
-    held: list[int] = []
-    for purse, each in zip(purses, bills, strict=True):
-        most = each.at_ease(purse.free, purse.left)
-        if most is None:
+def _size(request: Request) -> Size:
+    payload, estimate = request.payload, request_tokens(request)
+    if request.operation == "embeddings":
+        return Size(estimate, 0, 0, tools=False)
+    number, wanted = 1, None
+    if "n" in payload:
+        choices = payload["n"]
+        number = choices if type(choices) is int and choices > 0 else 1
+    for name in _CAPS:
+        if name in payload and type(cap := payload[name]) is int:
+            wanted = cap if cap > 0 else 0
+            break
+    return _tuple(Size, (estimate, wanted, number, "tools" in payload and bool(payload["tools"])))
+
+
+def _at_hand(purses: Sequence[Purse], dollars: Bill, tokens: Bill) -> list[Held] | None:
+    """Hold the most a request can cost, if the purses pay for that and it is a small share of what is left.
+
+    Returns:
+        What is held for the cap the client has; None, with nothing held, if they do not.
+    """
+    held: list[Held] = []
+    for purse in purses:
+        base, each, wanted, likely = dollars if purse.budget.unit == "usd" else tokens
+        answer, free = each * wanted, purse.free
+        share = (free + purse.left) // SHARE
+        if base + answer > free or answer > (likely if likely > share else share):
             return None
-        held.append(most)
-    for purse, most in zip(purses, held, strict=True):
+        held.append((purse, base + answer))
+    for purse, most in held:
         purse.free -= most
         purse.running += 1
     return held

@@ -31,12 +31,14 @@ class Bucket:
 
     def level(self, now: float) -> float:
         """What is in it; negative is debt."""
-        at = self._at
+        level, at = self._level, self._at
         if now > at:
             self._at = now
-            level = self._level + (now - at) * self._rate
-            self._level = level if level < self.capacity else self.capacity
-        return self._level
+            level += (now - at) * self._rate
+        if level > self.capacity:
+            level = self.capacity
+        self._level = level
+        return level
 
     def wait_s(self, amount: float, now: float) -> float:
         """Seconds until `amount` can be taken, if nobody else takes any; 0 when it can be now."""
@@ -112,6 +114,15 @@ def charge_all(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:
         if level < least:
             tightest, least = bucket, level
     return tightest, least
+
+
+def give_back(buckets: Sequence[Bucket], amount: float) -> None:
+    """Put `amount`, not negative, into each bucket, as charging a negative one does, but without a look at the time.
+
+    Filling only adds, so it is soon enough to take away what is beyond the capacity when the bucket is looked at.
+    """
+    for bucket in buckets:
+        bucket._level += amount
 
 
 def charge_each(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:

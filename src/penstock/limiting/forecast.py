@@ -47,8 +47,10 @@ class Forecast:
         given, spread = estimated_input * self._ratio, 0.0
         if not generates:
             return _tokens(Tokens, (given, 0.0, 0.0))
-        choices = payload.get("n")
-        number = choices if type(choices) is int and choices > 0 else 1
+        number = 1
+        if "n" in payload:
+            choices = payload["n"]
+            number = choices if type(choices) is int and choices > 0 else 1
         output, most = self._output * number, math.inf
         for name in _CAPS:
             if name in payload:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, final
 
 from penstock.core.quota import Quota
-from penstock.limiting.bucket import Bucket, Charged, charge_all, charge_each
+from penstock.limiting.bucket import Bucket, Charged, charge_all, charge_each, give_back
 from penstock.limiting.shared_bucket import SharedBucket
 from penstock.shared_memory.table import Table, digest
 
@@ -137,11 +137,13 @@ class Tenants:
 
     def settle(self, buckets: Sequence[Bucket], amount: float, now: float) -> None:
         """Charge `amount` to all of `buckets` whatever they have; give back when it is negative."""
-        if self._table is None:
+        if self._table is not None:
+            with self._table:
+                charge_each(buckets, amount, now)
+        elif amount <= 0.0:
+            give_back(buckets, -amount)
+        else:
             charge_all(buckets, amount, now)
-            return
-        with self._table:
-            charge_each(buckets, amount, now)
 
     def put_in_force(self, default: TenantLimits, named: Mapping[str, TenantLimits]) -> None:
         """Put limits in force; what was used under the same limits before counts on."""

@@ -75,15 +75,18 @@ def _json(value: object) -> int:
     return estimate_tokens(_encode(value).decode())
 
 
-def _messages(messages: list[object]) -> int:
+def _messages(messages: list[Any]) -> int:
     total = 0
     for message in messages:
-        if type(message) is dict and len(message) == 2 and "role" in message:  # as nearly all are
-            content = message.get("content")
-            if type(content) is str and content.isascii():
-                total += MESSAGE_TOKENS - (-len(content) // ASCII_CHARS_PER_TOKEN)
-                continue
-        total += estimate_message(message)
+        try:
+            content = message["content"]
+            usual = len(message) == 2 and "role" in message and content.isascii()
+        except (TypeError, KeyError, AttributeError):
+            usual = False
+        if usual:
+            total += MESSAGE_TOKENS - (-len(content) // ASCII_CHARS_PER_TOKEN)
+        else:
+            total += estimate_message(message)
     return total
 
 

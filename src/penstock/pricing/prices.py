@@ -147,10 +147,11 @@ class Pricer:
         price = self.price(provider, model, "" if usage is None else usage.service_tier)
         if price.origin == "simulated":
             return _FREE
-        if usage is not None and (rates := price.rates(usage)) is not None:
-            amount = rates.amount(usage)
-            if amount is not None:
-                return amount, _SOURCES[usage.source]
+        if usage is not None:
+            for tier in price.tiers:
+                if usage.input_tokens > tier.above:
+                    amount = tier.amount(usage)
+                    return _UNKNOWN if amount is None else (amount, _SOURCES[usage.source])
         return _UNKNOWN
 
     def price(self, provider: str, model: str, service_tier: str = "") -> Price:

@@ -49,12 +49,15 @@ class Rates(msgspec.Struct, frozen=True):
     def amount(self, usage: Usage) -> Decimal | None:
         """Return what `usage` costs in USD; None when some of it has no price, since that is not the same as free."""
         each, total = self.each, self.request
-        used = (
-            ((usage.input_tokens, each[_INPUT]), (usage.output_tokens, each[_OUTPUT]))
-            if _plain(usage)
-            else zip(counts(usage), each, strict=True)
-        )
-        for count, rate in used:
+        given, made = usage.input_tokens, usage.output_tokens
+        input_, output = each[_INPUT], each[_OUTPUT]
+        if input_ is not None and output is not None and _plain(usage):
+            if given > 0:
+                total += input_ * given
+            if made > 0:
+                total += output * made
+            return total
+        for count, rate in zip(counts(usage), each, strict=True):
             if count > 0:
                 if rate is None:
                     return None
