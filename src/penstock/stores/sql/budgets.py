@@ -306,17 +306,22 @@ def _free_dead(ledger: SqlLedger, connection: Connection) -> None:
 
 
 def _add(spent: dict[_Period, list[int]], budget: Budget, row: CallValues, moves: Sequence[Move]) -> None:
-    mine = [move for move in moves if move.budget_id == budget.id]
-    start = mine[0].start if mine else start_of(budget.period, row[_STARTED_AT] / 1e6)
-    period = (budget.id, start)
+    name = budget.id
+    for move in moves:
+        if move[0] == name:
+            start = move[1]
+            break
+    else:
+        start = start_of(budget.period, row[_STARTED_AT] / 1e6)
+    period = (name, start)
     sums = spent.get(period)
     if sums is None:
         sums = spent[period] = [0, 0]
     if budget.unit == "usd":
         sums[0] += row[_COST] or 0
         sums[1] += row[_COST_SOURCE] == "unknown"
-    elif mine:  # the row has the tokens of the answer only, not of all attempts
-        sums[0] += sum(move.amount for move in mine if move.start == start)
+    elif used := [move.amount for move in moves if (move.budget_id, move.start) == period]:
+        sums[0] += sum(used)  # the row has the tokens of the answer only, not of all attempts
     else:
         sums[0] += sum(filter(None, row[_TOKENS]))
 
