@@ -7,8 +7,8 @@ import pytest
 
 from penstock.config.loader import load_mapping
 from penstock.core.call import Call
-from penstock.core.errors import ConfigError, InvalidRequest, ProviderError
-from penstock.core.request import Request
+from penstock.core.errors import ConfigError, InvalidRequest, NotCached, ProviderError
+from penstock.core.request import CacheDirectives, Request
 from penstock.pipeline import CALL, TARGET, Pipeline
 from penstock.providers import registry
 from penstock.shared import Parts, Shared
@@ -71,7 +71,7 @@ async def test_layers_that_are_switched_off_are_not_in_the_stack(pipeline, share
     bare = await Pipeline.open(off, shared, providers={"near": near})
     assert bare.parts.cache is None
     missing = {name for name, _ in (*CALL, *TARGET)} - set(layers(bare.parts))
-    assert missing == {"exact_cache", "coalesce"} | OPT_IN
+    assert missing == {"coalesce"} | OPT_IN  # in the place of the exact cache is what refuses `only-if-cached`
     asked = request()
     await asyncio.gather(*(bare(request()) for _ in range(3)), bare(asked))
     assert near.calls == 4
@@ -158,6 +158,16 @@ async def test_closing_closes_what_was_built_here(shared, monkeypatch):
     await pipeline.aclose()
 
 
+async def test_nobody_is_asked_for_what_is_to_come_from_a_cache_where_there_is_none(shared, near):
+    bare = await Pipeline.open(settings(cache={"exact": {"enabled": False}}), shared, providers={"near": near})
+    asked = request(cache=CacheDirectives(only_if_cached=True))
+    with pytest.raises(NotCached):
+        await bare(asked)
+    assert asked.call.cache_status == ['Penstock-Exact; detail="only-if-cached"']
+    assert near.calls == 0
+    await bare.aclose()
+
+
 async def test_health_and_cache_outlive_a_configuration_unless_their_settings_change(pipeline, shared, near):
     async def next_one(**changes):
         opened = await Pipeline.open(settings(**changes), shared, providers={"near": near}, previous=pipeline)
@@ -166,12 +176,12 @@ async def test_health_and_cache_outlive_a_configuration_unless_their_settings_ch
 
     old: Parts = pipeline.parts
     same = await next_one(timeout_s=5)
-    assert (same.health, same.cache) == (old.health, old.cache)
+    assert (same.health, same.cache.answers) == (old.health, old.cache.answers)
     briefer = await next_one(cache={"exact": {"ttl_s": 5}})
-    assert briefer.cache is old.cache
+    assert briefer.cache.answers is old.cache.answers
     other = await next_one(breaker={"failures": 2}, cache={"exact": {"max_entries": 5}})
     assert other.health is not old.health
-    assert other.cache is not old.cache
+    assert other.cache.answers is not old.cache.answers
 
 
 async def test_models_are_the_configured_ones_and_what_providers_offer(shared):

@@ -62,7 +62,7 @@ class KnownWay:
 
     def _is_news(self, cache: ExactCache, request: Request) -> bool:
         """Whether nobody has the answer to `request` word for word, or is asking for it."""
-        if request.cache.only_if_cached or cache.answers.find(cache_key(request)) is not None:
+        if cache.answers.find(cache_key(request)) is not None:
             return False
         coalesce, neighbours = self._coalesce, self._neighbours
         if isinstance(coalesce, Coalesce) and coalesce.flying(request):

@@ -33,7 +33,7 @@ from penstock.layers.breaker import Breaker
 from penstock.layers.coalesce import Coalesce
 from penstock.layers.concurrency import concurrency_of
 from penstock.layers.deadline import Deadline
-from penstock.layers.exact_cache import ExactCache
+from penstock.layers.exact_cache import ExactCache, NoCache
 from penstock.layers.failover import Failover
 from penstock.layers.limit import limit_of
 from penstock.layers.load import Load
@@ -93,7 +93,7 @@ CALL: tuple[tuple[str, Build], ...] = (
     # Outside the exact cache, so that it sees hits and misses alike.
     ("refresh", refresh),
     # Before coalescing: a known answer needs no company.
-    ("exact_cache", lambda parts: parts.cache),
+    ("exact_cache", lambda parts: NoCache() if parts.cache is None else parts.cache),
     # Outside failover: followers share its outcome, not only one attempt's.
     ("coalesce", coalesce),
     # Inside coalescing, so that one of several identical requests asks around; outside all that is work.
@@ -187,14 +187,14 @@ class Pipeline:
             check_arms(settings, prompts.current)
             # Last, since nothing of what fails may be in force.
             exact = settings.cache.exact
-            cache = old.cache if old and old.cache and exact.enabled and old.cache.adopt(exact) else None
+            cache = old.cache.adopt(exact) if old and old.cache and exact.enabled else None
             if cache is None and settings.cache.exact.enabled:
                 cache = ExactCache(
                     settings.cache.exact, shared.stores.cache, shared.clock, shared.tasks, shared.stores.ledger
                 )
                 await cache.start()
             if cache is not None:
-                cache.beyond = shared.neighbourhood is not None
+                cache.beyond = shared.neighbourhood is not None or memory is not None
             health = health or Health(settings.breaker, shared.clock)
             pipeline = cls(Parts(settings, shared, health, cache, routes, memory, prompts, built), built)
             pipeline._closing = opened.pop_all()

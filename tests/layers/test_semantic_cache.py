@@ -2,12 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from penstock.caching.key import cache_key
 from penstock.client import AsyncClient
 from penstock.core.call import Call
-from penstock.core.errors import ConfigError, InvalidRequest, ProviderError, RateLimited
+from penstock.core.errors import ConfigError, InvalidRequest, NotCached, ProviderError, RateLimited
 from penstock.core.request import CacheDirectives, Request
 from penstock.core.response import Response
 from penstock.testing import FakeClock, answer
@@ -356,7 +357,6 @@ async def test_what_is_known_in_other_words_is_given_without_a_wait(client, orac
         {"semantic": "off"},
         {"cache": CacheDirectives(no_cache=True)},
         {"cache": CacheDirectives(no_store=True)},
-        {"cache": CacheDirectives(only_if_cached=True)},
         {"cache": CacheDirectives(max_age=0)},
     ],
 )
@@ -364,9 +364,43 @@ async def test_what_is_not_given_without_a_wait_is_asked_for(client, changes):
     await ask(client)
     asked, response = at_once(client, **changes)
     assert response is None
-    if not asked.cache.only_if_cached:
-        assert (await client.handle(asked)).body is not None
-        assert asked.call.cache != "semantic"
+    assert (await client.handle(asked)).body is not None
+    assert asked.call.cache != "semantic"
+
+
+async def test_who_wants_cached_answers_only_gets_those_by_meaning_too(client, oracle):
+    await ask(client)
+    only = CacheDirectives(only_if_cached=True)
+    asked, response = at_once(client, cache=only)
+    waited_for = await ask(client, TALL_TOO, cache=only)
+    assert response.body
+    assert asked.call.cache == waited_for.call.cache == "semantic"
+    assert asked.call.cache_status == waited_for.call.cache_status
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"semantic": "off"}, {"semantic": "shadow"}, {"cache": CacheDirectives(no_cache=True)}]
+)
+async def test_who_wants_cached_answers_only_has_nobody_asked(client, oracle, changes):
+    await ask(client)
+    asked = len(oracle.asked)
+    only = msgspec.structs.replace(changes.get("cache", CacheDirectives()), only_if_cached=True)
+    question = TALL_TOO if changes else "How old is the Eiffel Tower in Paris?"
+    with pytest.raises(NotCached):
+        await ask(client, question, **{**changes, "cache": only})
+    assert len(oracle.asked) == asked
+
+
+async def test_who_has_no_tokens_left_gets_answers_by_meaning_whichever_way_it_asks(oracle):
+    settings = {**config(), "limits": {"per_tenant": {"tokens_per_minute": 20}}}
+    async with AsyncClient(settings, providers={"near": oracle}) as client:
+        await ask(client)
+        with pytest.raises(RateLimited):
+            await ask(client, "Is it open?")
+        assert (await ask(client, TALL_TOO)).call.cache == "semantic"
+        asked, _ = at_once(client)
+        assert asked.call.cache == "semantic"
+    assert len(oracle.asked) == 1
 
 
 async def test_what_was_looked_up_is_not_looked_up_again(client, oracle):

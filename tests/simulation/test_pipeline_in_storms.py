@@ -246,6 +246,11 @@ def broken_manners(monkeypatch):
     )
 
 
+def broken_word(monkeypatch):
+    """Who wants what is cached or nothing has a provider asked where nothing is cached."""
+    monkeypatch.setattr("penstock.layers.exact_cache.NoCache.enter", lambda self, request, inner: (request, None))
+
+
 def broken_caution(monkeypatch):
     """What a client is told of an answer that was begun is that of another try."""
     monkeypatch.setattr(StreamPassage, "_go_elsewhere", Passage._go_elsewhere)
@@ -288,6 +293,7 @@ def broken_caution(monkeypatch):
         (broken_time, "waited for too long"),
         (broken_known, "requests a minute"),
         (broken_manners, "after the end"),
+        (broken_word, "is not to ask"),
         (broken_caution, "sent again"),
     ],
 )

@@ -145,6 +145,9 @@ class DeadlineExceeded(Refused):
     code = "upstream_timeout"
 
 
+NOTHING_CACHED = "There is no cached answer to this request, and only-if-cached forbids asking for one."
+
+
 class NotCached(Refused):
     """``Cache-Control: only-if-cached`` and no entry that may be served (RFC 9111 section 5.2.1.7)."""
 

@@ -7,6 +7,7 @@ Nothing but the key decides which answer fits: see `penstock.caching.key`. Wheth
 from __future__ import annotations
 
 import asyncio
+import copy
 from contextlib import suppress
 
 import msgspec
@@ -23,7 +24,7 @@ from penstock.caching.stats import CacheStats
 from penstock.config.caches import ExactCacheSettings
 from penstock.core.call import Call
 from penstock.core.clock import Clock
-from penstock.core.errors import NotCached, PenstockError, ProviderError, Refused, StoreError
+from penstock.core.errors import NOTHING_CACHED, NotCached, PenstockError, ProviderError, Refused, StoreError
 from penstock.core.handler import Exit, Handler, Phased, Step
 from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
@@ -42,7 +43,7 @@ class ExactCache(Phased):
 
     Attributes:
         answers: What was answered, for whoever else has use for it.
-        beyond: Layers inside may have answers in memory too, so they are asked under `only-if-cached`.
+        beyond: Layers inside may have answers too, so they are asked under `only-if-cached`. The last of them ends it.
     """
 
     def __init__(
@@ -69,13 +70,17 @@ class ExactCache(Phased):
         self._stats = self.answers.stats
         self._configure(settings)
 
-    def adopt(self, settings: ExactCacheSettings) -> bool:
-        """Go on under `settings`, with all answers; False if they ask for another size, which needs a new cache."""
+    def adopt(self, settings: ExactCacheSettings) -> ExactCache | None:
+        """Return a layer under `settings` with the same answers; None if they ask for another size.
+
+        What holds for the answers, such as how long they stay fresh, changes for this one too.
+        """
         old = self._settings
         if (settings.max_entries, settings.max_memory_bytes) != (old.max_entries, old.max_memory_bytes):
-            return False
-        self._configure(settings)
-        return True
+            return None
+        layer = copy.copy(self)
+        layer._configure(settings)
+        return layer
 
     async def start(self) -> None:
         """Learn what the store has; if it cannot say, begin with nothing."""
@@ -120,10 +125,10 @@ class ExactCache(Phased):
             self._stats.misses += 1
             if self.beyond:
                 with suppress(NotCached):
-                    return await inner(request)
-            request.call.cache = "miss"
-            request.call.cache_status.append(f'{_NAME}; detail="only-if-cached"')
-            raise NotCached("There is no cached answer to this request, and only-if-cached forbids asking for one.")
+                    response = await inner(request)
+                    _note(request.call, _MISSED)
+                    return response
+            raise _absent(request.call)
         if verdict is Verdict.BYPASS:
             self._stats.bypassed += 1
             request.call.cache = "bypass"
@@ -220,6 +225,17 @@ class ExactCache(Phased):
         return self._serve(request, entry, known, now, f'{member}; detail="stale-if-error"')
 
 
+class NoCache(Phased):
+    """In its place where there is no exact cache, and so no other: nothing is cached."""
+
+    def enter(self, request: Request, inner: Handler, /) -> Step:
+        """Let pass what may be asked for."""
+        directives = request.cache
+        if directives is not NO_DIRECTIVES and directives.only_if_cached:
+            raise _absent(request.call)
+        return request, None
+
+
 class _Keeping(Keeper, Exit):
     """Keeps the answer to what had no entry; nothing stale can stand in for it."""
 
@@ -235,6 +251,13 @@ class _Keeping(Keeper, Exit):
             self.stored = self.keep(response)
         if response.whole:
             _note(self.request.call, _MISSED, "; stored" if self.stored else "")
+
+
+def _absent(call: Call) -> NotCached:
+    """Note that there is no answer and none may be asked for."""
+    call.cache = "miss"
+    call.cache_status.append(f'{_NAME}; detail="only-if-cached"')
+    return NotCached(NOTHING_CACHED)
 
 
 def _note(call: Call, member: str, stored: str = "") -> None:

@@ -53,7 +53,8 @@ class Limit(Phased):
     """Charges a request, and its input and predicted output; settles when the answer has ended.
 
     It is charged to all accounts it falls under: its tenant's, its key's, its team's, its organisation's. Every request
-    counts, but only tokens that go to a provider do: a tenant without tokens still gets cached answers.
+    counts, but only tokens that go to a provider do: a tenant without tokens still gets cached answers,
+    those by meaning too.
     """
 
     def __init__(self, tenants: Tenants, estimate: Callable[[Request], int], clock: Clock, *, cached: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from penstock.caching.directory import Sighting
 from penstock.caching.key import cache_key
 from penstock.caching.neighbourhood import Neighbourhood
-from penstock.core.errors import NotCached
+from penstock.core.errors import NOTHING_CACHED, NotCached
 from penstock.core.handler import Handler, Phased, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -35,19 +35,19 @@ class Neighbours(Phased):
 
     def enter(self, request: Request, inner: Handler, /) -> Step | None:
         """Let pass what no other worker has; from then on the others wait for this one."""
-        if _alone(request) or request.call.at_hand:
+        if request.call.at_hand:
             return request, None
-        if self._sight(request) is None and not request.cache.only_if_cached:
-            return request, None
-        return None
+        if request.cache.only_if_cached:
+            return None
+        return (request, None) if _alone(request) or self._sight(request) is None else None
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
         """Take another worker's answer, or ask for one.
 
         Raises:
-            NotCached: The request is to be answered from memory only, and nobody has it there.
+            NotCached: The request is to be answered from memory only, and nobody has it there, nor can by meaning.
         """
-        sighting, near = self._sight(request), self._near
+        sighting, near = None if _alone(request) else self._sight(request), self._near
         for _ in range(_TRIES):
             if sighting is None:
                 break
@@ -56,8 +56,8 @@ class Neighbours(Phased):
             if response is not None:
                 return response
             sighting = near.directory.claim(cache_key(request), sighting) if self._claims(request) else None
-        if request.cache.only_if_cached:
-            raise NotCached("There is no cached answer to this request, and only-if-cached forbids asking for one.")
+        if request.cache.only_if_cached and not self._by_meaning:
+            raise NotCached(NOTHING_CACHED)
         return await inner(request)
 
     def _sight(self, request: Request) -> Sighting | None:

@@ -19,9 +19,9 @@ from penstock.caching.key import cache_key
 from penstock.config.semantic import SemanticCacheSettings
 from penstock.core.call import SemanticNote
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError
+from penstock.core.errors import NOTHING_CACHED, NotCached, PenstockError
 from penstock.core.handler import Exit, Handler, Phased, Step
-from penstock.core.request import Request
+from penstock.core.request import NO_DIRECTIVES, Request
 from penstock.core.response import Response
 from penstock.core.route import SemanticMode
 from penstock.core.tasks import TaskGroup
@@ -95,7 +95,9 @@ class SemanticCache(Phased):
 
     def enter(self, request: Request, inner: Handler, /) -> Step | None:
         """Let pass what is not answered by meaning, and learn from its answer."""
-        mode = self._mode(request)
+        mode, directives = self._mode(request), request.cache
+        if directives is not NO_DIRECTIVES and directives.only_if_cached:
+            return None
         if mode == "off":
             return request, None
         lookup = self._look_up_at_once(request)
@@ -105,8 +107,16 @@ class SemanticCache(Phased):
         return request, self._miss(request, lookup, mode)
 
     async def handle(self, request: Request, inner: Handler, /) -> Response:
-        """Answer from what is known, or from `inner`."""
+        """Answer from what is known, or from `inner`.
+
+        Raises:
+            NotCached: The client wants only a cached answer, and there is none of this meaning either.
+        """
         mode, call = self._mode(request), request.call
+        if request.cache.only_if_cached:
+            inner = _nothing_cached
+            if mode == "off":
+                return await inner(request)
         lookup = call.lookup if isinstance(call.lookup, Lookup) else None
         if lookup is None:
             place = self._place(request)
@@ -222,6 +232,10 @@ class SemanticCache(Phased):
         if expected is not None:
             request, lookup, shadow = expected
             self._tasks.spawn(self.learner.kept(request, lookup, key, shadow=shadow), name="learn from an answer")
+
+
+async def _nothing_cached(request: Request) -> Response:
+    raise NotCached(NOTHING_CACHED)
 
 
 class _Missed(Exit):

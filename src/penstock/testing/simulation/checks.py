@@ -31,6 +31,7 @@ def check(world: World) -> Iterator[str]:
     yield from _right(world)
     yield from _in_time(world)
     yield from _ended(world)
+    yield from _only_cached(world)
     yield from _no_second_answer(world)
     yield from _one_at_a_time(world)
     yield from _kept(world)
@@ -150,6 +151,14 @@ def _in_time_each(world: World, margin: float) -> Iterator[str]:
 def _ended(world: World) -> Iterator[str]:
     """Nothing is left open upstream."""
     yield from (f"request {sent.serial} of {sent.call} is still open" for sent in world.journal if sent.ended is None)
+
+
+def _only_cached(world: World) -> Iterator[str]:
+    """No provider is asked for whoever wants what is cached or nothing."""
+    only = {asked.request.call.id for asked in world.asked if asked.request.cache.only_if_cached}
+    yield from (
+        f"{sent.provider} was asked for {sent.call}, which is not to ask" for sent in world.journal if sent.call in only
+    )
 
 
 def _no_second_answer(world: World) -> Iterator[str]:
