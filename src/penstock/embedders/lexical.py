@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import sqrt
-from operator import mul
 
 from penstock.core.request import Request
 from penstock.matching.reading import stem, tokens
+from penstock.matching.spelling import FUNCTION, KIND, KINDS, PAIR, WORD, Spelling, Terms
 from penstock.matching.vocabulary import FUNCTION_WORDS
 
-WORD, PAIR, PIECE = 1.0, 0.5, 0.35
-"""Weights of a word, a pair of neighbours and four letters of a word, before rarity."""
+PIECE = 0.35
+"""Weight of four letters of a word, before rarity; where there are many, they share what eight pieces would weigh."""
 
 _IN_ONE_GO = 64
 
@@ -30,7 +30,7 @@ class LexicalEmbedder:
     name = "lexical"
     dimensions = 0
 
-    async def embed(self, texts: Sequence[str], behalf: Request | None = None) -> list[Mapping[int, float]]:
+    async def embed(self, texts: Sequence[str], behalf: Request | None = None) -> list[Spelling]:
         """Return a sparse vector of length 1 for each text; an empty one for a text without words.
 
         Of many texts it lets others run in between; of a few it does not wait.
@@ -45,30 +45,43 @@ class LexicalEmbedder:
     async def aclose(self) -> None:
         """Nothing to free."""
 
-    def embed_one(self, text: str) -> Mapping[int, float]:
+    def embed_one(self, text: str) -> Spelling:
         """Return the sparse vector of `text`."""
-        vector: dict[int, float] = {}
+        counts: dict[int, float] = {}
+        words: dict[int, Terms] = {}
         before = ""
         for token in tokens(text):
             word = token.lower()
-            for key, weight in _pieces(word):
-                vector[key] = vector[key] + weight if key in vector else weight
+            name, terms = _word(word)
+            counts[name] = counts[name] + 1.0 if name in counts else 1.0
+            if terms:
+                words[name] = terms
             if before:
-                key = zlib.crc32(f"{before} {word}".encode("utf-8", "surrogatepass"))
-                vector[key] = vector[key] + PAIR if key in vector else PAIR
+                name = _pair(before, word)
+                counts[name] = counts[name] + 1.0 if name in counts else 1.0
             before = word
-        weights = vector.values()
-        norm = sqrt(sum(map(mul, weights, weights)))
-        return {key: weight / norm for key, weight in vector.items()} if norm else {}
+        return Spelling(counts, words)
 
 
 @lru_cache(maxsize=65536)
-def _pieces(word: str) -> tuple[tuple[int, float], ...]:
+def _word(word: str) -> tuple[int, Terms]:
     if word in FUNCTION_WORDS:
-        return ((zlib.crc32(word.encode("utf-8", "surrogatepass")), 0.3 * WORD),)
+        return _name(word, FUNCTION), ()
     framed = f"<{word}>"
     letters = {framed[at : at + 4] for at in range(max(1, len(framed) - 3))}
     share = PIECE if len(letters) < 4 else PIECE * 2 / sqrt(len(letters))
-    pieces = [(zlib.crc32(stem(word).encode("utf-8", "surrogatepass")), WORD)]
-    pieces += [(zlib.crc32(b"#" + piece.encode("utf-8", "surrogatepass")), share) for piece in sorted(letters)]
-    return tuple(pieces)
+    pieces = tuple([(_digest(f"#{piece}"), share) for piece in sorted(letters)])
+    return _name(word, WORD), ((_digest(stem(word)), KINDS[WORD]), *pieces)
+
+
+@lru_cache(maxsize=16384)
+def _pair(one: str, other: str) -> int:
+    return _name(f"{one} {other}", PAIR)
+
+
+def _name(text: str, kind: int) -> int:
+    return (_digest(text) & ~KIND) | kind
+
+
+def _digest(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))

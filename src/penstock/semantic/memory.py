@@ -183,7 +183,7 @@ class Memory:
 
     def _find(self, request: Request, asked: Asked, vector: Vector, usable: Callable[[bytes], bool]) -> Lookup:
         policy = self.policies.of(request.tenant, request.model)
-        partition = self.questions.partition(asked.partition) if len(vector) else None
+        partition = self.questions.partition(asked.partition) if vector else None
         for _ in range(_TRIES):
             proposal = None if partition is None else partition.propose(asked.text, vector)
             if proposal is None:
@@ -204,7 +204,7 @@ class Memory:
         if self.questions.stored(asked.partition):
             await self._read(request, asked.partition)
         partition = self.questions.partition(asked.partition)
-        return partition.nearest(asked.text, vector) if partition is not None and len(vector) else ()
+        return partition.nearest(asked.text, vector) if partition is not None and vector else ()
 
     def remember(self, request: Request, lookup: Lookup, key: bytes, group: bytes | None = None) -> None:
         """Know from now on that the answer to a question is under `key`.

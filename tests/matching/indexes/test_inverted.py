@@ -44,6 +44,28 @@ def test_a_misspelt_word_is_found_by_its_pieces() -> None:
     assert index.nearest(EMBED("thermodinamics"))[0][0] == 1
 
 
+def test_a_vector_that_is_no_text_is_found_too() -> None:
+    index = InvertedIndex()
+    for place in range(40):
+        index.add(place, {1: 0.8, place + 2: 0.6})
+    assert index.nearest({1: 0.8, 7: 0.6}, 1) == [(5, pytest.approx(1.0, abs=0.01))]
+
+
+def test_words_that_a_text_repeats_count_as_often() -> None:
+    texts = [f"the cat of my {thing} {place}" for place, thing in enumerate(["aunt", "boss", "cook", "duke"] * 40)]
+    index = filled([*texts, "cat after cat and cat upon cat"])
+    assert index.nearest(EMBED("a cat, a cat, a cat"), 1)[0][0] == len(texts)
+
+
+def test_a_word_that_leaves_and_comes_back_is_found_by_its_spelling() -> None:
+    index = filled(TEXTS)
+    for _ in range(3):
+        index.add(500, EMBED("photosynthesis"))
+        assert index.nearest(EMBED("fotosynthesis"))[0][0] == 500
+        index.remove(500)
+        assert index.nearest(EMBED("fotosynthesis")) == []
+
+
 def test_within_a_small_budget_the_nearest_is_the_same() -> None:
     whole, hurried = filled(TEXTS, budget=10**9, compared=10**9), filled(TEXTS, budget=60, compared=8)
     for text in TEXTS:
