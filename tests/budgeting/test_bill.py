@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.budgeting.bill import PER_TOKEN, SHARE, SMALLEST_CAP, Bill, Rate, Size, bill, cost, grant, settle_on
+from penstock.budgeting.bill import PER_TOKEN, SHARE, SMALLEST_CAP, Bill, Rate, cost, grant, most_of, settle_on
 from penstock.core.budget import Ask, Budget
 
 amounts = st.integers(0, 10**15)
@@ -10,14 +10,12 @@ BUDGET = Budget("b", "team", "t", "day", "usd", 100)
 
 
 def test_a_bill_bounds_the_prompt_by_its_bytes_and_the_answer_by_its_cap():
-    size = Size(estimate=100, cap=200, choices=2, tools=False)
     rate = Rate(input=1, input_most=2, output=10, fixed=7)
-    assert bill(size, cost(rate, 3, 1)) == Bill(base=7 * 3 + 416 * 2 + 2 * 100, each=20, wanted=200)
-    assert bill(size, cost(rate, 3, 2)).each == 40
+    assert most_of((100, 200, 2, False), cost(rate, 3, 1)) == (7 * 3 + 416 * 2 + 2 * 100, 20, 200)
+    assert most_of((100, 200, 2, False), cost(rate, 3, 2)) == (7 * 3 + 416 * 2 + 2 * 100, 40, 200)
     tokens = cost(PER_TOKEN, 1, 1)
-    assert bill(size, tokens) == Bill(416, 2, 200)
-    assert bill(size._replace(cap=None), tokens).wanted == 16_384
-    assert bill(size._replace(tools=True), tokens).base == 912
+    assert most_of((100, 200, 2, False), tokens) == (416, 2, 200)
+    assert most_of((100, None, 1, True), tokens) == (912, 1, 16_384)
 
 
 @given(bills, amounts, amounts)

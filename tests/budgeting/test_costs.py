@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from penstock.budgeting.bill import Bill, Rate, Size, bill, cost
+from penstock.budgeting.bill import Rate, cost, most_of
 from penstock.budgeting.costs import Costs
 from penstock.budgeting.tariff import Tariffs
 from penstock.core.cascade import Cascade, Stage
@@ -14,7 +14,7 @@ from penstock.testing import FakeClock
 SMALL, LARGE, UNKNOWN = Target("p", "small"), Target("p", "large"), Target("p", "unknown")
 PICO = Decimal("1e-12")
 LONG = 1000
-SIZE = Size(estimate=100, cap=50, choices=1, tools=False)
+SIZE = (100, 50, 1, False)
 
 
 class Desk:
@@ -71,11 +71,10 @@ def test_all_models_of_a_cascade_are_paid_with_one_cap(prompt):
     legs = [route(SMALL), route(LARGE, hedge=HedgeTerms())]
     stages = tuple(Stage(f"s{number}", route=leg) for number, leg in enumerate(legs))
     whole = route(SMALL, LARGE, cascade=Cascade(stages))
-    bills = [bill(SIZE, desk.dollars(leg).cost(prompt)) for leg in legs]
-    together = bill(SIZE, desk.dollars(whole).cost(prompt))
-    assert together == Bill(bills[0].base + bills[1].base, bills[0].each + bills[1].each, 50)
-    tokens = [bill(SIZE, desk.costs.tokens(leg, generates=True)) for leg in legs]
-    assert bill(SIZE, desk.costs.tokens(whole, generates=True)).each == tokens[0].each + tokens[1].each == 3
+    (base, each, _), (more, also, _) = (most_of(SIZE, desk.dollars(leg).cost(prompt)) for leg in legs)
+    assert most_of(SIZE, desk.dollars(whole).cost(prompt)) == (base + more, each + also, 50)
+    (base, each, _), (more, also, _) = (most_of(SIZE, desk.costs.tokens(leg, generates=True)) for leg in legs)
+    assert most_of(SIZE, desk.costs.tokens(whole, generates=True)) == (base + more, each + also, 50)
 
 
 def test_a_price_that_changes_is_taken_after_a_minute():

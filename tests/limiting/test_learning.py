@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.limiting.forecast import Forecast, Tokens
+from penstock.limiting.forecast import Forecast
 from penstock.limiting.latency import LatencyModel
 
 
@@ -63,32 +63,36 @@ def test_many_observations_do_not_wear_it_out():
 
 def test_output_is_predicted_from_history_and_capped():
     forecast = Forecast()
-    assert forecast.predict({}, 10).output == 256
+
+    def output(payload):
+        return forecast.predict(payload, 10)[1]
+
+    assert output({}) == 256
     for _ in range(200):
-        forecast.learn(Tokens(10, 256), 10, 40)
-    assert forecast.predict({}, 10).output == pytest.approx(40, rel=0.05)
-    assert forecast.predict({"max_tokens": 5}, 10).output == 5
-    assert forecast.predict({"max_tokens": 50, "max_completion_tokens": 7}, 10).output == 7
-    assert forecast.predict({"n": 3}, 10).output == pytest.approx(120, rel=0.05)
-    assert forecast.predict({"n": 3, "max_tokens": 5}, 10).output == 15
-    assert forecast.predict({"n": "3", "max_tokens": "x"}, 10).output == pytest.approx(40, rel=0.05)
-    assert forecast.predict({}, 10, generates=False).output == 0
+        forecast.learn(10.0, 10, 40)
+    assert output({}) == pytest.approx(40, rel=0.05)
+    assert output({"max_tokens": 5}) == 5
+    assert output({"max_tokens": 50, "max_completion_tokens": 7}) == 7
+    assert output({"n": 3}) == pytest.approx(120, rel=0.05)
+    assert output({"n": 3, "max_tokens": 5}) == 15
+    assert output({"n": "3", "max_tokens": "x"}) == pytest.approx(40, rel=0.05)
+    assert forecast.predict({}, 10, generates=False)[1] == 0
 
 
 def test_estimates_of_the_input_are_corrected():
     forecast = Forecast()
     for _ in range(200):
-        predicted = forecast.predict({}, 100)
+        predicted, _, _ = forecast.predict({}, 100)
         forecast.learn(predicted, 130, 10)
-    assert forecast.predict({}, 1000).input == pytest.approx(1300, rel=0.02)
+    assert forecast.predict({}, 1000)[0] == pytest.approx(1300, rel=0.02)
 
 
 def test_what_varies_is_kept_in_reserve():
     random, forecast = Random(1), Forecast()
     for _ in range(500):
-        forecast.learn(Tokens(10, 256), 10, random.choice((50, 150)))
-    usual = forecast.predict({}, 10)
-    assert usual.output == pytest.approx(100, abs=25)
-    assert usual.spread == pytest.approx(50, abs=15)
-    capped = forecast.predict({"max_tokens": 110}, 10)
-    assert capped.output + capped.spread <= 110
+        forecast.learn(10.0, 10, random.choice((50, 150)))
+    _, made, spread = forecast.predict({}, 10)
+    assert made == pytest.approx(100, abs=25)
+    assert spread == pytest.approx(50, abs=15)
+    _, made, spread = forecast.predict({"max_tokens": 110}, 10)
+    assert made + spread <= 110

@@ -39,8 +39,6 @@ class Rate(NamedTuple):
     fixed: int
 
 
-_tuple = tuple.__new__
-"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 PER_TOKEN = Rate(1, 1, 1, 0)
 """For budgets in tokens."""
 
@@ -61,20 +59,21 @@ class Cost(NamedTuple):
     answer: int
 
 
-class Size(NamedTuple):
-    """A request in tokens.
+Size = tuple[int, int | None, int, bool]
+"""A request in tokens: those of its prompt, as estimated without calibration; what the client allows one choice, None
+if it does not say; how many choices it asks for, 0 for embeddings; and whether it has tools."""
+Most = tuple[int, int, int]
+"""What a request can cost in a budget's unit: without any answer; a token of the cap; tokens of the cap, as asked or
+assumed."""
+NOTHING: Most = (0, 0, 0)
 
-    Attributes:
-        estimate: Of the prompt, as estimated without calibration.
-        cap: What the client allows one choice; None if it does not say.
-        choices: Answers that are asked for; 0 for embeddings.
-        tools: It has tools.
-    """
 
-    estimate: int
-    cap: int | None
-    choices: int
-    tools: bool
+def most_of(size: Size, cost: Cost) -> Most:
+    """Return what a request of `size` can cost."""
+    tokens, cap, choices, with_tools = size
+    estimate, bare, tools, answer = cost
+    base = tokens * estimate + (tools if with_tools else bare)
+    return base, answer * choices, ASSUMED_OUTPUT if cap is None else cap
 
 
 class Bill(NamedTuple):
@@ -84,13 +83,13 @@ class Bill(NamedTuple):
         base: At most, without any answer.
         each: A token of the cap, at most.
         wanted: Tokens of the cap, as asked or assumed.
-        likely: The answer, as a rule; 0 until somebody needs to know.
+        likely: The answer, as a rule.
     """
 
     base: int
     each: int
     wanted: int
-    likely: int = 0
+    likely: int
 
     @property
     def most(self) -> int:
@@ -113,9 +112,6 @@ class Bill(NamedTuple):
         return self.wanted if not self.each else min((amount - self.base) // self.each, self.wanted)
 
 
-NOTHING = Bill(0, 0, 0)
-
-
 def cost(rate: Rate, tries: int, answers: int) -> Cost:
     """Return what requests cost at `rate`.
 
@@ -131,14 +127,6 @@ def cost(rate: Rate, tries: int, answers: int) -> Cost:
         fixed + _BESIDE_TOOLS * rate.input_most,
         rate.output * answers,
     )
-
-
-def bill(size: Size, cost: Cost) -> Bill:
-    """Return what a request of `size` costs."""
-    tokens, cap, choices, with_tools = size
-    estimate, bare, tools, answer = cost
-    base = tokens * estimate + (tools if with_tools else bare)
-    return _tuple(Bill, (base, answer * choices, ASSUMED_OUTPUT if cap is None else cap, 0))
 
 
 def settle_on(bills: Sequence[Bill], mine: Sequence[int], rooms: Sequence[int]) -> int | None:

@@ -12,7 +12,7 @@ from penstock.core.money import to_picodollars
 from penstock.core.request import Request
 from penstock.core.route import Route
 from penstock.core.usage import Usage
-from penstock.limiting.forecast import Forecast, Tokens
+from penstock.limiting.forecast import Forecast
 
 Price = Callable[[Route, Usage], Decimal | None]
 """What a route's first target charges for tokens; None if that is not known, or not yet."""
@@ -45,13 +45,13 @@ class Account:
 
     def expected_usd(self, stage: Stage) -> Decimal | None:
         """Return what asking the model of `stage` will cost; answers of all are taken to be of one length."""
-        tokens = self._forecast.predict(self._payload, self._inputs)
-        return self._price(stage.leg, Usage(round(tokens.input), round(tokens.output)))
+        given, made, _ = self._forecast.predict(self._payload, self._inputs)
+        return self._price(stage.leg, Usage(round(given), round(made)))
 
     def learn(self, usage: Usage | None) -> None:
         """A model used so many tokens."""
         if usage is not None:
-            self._forecast.learn(Tokens(float(self._inputs), 0.0), usage.input_tokens, usage.output_tokens)
+            self._forecast.learn(float(self._inputs), usage.input_tokens, usage.output_tokens)
 
     def close(self, stage: Stage, usage: Usage | None) -> None:
         """Count who answered; `usage` is what the last model has used, or would have, None if nobody can say."""

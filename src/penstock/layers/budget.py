@@ -19,8 +19,9 @@ from penstock.budgeting.bill import (
     NOTHING,
     SHARE,
     Bill,
+    Most,
     Size,
-    bill,
+    most_of,
     settle_on,
 )
 from penstock.budgeting.costs import Costs
@@ -35,7 +36,7 @@ from penstock.core.request import Request
 from penstock.core.response import Response
 from penstock.core.route import Route
 from penstock.core.usage import unusual_tier
-from penstock.limiting.forecast import Forecast, Tokens
+from penstock.limiting.forecast import Forecast
 from penstock.pricing.estimate import request_tokens
 
 _MODELS = 1024
@@ -49,10 +50,7 @@ _SAME_S = 900.0
 _CAPS = ("max_completion_tokens", "max_tokens")
 REASONING_KINDS = frozenset({"openai", "azure"})
 """Kinds of providers some of whose models know ``max_completion_tokens`` only."""
-_UNPREDICTED = Tokens(0.0, 0.0)
 _replace = msgspec.structs.replace
-_tuple = tuple.__new__
-"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
 
 
 class BudgetLayer(Phased):
@@ -77,7 +75,7 @@ class BudgetLayer(Phased):
         if not purses:
             return request, None
         request, _, dollars, tokens = self._bills(request, group, now)
-        held = _at_hand(purses, dollars, tokens)
+        held = _at_hand(purses, dollars, tokens, 0)
         if held is None:
             return None
         request.call.allowance = _allowance(purses, None)
@@ -96,12 +94,12 @@ class BudgetLayer(Phased):
         purses = group.purses
         request, size, dollars, tokens = self._bills(request, group, now)
         likely = self._likely(request, size)
-        dollars, tokens = (each._replace(likely=each.each * likely) for each in (dollars, tokens))
-        bills = [dollars if purse.budget.unit == "usd" else tokens for purse in purses]
+        found = [dollars if purse.budget.unit == "usd" else tokens for purse in purses]
+        bills = [Bill(base, each, wanted, each * likely) for base, each, wanted in found]
         async with group.lock:
             cap = bills[0].wanted
-            if _at_hand(purses, dollars, tokens) is None:
-                cap = await self._claimed(purses, bills, capped=size.cap is not None)
+            if _at_hand(purses, dollars, tokens, likely) is None:
+                cap = await self._claimed(purses, bills, capped=size[1] is not None)
         request, leave = self._held(request, purses, bills, cap)
         try:
             response = await inner(request)
@@ -126,7 +124,7 @@ class BudgetLayer(Phased):
                 given, made = usage.input_tokens, usage.output_tokens
                 count += given + made
                 if attempt.outcome == "ok":
-                    self._forecast(request).learn(_UNPREDICTED, given, made)
+                    self._forecast(request).learn(0.0, given, made)
         self._purses.settle(held, usd, count, ident)
 
     async def _claimed(self, purses: Sequence[Purse], bills: Sequence[Bill], *, capped: bool) -> int:
@@ -176,22 +174,22 @@ class BudgetLayer(Phased):
             at = today
         return self._purses.of(request.tenant, request.key_id, at)
 
-    def _bills(self, request: Request, group: Group, now: float) -> tuple[Request, Size, Bill, Bill]:
-        """Return the request without what has no price, its size, and what it costs in dollars and in tokens.
+    def _bills(self, request: Request, group: Group, now: float) -> tuple[Request, Size, Most, Most]:
+        """Return the request without what has no price, its size, and what it can cost in dollars and in tokens.
 
         What no budget of `group` is in costs nothing.
         """
         route, size = _route(request), _size(request)
-        estimate, _, choices, _ = size
+        generates = size[2] > 0
         dollars = tokens = NOTHING
         if group.dollars:
             tier = unusual_tier(request.payload["service_tier"]) if "service_tier" in request.payload else ""
-            due = self._costs.dollars(route, tier, now, generates=choices > 0)
+            due = self._costs.dollars(route, tier, now, generates=generates)
             if due.unpriced and group.strict is not None:
                 request = _priced(request, route, due.charges, group.strict)
-            dollars = bill(size, due.cost(estimate * BYTES_PER_ESTIMATE))
+            dollars = most_of(size, due.cost(size[0] * BYTES_PER_ESTIMATE))
         if group.tokens:
-            tokens = bill(size, self._costs.tokens(route, generates=choices > 0))
+            tokens = most_of(size, self._costs.tokens(route, generates=generates))
         return request, size, dollars, tokens
 
     def _held(
@@ -207,10 +205,11 @@ class BudgetLayer(Phased):
 
     def _likely(self, request: Request, size: Size) -> int:
         """Return how many tokens of answer a choice seldom exceeds."""
-        if not size.choices:
+        estimate, _, choices, _ = size
+        if not choices:
             return 0
-        tokens = self._forecast(request).predict({}, size.estimate)
-        return int(tokens.output + _QUANTILE * tokens.spread) + 1
+        _, made, spread = self._forecast(request).predict({}, estimate)
+        return int(made + _QUANTILE * spread) + 1
 
     def _capped(self, request: Request, cap: int) -> Request:
         """Return `request` with a lower cap, and without second requests beside it."""
@@ -259,7 +258,7 @@ class _Settling(Exit, msgspec.Struct, eq=False):
 def _size(request: Request) -> Size:
     payload, estimate = request.payload, request_tokens(request)
     if request.operation == "embeddings":
-        return Size(estimate, 0, 0, tools=False)
+        return estimate, 0, 0, False
     number, wanted = 1, None
     if "n" in payload:
         choices = payload["n"]
@@ -268,23 +267,25 @@ def _size(request: Request) -> Size:
         if name in payload and type(cap := payload[name]) is int:
             wanted = cap if cap > 0 else 0
             break
-    return _tuple(Size, (estimate, wanted, number, "tools" in payload and bool(payload["tools"])))
+    return estimate, wanted, number, "tools" in payload and bool(payload["tools"])
 
 
-def _at_hand(purses: Sequence[Purse], dollars: Bill, tokens: Bill) -> list[Held] | None:
+def _at_hand(purses: Sequence[Purse], dollars: Most, tokens: Most, likely: int) -> list[Held] | None:
     """Hold the most a request can cost, if the purses pay for that and it is a small share of what is left.
+
+    An answer of up to `likely` tokens may take a larger one.
 
     Returns:
         What is held for the cap the client has; None, with nothing held, if they do not.
     """
     held: list[Held] = []
     for purse in purses:
-        base, each, wanted, likely = dollars if purse.budget.unit == "usd" else tokens
+        base, each, wanted = dollars if purse.budget.unit == "usd" else tokens
         answer, free = each * wanted, purse.free
-        share = (free + purse.left) // SHARE
-        if base + answer > free or answer > (likely if likely > share else share):
+        most = base + answer
+        if most > free or (answer > (free + purse.left) // SHARE and answer > each * likely):
             return None
-        held.append((purse, base + answer))
+        held.append((purse, most))
     for purse, most in held:
         purse.free -= most
         purse.running += 1

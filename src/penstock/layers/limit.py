@@ -75,7 +75,7 @@ class Limit(Phased):
             forecast, predicted = self._predict(request)
             given, made, spread = predicted
             tokens = given + made + spread
-            leave = _Settling(self._tenants, self._now, request, group.tokens, forecast, predicted, tokens)
+            leave = _Settling(self._tenants, self._now, request, group.tokens, forecast, given, tokens)
         taken = self._tenants.take(group, tokens, self._now())
         if type(taken) is Lacking:
             if taken.bucket in group.requests:
@@ -138,7 +138,7 @@ class _Settling(Exit, msgspec.Struct, eq=False):
     request: Request
     buckets: Sequence[Bucket]
     forecast: Forecast
-    predicted: Tokens
+    predicted_input: float
     charged: float
 
     def failed(self, error: BaseException, /) -> None:
@@ -155,5 +155,5 @@ class _Settling(Exit, msgspec.Struct, eq=False):
                 given, made = usage.input_tokens, usage.output_tokens
                 used += given + made
                 if attempt.outcome == "ok":
-                    self.forecast.learn(self.predicted, given, made)
+                    self.forecast.learn(self.predicted_input, given, made)
         self.tenants.settle(self.buckets, used - self.charged, self.now())

@@ -20,12 +20,11 @@ class Bucket:
         capacity: The most it holds.
     """
 
-    __slots__ = ("_at", "_level", "_rate", "capacity")
+    __slots__ = ("_at", "_level", "_limit", "_rate", "capacity")
 
     def __init__(self, per_minute: float, capacity: float | None = None) -> None:
         """Holds a minute's worth unless `capacity` says otherwise."""
-        self.capacity = float(per_minute if capacity is None else capacity)
-        self._rate = per_minute / _MINUTE_S
+        self._size(per_minute, per_minute if capacity is None else capacity)
         self._level = self.capacity
         self._at = -math.inf
 
@@ -59,7 +58,7 @@ class Bucket:
         capacity = self.capacity
         missing = capacity - level
         full_s = 0.0 if missing <= capacity * _ROUNDING else missing / self._rate
-        return int(capacity), int(level) if level > 0.0 else 0, full_s
+        return self._limit, int(level) if level > 0.0 else 0, full_s
 
     def charge(self, amount: float, now: float) -> float:
         """Take `amount` whatever there is, give back when it is negative; return what is in it then."""
@@ -73,12 +72,16 @@ class Bucket:
     def resize(self, per_minute: float, capacity: float, now: float) -> None:
         """Change both; what was taken stays taken."""
         self._level = self.level(now) + capacity - self.capacity
-        self.capacity = capacity
-        self._rate = per_minute / _MINUTE_S
+        self._size(per_minute, capacity)
 
     def lower(self, most: float, now: float) -> None:
         """There is no more than `most` in it, somebody who knows says."""
         self._level = min(self.level(now), most)
+
+    def _size(self, per_minute: float, capacity: float) -> None:
+        self._rate = per_minute / _MINUTE_S
+        self.capacity = float(capacity)
+        self._limit = int(capacity)
 
 
 class OutsideBucket(Bucket):

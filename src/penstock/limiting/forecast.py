@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 _UNKNOWN_OUTPUT = 256.0
 """Output tokens of a model nothing is known of."""
@@ -16,16 +16,8 @@ _LEAST_RATIO, _MOST_RATIO = 0.25, 4.0
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 
-class Tokens(NamedTuple):
-    """Predicted tokens of one request; `spread` is how many more output tokens are still usual."""
-
-    input: float
-    output: float
-    spread: float = 0.0
-
-
-_tokens = tuple.__new__
-"""Makes a named tuple of a tuple; its own constructor takes several times as long."""
+Tokens = tuple[float, float, float]
+"""Predicted tokens of one request: input, output, and how many more output tokens are still usual."""
 
 
 class Forecast:
@@ -46,7 +38,7 @@ class Forecast:
         """
         given, spread = estimated_input * self._ratio, 0.0
         if not generates:
-            return _tokens(Tokens, (given, 0.0, 0.0))
+            return given, 0.0, 0.0
         number = 1
         if "n" in payload:
             choices = payload["n"]
@@ -63,23 +55,24 @@ class Forecast:
             spread = math.sqrt(self._variance * number)
             if spread > most - output:
                 spread = most - output
-        return _tokens(Tokens, (given, output, spread))
+        return given, output, spread
 
-    def learn(self, predicted: Tokens, input_tokens: int, output_tokens: int) -> None:
-        """A request used so many."""
+    def learn(self, predicted_input: float, input_tokens: int, output_tokens: int) -> None:
+        """A request used so many; 0 as `predicted_input` says nothing about estimates."""
         weight = _NEW
         if self._count < _SOME:
             self._count += 1
             weight = 1 / self._count
-        off = output_tokens - self._output
-        self._output += weight * off
+        output = self._output
+        off = output_tokens - output
+        self._output = output + weight * off
         if self._count > 1:
             self._variance += weight * (off * off - self._variance)
-        given = predicted[0]
-        if given > 0 and input_tokens > 0:
-            ratio = input_tokens / (given / self._ratio)
+        if predicted_input > 0 and input_tokens > 0:
+            known = self._ratio
+            ratio = input_tokens / (predicted_input / known)
             if ratio < _LEAST_RATIO:
                 ratio = _LEAST_RATIO
             elif ratio > _MOST_RATIO:
                 ratio = _MOST_RATIO
-            self._ratio += weight * (ratio - self._ratio)
+            self._ratio = known + weight * (ratio - known)

@@ -238,7 +238,7 @@ class Gate:
         if ticket.contended:
             self.queue.charge(ticket.tenant, work_of(*used) - ticket.work)
         if any(used):
-            self._history(ticket.model).forecast.learn(Tokens(ticket.input_tokens, ticket.output_tokens), *used)
+            self._history(ticket.model).forecast.learn(ticket.input_tokens, *used)
 
     @property
     def _paused_until(self) -> float:

@@ -61,8 +61,7 @@ class _Bucket(OutsideBucket):
         self._numbers[self._first + _FULL_AT] = now + (self.capacity - level) / self._rate
 
     def resize(self, per_minute: float, capacity: float, now: float) -> None:
-        self.capacity = capacity
-        self._rate = per_minute / 60.0
+        self._size(per_minute, capacity)
         before = self._numbers[self._first + _LIMIT]
         if before != per_minute:  # otherwise another process has done it
             missing_s = max(self._numbers[self._first + _FULL_AT] - now, 0.0)

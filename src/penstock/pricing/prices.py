@@ -144,15 +144,16 @@ class Pricer:
             The cost and ``provider`` or ``estimate`` (who counted the tokens); None and ``unknown`` when there is no
             price for something that was used, or no usage; 0 and ``none`` for the simulated provider.
         """
-        price = self.price(provider, model, "" if usage is None else usage.service_tier)
-        if price.origin == "simulated":
-            return _FREE
+        service_tier = "" if usage is None else usage.service_tier
+        price = self._known.get((provider, model, service_tier))
+        if price is None or price.dated:
+            price = self.price(provider, model, service_tier)
         if usage is not None:
             for tier in price.tiers:
                 if usage.input_tokens > tier.above:
                     amount = tier.amount(usage)
                     return _UNKNOWN if amount is None else (amount, _SOURCES[usage.source])
-        return _UNKNOWN
+        return _FREE if price.origin == "simulated" else _UNKNOWN
 
     def price(self, provider: str, model: str, service_tier: str = "") -> Price:
         """Return the price of a model now; `service_tier` is as in `Usage`."""

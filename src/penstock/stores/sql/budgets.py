@@ -97,7 +97,8 @@ class BudgetTally:
         with self._lock:
             if self._written.pop(ledger_id, None) is not None:
                 return False
-            self._moves[ledger_id] = [*self._moves.get(ledger_id, ()), *moves]
+            known = self._moves.get(ledger_id)
+            self._moves[ledger_id] = list(moves) if known is None else [*known, *moves]
             return True
 
     def give(self, move: Move) -> None:
