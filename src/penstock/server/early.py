@@ -27,6 +27,7 @@ _MOST_BYTES = 256 * 1024
 
 _REPEATED_BYTES = 4 * 1024 * 1024
 _END = b"\r\n\r\n"
+_END_BYTES = len(_END)
 _ANSWERED = object()
 """In place of what is to be handed on."""
 
@@ -76,17 +77,18 @@ class EarlyProtocol(ShortProtocol):
                     self.server_state.total_requests += 1
                     self.transport.write(response)
                     return
-            end = data.find(_END) + len(_END)
+            end = data.find(_END) + _END_BYTES
             found = self.heads.find(data, end)
             if found is not None:
                 known, length = found
-                if len(data) == end + length:
+                whole = end + length
+                if len(data) == whole:
                     self._take(known, data[end:], data)
                     return
-                if len(data) < end + length <= _MOST_BYTES:
+                if len(data) < whole <= _MOST_BYTES:
                     self.headers, self._accepted = known.fields, False
                     self._gathered, self._size = [], 0
-                    self._gather(known, end, end + length, data)
+                    self._gather(known, end, whole, data)
                     return
         self._begun = 0
         self._again = self._parsed = None
@@ -98,7 +100,7 @@ class EarlyProtocol(ShortProtocol):
         if fresh and self._begun == 1:
             if self._parsed is not None:
                 fields: Any = self.scope["headers"]
-                self.heads.remember(data, data.find(_END) + len(_END), self._size, self._parsed, self.url, fields)
+                self.heads.remember(data, data.find(_END) + _END_BYTES, self._size, self._parsed, self.url, fields)
             if self.state == IDLE:
                 self._remember(data)
         if self._waiting is not None:

@@ -189,7 +189,8 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         elif self.state == ANSWER:
             self.state = IDLE
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
 
     def look(self, now: float, limits: ServerSettings) -> None:
         """See whether something is overdue."""

@@ -12,6 +12,7 @@ from penstock.server.seen import SeenBytes
 _MOST_BYTES = 512 * 1024
 _LENGTH = b"ength: "
 """The end of the name, which clients write in two ways."""
+_NAME_BYTES = len(_LENGTH)
 _DIGITS = 7
 _CHANGING = frozenset({b"x-request-id", b"traceparent", b"transfer-encoding"})
 """Fields that are new with each request, or make the length another one."""
@@ -47,13 +48,13 @@ class KnownHeads:
 
     def find(self, data: bytes, end: int) -> tuple[Known, int] | None:
         """Return what the head says that ends at `end`, and the length of the body; None if it is not known."""
-        start = data.find(_LENGTH, 0, end) + len(_LENGTH)
+        start = data.find(_LENGTH, 0, end) + _NAME_BYTES
         stop = data.find(b"\r", start, end)
         known = self._get(data[:start] + data[stop:end])
         if known is None:
             return None
         digits = data[start:stop]
-        return (known, int(digits)) if digits.isdigit() and len(digits) <= _DIGITS else None
+        return (known, int(digits)) if stop - start <= _DIGITS and digits.isdigit() else None
 
     def remember(self, data: bytes, end: int, size: int, route: KnownAnswers, url: bytes, fields: Fields) -> None:
         """Keep what the parser found in the head of `data`, which ends at `end`, with `size` bytes of body behind it.
@@ -64,7 +65,7 @@ class KnownHeads:
         if size != len(data) - end or not _CHANGING.isdisjoint([name for name, _ in fields]):
             return
         head = data[:end]
-        start = head.find(_LENGTH) + len(_LENGTH)
+        start = head.find(_LENGTH) + _NAME_BYTES
         stop = head.find(b"\r", start)
         length = [value for name, value in fields if name == b"content-length"]
         said = head.count(_LENGTH) == head.lower().count(b"content-length") == 1

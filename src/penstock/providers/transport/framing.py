@@ -10,7 +10,8 @@ from penstock.providers.transport.failures import invalid
 SMALL_BYTES = 64 * 1024
 """A JSON body up to this length is waited for in one go."""
 
-_names: dict[bytes, str] = {}
+NAMES: dict[bytes, str] = {}
+"""The names `field_name` remembers."""
 _MAX_NAMES = 1024
 
 
@@ -43,9 +44,7 @@ def ends_with_connection(headers: Mapping[str, str]) -> bool:
 
 def field_name(name: bytes) -> str:
     """Return `name` in lower case; servers use few names, so the last thousand spellings are remembered."""
-    key = _names.get(name)
-    if key is None:
-        key = name.decode("latin-1").lower()
-        if len(_names) < _MAX_NAMES and len(name) <= 64:
-            _names[name] = key
+    key = name.decode("latin-1").lower()
+    if len(NAMES) < _MAX_NAMES and len(name) <= 64:
+        NAMES[name] = key
     return key

@@ -8,7 +8,7 @@ from penstock.core.errors import ProviderError
 from penstock.providers.transport.decoding import too_large
 from penstock.providers.transport.exchange import Exchange
 from penstock.providers.transport.failures import invalid
-from penstock.providers.transport.framing import field_name, plan_body
+from penstock.providers.transport.framing import NAMES, field_name, plan_body
 
 HEAD_BYTES = 64 * 1024
 """Cap for the head of a response, and for a run of framing (chunk extensions, trailers) without body data."""
@@ -95,12 +95,10 @@ class AnswerParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one field; trailers end up in a dictionary of their own."""
-        key = field_name(name)
+        key = NAMES.get(name) or field_name(name)
         text = value.decode("latin-1")
         headers = self._headers
-        if key in headers:
-            text = f"{headers[key]}, {text}"
-        headers[key] = text
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
         """Decide from the head how the body is to be taken."""
