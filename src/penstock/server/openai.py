@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 
@@ -47,7 +46,7 @@ _replace = msgspec.structs.replace
 _SEEN_BYTES = 2 * 1024 * 1024
 
 
-class Decoded(NamedTuple):
+class Decoded(msgspec.Struct, frozen=True):
     """A request that was decoded and not answered yet, and whether to keep its completion."""
 
     request: Request
@@ -83,8 +82,8 @@ class ModelRoute:
             pipeline = self._client.pipeline
             inbound = seen.inbound if seen is not None else decode_request(self._operation, body)
             principal = self._admit(headers)
-            request, keep = self._read(headers, inbound, controls.request_id(headers), principal)
-            request = pipeline.prepare(request)
+            decoded = self._read(headers, inbound, controls.request_id(headers), principal)
+            request, keep = pipeline.prepare(decoded.request), decoded.keep
         except PenstockError:
             return None, None
         call = request.call
@@ -157,7 +156,8 @@ class ModelRoute:
                 inbound = await self._decode(body)
                 decoded = self._read(headers, inbound, request_id, principal)
             # Otherwise `known` has admitted, read and decoded it.
-            request, keep = self._as_kept(decoded)
+            decoded = self._as_kept(decoded)
+            request, keep = decoded.request, decoded.keep
             with Watch(self._watchers, receive):
                 response = await self._client.handle(request)
                 if keep:
@@ -181,10 +181,9 @@ class ModelRoute:
 
     def _as_kept(self, decoded: Decoded) -> Decoded:
         """Prepare a request whose completion is kept: with it is kept what was really asked."""
-        request, keep = decoded
-        if keep and request.route is None:
-            request = self._client.pipeline.prepare(request)
-        return Decoded(request, keep)
+        if decoded.keep and decoded.request.route is None:
+            return Decoded(self._client.pipeline.prepare(decoded.request), keep=True)
+        return decoded
 
     async def _decode(self, body: bytes) -> Inbound:
         if len(body) <= LARGE_BYTES:
