@@ -11,7 +11,8 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
-from itertools import chain
+from functools import reduce
+from operator import iconcat
 from typing import Any
 
 from sqlalchemy import Column, Table, TableValuedAlias, create_engine, event, func, insert
@@ -218,7 +219,8 @@ class Insert:
     """An INSERT compiled once, for one row and for several at a time.
 
     The interpreter is free while SQLite runs a statement and has to be taken back after it, so few statements of many
-    rows are cheaper, and disturb the threads that serve requests less, than a statement a row.
+    rows are cheaper, and disturb the threads that serve requests less, than a statement a row. Not where rows go to
+    pages all over the table: a statement of several keeps each page as it was before, to undo half of itself.
 
     Args:
         table: Where.
@@ -273,9 +275,11 @@ class Insert:
         start, left = 0, len(rows)
         if not left:
             return
-        execute = raw(connection).execute
+        cursor = raw(connection)
         for size, statement in zip(self._sizes, statements, strict=True):
-            while left >= size:
-                execute(statement, tuple(chain.from_iterable(rows[start : start + size])))
+            while left >= size > 1:
+                cursor.execute(statement, reduce(iconcat, rows[start : start + size], []))
                 start += size
                 left -= size
+        if left:
+            cursor.executemany(statements[-1], rows[start:])
