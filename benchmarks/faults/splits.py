@@ -15,10 +15,11 @@ from benchmarks.faults.cells import ANSWERED, Fault, Kind
 from benchmarks.faults.judging import CLOSED_S
 from benchmarks.faults.stage import Stage
 from penstock.core.canonical import write_usage
+from penstock.core.events import lines
 from penstock.testing import UpstreamReply, faults, json_reply
 from penstock.testing.faultd import sse_frames
 from penstock.testing.faultd.script import Part
-from penstock.wire.openai_answers import StreamReader
+from penstock.wire.openai_stream import StreamReader
 
 _PAUSE_S = 0.001
 _AT_A_TIME = 16
@@ -116,13 +117,13 @@ def three_parts(count: int = 10_000, seed: int = 1) -> Checked:
     chance = random.Random(seed)
     problems = []
     bodies = [(style, body) for style, body in STYLES.items() if style != "JSON"]
-    whole = {style: [event.data for event in StreamReader("").feed(body)] for style, body in bodies}
+    whole = {style: lines(StreamReader("").feed(body)) for style, body in bodies}
     for number in range(count):
         style, body = bodies[number % len(bodies)]
         first, second = sorted(chance.sample(range(len(body)), 2))
         reader = StreamReader("")
         parts = (body[:first], body[first:second], body[second:])
-        if [event.data for part in parts for event in reader.feed(part)] != whole[style] or not reader.done:
+        if lines([event for part in parts for event in reader.feed(part)]) != whole[style] or not reader.done:
             problems.append(f"{style} split at {first} and {second}")
     return Checked(8, f"split in three, {count:,} times, the decoder alone", "answered", problems, count)
 

@@ -284,6 +284,7 @@ async def _pieces(response: Response) -> AsyncGenerator[Chunk, None]:
     try:
         async for batch in response:
             for event in batch:
-                yield Chunk(event)
+                for chunk in event.singles():
+                    yield Chunk(chunk)
     finally:
         await response.aclose()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from penstock.caching.storable import storable_body, storable_events
 from penstock.core.canonical import make_event, split
 from penstock.core.errors import ProviderError
-from penstock.wire.openai_answers import parse_chunk
+from penstock.wire.openai_stream import parse_chunk
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 

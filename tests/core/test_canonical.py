@@ -171,9 +171,9 @@ def test_events_say_what_is_in_them():
             }
         ).encode()
     )
-    assert (first.has_output, first.finish_reason, first.bare_usage) == (True, None, False)
-    assert (last.has_output, last.finish_reason, last.bare_usage) == (False, "stop", False)
-    assert (usage.has_output, usage.bare_usage, usage.usage) == (False, True, Usage(3, 2))
+    assert (first.finish_reason, first.bare_usage) == (None, False)
+    assert (last.finish_reason, last.bare_usage) == ("stop", False)
+    assert (usage.bare_usage, usage.usage) == (True, Usage(3, 2))
 
 
 @given(USAGE)

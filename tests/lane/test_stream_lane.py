@@ -10,6 +10,7 @@ from tests.lane.conftest import WHOLE
 from penstock.caching.flight import MAX_KEPT_BYTES
 from penstock.client import AsyncClient
 from penstock.core.errors import DeadlineExceeded, ProviderError, Refused
+from penstock.core.events import lines
 from penstock.testing import answer, chunks, json_reply, sse_reply
 from penstock.testing.faultd import faults
 from penstock.testing.faultd.script import sse_frames
@@ -61,7 +62,7 @@ def streaming(client, upstream):
 async def test_a_stream_is_passed_on_counted_and_kept(client, upstream):
     asked = Asked(client, "one")
     await asked.text()
-    assert [event.data for event in asked.events] == [event.data for event in chunks(TEXT)]
+    assert lines(asked.events) == lines(chunks(TEXT))
     assert [attempt.outcome for attempt in asked.call.attempts] == ["ok"]
     assert asked.call.usage is not None
     await settled(client)
@@ -166,7 +167,7 @@ async def test_a_compressed_stream_is_the_stream(client, upstream):
     upstream.says = lambda: faults.gzipped(STREAM)
     asked = Asked(client, "gzip")
     await asked.text()
-    assert [event.data for event in asked.events] == [event.data for event in chunks(TEXT)]
+    assert lines(asked.events) == lines(chunks(TEXT))
 
 
 async def test_the_end_is_passed_on_when_the_connection_is_not_ended_with_it(client, upstream):

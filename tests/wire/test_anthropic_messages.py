@@ -378,7 +378,6 @@ def test_a_text_stream_chunk_by_chunk():
         [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}],
         [],
     ]
-    assert [event.has_output for event in events] == [True, True, False, False]
     assert [event.finish_reason for event in events] == [None, None, "stop", None]
     assert events[3].bare_usage
     assert events[3].usage == Usage(542, 9, cached_input_tokens=500, cache_write_tokens=30)

@@ -337,7 +337,6 @@ def test_a_chat_stream_chunk_by_chunk():
         [],
     ]
     assert chunks[2]["ollama"]["total_duration"] == 4883583458
-    assert [event.has_output for event in events] == [True, True, False, False]
     assert (events[2].finish_reason, events[3].bare_usage, events[3].usage) == ("stop", True, Usage(26, 282))
 
 
@@ -394,7 +393,6 @@ def test_the_last_line_may_have_no_message():
     assert json.loads(assemble(events))["choices"][0]["message"]["content"] == "The"
     empty = decoded(b'{"message":{"content":""},"done":true}\n')
     assert json.loads(assemble(empty))["choices"][0]["message"]["content"] == ""
-    assert not any(event.has_output for event in empty)
 
 
 def test_an_error_line_comes_after_what_was_said_before():

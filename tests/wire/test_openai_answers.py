@@ -5,7 +5,8 @@ import pytest
 from penstock.core.canonical import assemble
 from penstock.core.errors import ProviderError
 from penstock.core.usage import Usage
-from penstock.wire.openai_answers import StreamReader, parse_answer, parse_chunk, parse_models
+from penstock.wire.openai_answers import parse_answer, parse_models
+from penstock.wire.openai_stream import StreamReader, parse_chunk
 
 USAGE = {
     "prompt_tokens": 9,
@@ -51,32 +52,14 @@ def test_a_chunk_keeps_its_bytes():
     data = chunk(delta("Hi 你好 🎉"), system_fingerprint="fp", unknown={"x": [1.10]}, usage=None)
     event = parse_chunk(data)
     assert event.data == data
-    assert (event.finish_reason, event.usage, event.bare_usage, event.has_output) == (None, None, False, True)
+    assert (event.finish_reason, event.usage, event.bare_usage) == (None, None, False)
 
 
 def test_a_finish_reason_and_usage_are_noticed():
     event = parse_chunk(chunk({"index": 0, "delta": {}, "finish_reason": "stop"}, usage=USAGE))
-    assert (event.finish_reason, event.usage, event.bare_usage, event.has_output) == ("stop", COUNTS, False, False)
+    assert (event.finish_reason, event.usage, event.bare_usage) == ("stop", COUNTS, False)
     assert parse_chunk(chunk(usage=USAGE)).bare_usage
     assert not parse_chunk(chunk(prompt_filter_results=[])).bare_usage
-
-
-@pytest.mark.parametrize(
-    ("choice", "speaks"),
-    [
-        (delta("", role="assistant"), False),
-        ({"index": 0, "delta": {}, "finish_reason": None}, False),
-        ({"index": 0, "finish_reason": None}, False),
-        (delta("x"), True),
-        (delta(reasoning_content="hm"), True),
-        (delta(refusal="no"), True),
-        (delta(tool_calls=[{"index": 0, "id": "t", "function": {"name": "f", "arguments": ""}}]), True),
-        ({"index": 0, "text": "x", "finish_reason": None}, True),
-        ({"index": 0, "text": "", "finish_reason": "stop"}, False),
-    ],
-)
-def test_only_what_says_something_is_output(choice, speaks):
-    assert parse_chunk(chunk(choice)).has_output is speaks
 
 
 @pytest.mark.parametrize("usage", [{"prompt_tokens": "many"}, {"prompt_tokens_details": [1]}, [], "none", 3])

@@ -8,8 +8,8 @@ from penstock.core.call import Call
 from penstock.core.errors import InvalidRequest
 from penstock.core.request import Request
 from penstock.wire.json_body import MAX_DEPTH
-from penstock.wire.openai_answers import parse_chunk
 from penstock.wire.openai_chat import DONE, decode_request, encode_request, error_frame, frame
+from penstock.wire.openai_stream import parse_chunk
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

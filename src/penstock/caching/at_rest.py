@@ -12,7 +12,7 @@ from penstock.caching.entries import Entry
 from penstock.caching.storable import storable_body, storable_events
 from penstock.core.call import Call
 from penstock.core.canonical import make_event, read_usage
-from penstock.core.events import Batch
+from penstock.core.events import Batch, lines
 from penstock.core.money import to_picodollars
 from penstock.core.response import Response
 from penstock.core.usage import Usage
@@ -49,7 +49,7 @@ def write_answer(response: Response, heard: Batch, limits: Limits) -> tuple[str,
         storable = len(body) <= limits.max_bytes and storable_body(body, tool_calls=limits.tool_calls)
         return ("json", body) if storable else None
     events = response.events or heard
-    data = b"\n".join([event.data for event in events])
+    data = lines(events)
     storable = len(data) <= limits.max_bytes and storable_events(events, tool_calls=limits.tool_calls)
     return ("events", data) if storable else None
 
@@ -62,7 +62,7 @@ def copy_of(entry: Entry, key: bytes, known: Known) -> StoredAnswer:
         key=key,
         tenant=entry.tenant,
         form="json" if body is not None else "events",
-        data=body if body is not None else b"\n".join([event.data for event in events or ()]),
+        data=body if body is not None else lines(events or ()),
         stored_at=entry.stored_at,
         fresh_until=entry.fresh_until,
         cost_pusd=to_picodollars(entry.saved_usd or Decimal(0)),
@@ -86,8 +86,8 @@ def read_answer(answer: StoredAnswer) -> tuple[bytes | None, Batch | None, Usage
         chunks = _decode_lines(answer.data)
     except msgspec.DecodeError as error:
         raise ValueError(f"the stored answer is damaged: {error}") from error
-    lines = answer.data.split(b"\n")
-    events = [msgspec.structs.replace(make_event(chunk), data=line) for chunk, line in zip(chunks, lines, strict=True)]
+    datas = answer.data.split(b"\n")
+    events = [msgspec.structs.replace(make_event(chunk), data=data) for chunk, data in zip(chunks, datas, strict=True)]
     return None, events, next((event.usage for event in reversed(events) if event.usage is not None), None)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.abc import StoredAnswer
 from penstock.caching.eviction import GreedyDual, Slot, regeneration_cost
-from penstock.core.events import Batch
+from penstock.core.events import Batch, lines
 from penstock.core.money import to_usd
 from penstock.core.usage import Usage
 
@@ -129,7 +129,7 @@ class Entries:
         size = len(body) + _BODY_OVERHEAD if body is not None else 0
         if events is not None:
             if lines_bytes is None:
-                lines_bytes = len(events) - 1 + sum([len(event.data) for event in events])
+                lines_bytes = len(lines(events))
             size += lines_bytes + 1 + len(events) * (_EVENT_OVERHEAD - 1)
         if entry.listed is None or size > self._max_memory_bytes:
             return

@@ -12,7 +12,7 @@ from penstock.caching.entries import Entry
 from penstock.caching.freshness import lifetime_s
 from penstock.caching.key import cache_key
 from penstock.core.call import CASCADE
-from penstock.core.events import Batch
+from penstock.core.events import BETWEEN, Batch
 from penstock.core.request import Request
 from penstock.core.response import Response
 
@@ -46,7 +46,7 @@ class Keeper(msgspec.Struct, eq=False):
         room = self.room
         if room >= 0:
             for event in batch:
-                room -= len(event.data)
+                room -= len(event.data) - (event.chunks - 1) * len(BETWEEN)
             self.room = room
             self.events += batch
             if room < 0:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.events import Event
+from penstock.core.events import Event, lines
 
 _ENDED: frozenset[str | None] = frozenset({"stop"})
 _CALLED: frozenset[str | None] = frozenset({"stop", "tool_calls", "function_call"})
@@ -96,7 +96,7 @@ def _storable_chunks(events: list[Event], *, tool_calls: bool) -> bool:
     if not any(event.finish_reason is not None for event in events):
         return False
     try:
-        answers = _decoder.decode_lines(b"\n".join([event.data for event in events]))
+        answers = _decoder.decode_lines(lines(events))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False
     return not any(answer.error for answer in answers) and _all_qualify(answers, tool_calls=tool_calls)

@@ -216,7 +216,7 @@ async def _streamed(response: Response, stage: str) -> AsyncGenerator[Partial | 
     parser: PartialJson | None = PartialJson(inside_text=True)
     parts: list[str] = []
     async for batch in response:
-        new = "".join([Chunk(event).text for event in batch if event.has_output])
+        new = "".join([Chunk(event).text for piece in batch for event in piece.singles()])
         parts.append(new)
         if parser is None or not new:
             continue

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.events import Batch, Event
+from penstock.core.events import BETWEEN, Batch, Event
 from penstock.core.usage import Usage, unusual_tier
 
 _encode = msgspec.json.Encoder().encode
@@ -99,7 +99,6 @@ def make_event(chunk: dict[str, Any]) -> Event:
         finish_reason=reasons[0] if reasons else None,
         usage=usage,
         bare_usage=usage is not None and not choices,
-        has_output=any(choice.get("delta") or choice.get("text") for choice in choices),
     )
 
 
@@ -113,8 +112,8 @@ def assemble(events: Sequence[Event]) -> bytes:
         raise ValueError("an answer needs at least one chunk")
     answer: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
-    for event in events:
-        chunk = _decode(event.data)
+    for data in [data for event in events for data in event.data.split(BETWEEN)]:
+        chunk = _decode(data)
         for choice in chunk.pop("choices", None) or ():
             _add_choice(choices.setdefault(choice.get("index", 0), {}), choice)
         if chunk.get("usage") is None:

@@ -12,7 +12,7 @@ from penstock.abc import Ledger
 from penstock.core.call import Attempt, CostSource
 from penstock.core.clock import Clock
 from penstock.core.errors import InvalidRequest, PenstockError, ProviderError
-from penstock.core.events import Batch
+from penstock.core.events import BETWEEN, Batch
 from penstock.core.handler import Exit, Handler, Step
 from penstock.core.request import Request
 from penstock.core.response import Response
@@ -224,11 +224,16 @@ class _Meter:
 
     def add(self, batch: Batch) -> None:
         for event in batch:
+            chunks = event.chunks
             size = len(event.data)
+            shortest = size
+            if chunks > 1:
+                size -= (chunks - 1) * len(BETWEEN)
+                shortest = event.shortest
             self._total += size
-            if size < self._shortest or not self._count:
-                self._shortest = size
-            self._count += 1
+            if shortest < self._shortest or not self._count:
+                self._shortest = shortest
+            self._count += chunks
 
     @property
     def chars(self) -> int:

@@ -17,9 +17,10 @@ from penstock.providers.endpoint import Endpoint, media_type
 from penstock.providers.live import LiveAnswer
 from penstock.providers.profiles import DEFAULT, PROFILES
 from penstock.providers.transport.exchange import Exchange
-from penstock.wire.openai_answers import StreamReader, parse_answer, parse_models
+from penstock.wire.openai_answers import parse_answer, parse_models
 from penstock.wire.openai_chat import encode_request
 from penstock.wire.openai_errors import parse_error
+from penstock.wire.openai_stream import StreamReader
 from penstock.wire.upstream_errors import conceal
 
 _PATHS: dict[Operation, str] = {

@@ -59,8 +59,7 @@ async def check_provider(provider: Provider, model: str, *, deterministic: bool 
     events: list[Event] = []
     async for batch in stream:
         _require(bool(batch), "an empty batch")
-        _require(all(b"\n" not in event.data for event in batch), "a chunk is more than one line")
-        events += batch
+        events += [single for event in batch for single in event.singles()]
     await stream.aclose()
     _require(any(event.finish_reason for event in events), "the stream ended without a finish reason")
     _require(stream.usage is not None, "the stream has no usage")

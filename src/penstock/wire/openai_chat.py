@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 
 from penstock.core.errors import InvalidRequest
-from penstock.core.events import Batch
+from penstock.core.events import BETWEEN, Batch
 from penstock.core.prompt import PROMPT_MODEL
 from penstock.core.request import Operation, PromptReference, Request
 from penstock.wire.json_body import decode_object, type_name
 from penstock.wire.prompt_caching import has_marks, marked_messages
+from penstock.wire.sse import END
 
 DONE = b"data: [DONE]\n\n"
 """What ends a stream."""
@@ -24,6 +25,7 @@ DONE = b"data: [DONE]\n\n"
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _USAGE, _NULL_USAGE = b'"usage"', b',"usage":null}'
+_FRAME = b"data: %b\n\n"
 
 
 class Inbound(msgspec.Struct, frozen=True):
@@ -140,17 +142,19 @@ def encode_request(
 
 def frame(batch: Batch, *, include_usage: bool) -> bytes:
     """Frame events for a client; empty when there is nothing in them for one that did not ask for usage."""
+    if len(batch) == 1 and not batch[0].bare_usage:
+        framed = b"data: " + batch[0].data + END
+    else:
+        framed = b"".join([_FRAME % event.data for event in batch if include_usage or not event.bare_usage])
     if include_usage:
-        return b"".join([b"data: " + event.data + b"\n\n" for event in batch])
-    parts = []
-    for event in batch:
-        if not event.bare_usage:
-            data = event.data
-            # Cheaper than `in`.
-            if data.find(_USAGE) >= 0:
-                data = _without_usage(data)
-            parts.append(b"data: " + data + b"\n\n")
-    return b"".join(parts)
+        return framed
+    # Cheaper than `in`.
+    if framed.find(_USAGE) >= 0:
+        without = framed.replace(_NULL_USAGE + END, b"}" + END)
+        if without.find(_USAGE) < 0:
+            return without
+        return b"".join([_FRAME % _without_usage(data) for data in framed[6:-2].split(BETWEEN)])
+    return framed
 
 
 def error_frame(error: dict[str, Any]) -> bytes:
@@ -159,6 +163,8 @@ def error_frame(error: dict[str, Any]) -> bytes:
 
 
 def _without_usage(data: bytes) -> bytes:
+    if data.find(_USAGE) < 0:
+        return data
     if data.endswith(_NULL_USAGE):
         # The last brace closes the chunk itself, so this `usage` is the chunk's own and not one of a nested object.
         return data[: -len(_NULL_USAGE)] + b"}"

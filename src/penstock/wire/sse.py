@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _BOM = b"\xef\xbb\xbf"
-_START = b"data: "
-_BETWEEN = b"\n\ndata: "
+START, END = b"data: ", b"\n\n"
+"""What is around the data of an event of one line, as nearly all are written."""
 # Bytes are looked for as integers: `in` with a `bytes` operand costs several times as much.
 _LF, _CR = 10, 13
 
@@ -18,13 +18,16 @@ class SseDecoder:
 
     __slots__ = ("_data", "_first", "_max", "_partial", "_size", "_skip_lf")
 
-    def __init__(self, max_line_bytes: int = 8 * 1024 * 1024) -> None:
-        """`max_line_bytes` bounds a line, and the data of one event, which may have several."""
+    def __init__(self, max_line_bytes: int = 8 * 1024 * 1024, *, first: bool = True) -> None:
+        """`max_line_bytes` bounds a line, and the data of one event, which may have several.
+
+        `first` says that the stream begins here, where there may be a byte order mark.
+        """
         self._max = max_line_bytes
         self._partial = bytearray()
         self._data: list[bytes] = []
         self._size = 0
-        self._first = True
+        self._first = first
         self._skip_lf = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
@@ -49,6 +52,11 @@ class SseDecoder:
                 self._first = False
                 return events
         return self._feed_lines(chunk)
+
+    @property
+    def between(self) -> bool:
+        """Nothing of an event has come since the last one."""
+        return not (self._partial or self._data or self._skip_lf)
 
     def _feed_lines(self, chunk: bytes) -> list[bytes]:
         lines = chunk.splitlines()
@@ -102,9 +110,9 @@ def encode(data: bytes) -> bytes:
 
 def _split_plain(text: bytes) -> list[bytes] | None:
     """Split a text of whole ``data: ...`` LF LF events, which most reads are; None when it is anything else."""
-    if not text.startswith(_START) or not text.endswith(b"\n\n") or _CR in text:
+    if not text.startswith(START) or not text.endswith(END) or _CR in text:
         return None
-    events = text[6:-2].split(_BETWEEN)
+    events = text[6:-2].split(END + START)
     for event in events:
         if _LF in event:
             return None

@@ -6,6 +6,7 @@ import time
 import msgspec
 import pytest
 
+from penstock.answers import Chunk
 from penstock.config.providers import FaultSettings, LatencySettings, ProviderSettings, TimeoutSettings
 from penstock.core.call import Call
 from penstock.core.clock import SystemClock
@@ -381,7 +382,7 @@ async def test_an_incomplete_stream_breaks_after_its_tokens():
     with pytest.raises(ProviderError) as caught:
         await read()
     assert caught.value.code == "upstream_incomplete"
-    assert [event.has_output for event in events] == [False, True, True]
+    assert [Chunk(event).text != "" for event in events] == [False, True, True]
     assert response.finish_reason is None
 
 

@@ -84,7 +84,7 @@ class Answer(NamedTuple):
         """The chunks after the tokens: per choice its finish reason, then the usage."""
         events = [self._event(self._ending(index, choice)) for index, choice in enumerate(self.choices)]
         usage = {**self._head(CHAT_CHUNK), "choices": [], "usage": write_usage(self.usage)}
-        events.append(Event(_encode(usage), usage=self.usage, bare_usage=True, has_output=False))
+        events.append(Event(_encode(usage), usage=self.usage, bare_usage=True))
         return events
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -120,8 +120,7 @@ class Answer(NamedTuple):
 
     def _event(self, choice: dict[str, Any]) -> Event:
         chunk = {**self._head(CHAT_CHUNK), "choices": [choice]}
-        calls = "tool_calls" in choice.get("delta", ())
-        return Event(_encode(chunk), finish_reason=choice["finish_reason"], has_output=calls)
+        return Event(_encode(chunk), finish_reason=choice["finish_reason"])
 
     def _tokens(self, index: int, choice: Choice) -> Batch:
         head, tail = self._frame(index, choice.call is not None)

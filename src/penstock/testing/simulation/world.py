@@ -277,7 +277,7 @@ class World:
                 batch = await self._timed(asked, anext(batches))
             except StopAsyncIteration:
                 break
-            asked.text += "".join(text_of_chunk(event.data) for event in batch)
+            asked.text += "".join(text_of_chunk(each.data) for event in batch for each in event.singles())
         asked.result = "ok"
 
     async def _timed(self, asked: Asked, work: Awaitable[T]) -> T:

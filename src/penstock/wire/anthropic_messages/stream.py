@@ -198,13 +198,13 @@ class StreamDecoder:
     def _finish(self, stop_reason: str, events: Batch) -> None:
         if not self._text and not self._calls:
             # An answer that says nothing is an empty text, as it is when it comes whole.
-            events.append(self._chunk({"content": ""}, has_output=False))
+            events.append(self._chunk({"content": ""}))
         reason = FINISH_REASONS.get(stop_reason, "stop")
         usage = read_usage(self._usage)
         last = {**self._head, "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": reason}]}
         counts = {**self._head, "choices": [], "usage": write_usage(usage)}
-        events.append(Event(_encode(last), finish_reason=reason, has_output=False))
-        events.append(Event(_encode(counts), usage=usage, bare_usage=True, has_output=False))
+        events.append(Event(_encode(last), finish_reason=reason))
+        events.append(Event(_encode(counts), usage=usage, bare_usage=True))
         self._finished = True
 
     def _add_text(self, text: str, events: Batch) -> None:
@@ -214,12 +214,12 @@ class StreamDecoder:
     def _arguments(self, opened: _Open, text: str) -> Event:
         return self._chunk({"tool_calls": [{"index": opened.call, "function": {"arguments": text}}]})
 
-    def _chunk(self, delta: dict[str, Any], *, has_output: bool = True) -> Event:
+    def _chunk(self, delta: dict[str, Any]) -> Event:
         if not self._said:
             self._said = True
             delta = {"role": "assistant", **delta}
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
-        return Event(_encode({**self._head, "choices": [choice]}), has_output=has_output)
+        return Event(_encode({**self._head, "choices": [choice]}))
 
     def _count(self, usage: UsageBody | None) -> None:
         """Counts are cumulative; later events may leave out what did not change."""

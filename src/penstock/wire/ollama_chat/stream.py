@@ -122,24 +122,24 @@ class StreamDecoder:
         is_chat = self._head["object"] == CHAT_CHUNK
         if is_chat and not self._text and not self._calls:
             # An answer that says nothing is an empty text, as it is when it comes whole.
-            events.append(self._delta({"content": ""}, None, has_output=False))
+            events.append(self._delta({"content": ""}, None))
         reason = finish_reason(body, called=self._calls > 0)
         choice: dict[str, Any] = {"index": 0, "delta": {}} if is_chat else {"index": 0, "text": ""}
         choice.update(logprobs=None, finish_reason=reason)
         last = {**self._head, "choices": [choice], "ollama": remainder(line)}
-        events.append(Event(_encode(last), finish_reason=reason, has_output=False))
+        events.append(Event(_encode(last), finish_reason=reason))
         usage = read_usage(body)
         if usage is not None:
             counts = {**self._head, "choices": [], "usage": write_usage(usage)}
-            events.append(Event(_encode(counts), usage=usage, bare_usage=True, has_output=False))
+            events.append(Event(_encode(counts), usage=usage, bare_usage=True))
         self._finished = self.done = self.ended = True
 
-    def _delta(self, said: dict[str, Any], logprobs: dict[str, Any] | None, *, has_output: bool = True) -> Event:
+    def _delta(self, said: dict[str, Any], logprobs: dict[str, Any] | None) -> Event:
         if not self._said:
             self._said = True
             said = {"role": "assistant", **said}
-        return self._chunk({"delta": said, "logprobs": logprobs}, has_output=has_output)
+        return self._chunk({"delta": said, "logprobs": logprobs})
 
-    def _chunk(self, choice: dict[str, Any], *, has_output: bool = True) -> Event:
+    def _chunk(self, choice: dict[str, Any]) -> Event:
         chunk = {**self._head, "choices": [{"index": 0, **choice, "finish_reason": None}]}
-        return Event(_encode(chunk), has_output=has_output)
+        return Event(_encode(chunk))
