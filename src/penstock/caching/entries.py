@@ -139,8 +139,10 @@ class Entries:
         for key in memory.make_room(size):
             loser = self._by_key[key]
             loser.held = loser.body = loser.events = None
-        entry.body = body
-        entry.events = events
+        if body is not entry.body:
+            entry.body = body
+        if events is not entry.events:
+            entry.events = events
         entry.held = memory.add(entry.key, size, entry.cost)
 
     def remove(self, key: bytes) -> bool:

@@ -17,10 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import log2
-from typing import cast
 from zlib import crc32
-
-import msgspec
 
 _EXPONENT = 1.25
 """Of uses. 1 is best where what is asked for changes quickly, 2 where it never does; see decision 21."""
@@ -47,7 +44,7 @@ def regeneration_cost(cost_pusd: int, input_tokens: int, output_tokens: int) -> 
     return cost_pusd or input_tokens * _INPUT_TOKEN_PUSD + output_tokens * _OUTPUT_TOKEN_PUSD
 
 
-class Slot(msgspec.Struct, eq=False):
+class Slot:
     """An entry's place in a `GreedyDual`, which makes it.
 
     Attributes:
@@ -57,15 +54,18 @@ class Slot(msgspec.Struct, eq=False):
         uses: How often it was asked for, the first time included, 255 at most.
     """
 
-    key: bytes = b""
-    size: int = 0
-    density: float = 0.0
-    uses: int = 0
-    queued_uses: int = 0
-    good_until: float = 0.0
-    queue: int = 0
-    newer: Slot = cast("Slot", None)
-    older: Slot = cast("Slot", None)
+    __slots__ = ("density", "good_until", "key", "newer", "older", "queue", "queued_uses", "size", "uses")
+
+    # Without a constructor, which would take longer than all the rest of `GreedyDual.add`.
+    key: bytes
+    size: int
+    density: float
+    uses: int
+    queued_uses: int
+    good_until: float
+    queue: int
+    newer: Slot
+    older: Slot
 
     def touch(self) -> None:
         """It was asked for."""
@@ -86,7 +86,8 @@ class GreedyDual:
         self._max_size = max_size
         self._count = 0
         self._level = 0.0
-        # By rounded worth, a ring: what is filed here stands between the newest (its `older`) and the oldest.
+        # By rounded worth, a ring: what is filed here stands between the newest (its `older`) and the oldest. Its
+        # `good_until` is that worth.
         self._queues: dict[int, Slot] = {}
         self._left = bytearray(64)
         self._left_room = 64 // _ROOM
@@ -115,8 +116,11 @@ class GreedyDual:
         left = self._left
         known = left[crc32(key) % len(left)]
         worth = cost / size if size > 1 else cost
-        density = log2(worth if worth > _NOTHING else _NOTHING)
-        slot = Slot(key, size, density, known + 1 if known < _MOST_USES else known)
+        slot = Slot()
+        slot.key = key
+        slot.size = size
+        slot.density = log2(worth if worth > _NOTHING else _NOTHING)
+        slot.uses = known + 1 if known < _MOST_USES else known
         self._enqueue(slot)
         self._count = count = self._count + 1
         self.size += size
@@ -155,11 +159,12 @@ class GreedyDual:
     def _enqueue(self, slot: Slot) -> None:
         slot.queued_uses = uses = slot.uses
         slot.queue = queue = round(slot.density + _BY_USES[uses])
-        slot.good_until = self._level + 2.0**queue
         end = self._queues.get(queue)
         if end is None:
             end = self._queues[queue] = Slot()
             end.older = end.newer = end
+            end.good_until = 2.0**queue
+        slot.good_until = self._level + end.good_until
         slot.older = newest = end.older
         slot.newer = end
         newest.newer = end.older = slot

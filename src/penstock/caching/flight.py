@@ -70,14 +70,17 @@ class Flight(msgspec.Struct, eq=False):
 
     @classmethod
     def begin(cls, key: bytes, leader: Seat, table: dict[bytes, Flight], *, handed_over: bool = False) -> Flight:
-        """Enter a flight in `table`, where newcomers look for it, with `leader` on board."""
+        """Enter a flight in `table`, where newcomers look for it, with `leader` on board.
+
+        Who leads and who pays is noted on the seats: a flight that knew them when they have left would, with them, be
+        garbage that only the collector finds.
+        """
         request = leader.request
         call = request.call
-        notes = Call(call.id, call.started, call.started_at, call.key, call.asked_bytes, call.attempts)
-        notes.lookup, notes.estimated = call.lookup, call.estimated
-        # Who leads and who pays is noted on the seats: a flight that knew them when they have left would, with them, be
-        # garbage that only the collector finds.
-        leader.leads = leader.pays = True
+        notes = Call(
+            call.id, call.started, call.started_at, call.key, call.asked_bytes, call.attempts, lookup=call.lookup,
+            estimated=call.estimated,
+        )  # fmt: skip
         flight = cls(_replace(request, call=notes), {leader: None}, key, table, handed_over)
         leader.flight = table[key] = flight
         return flight
@@ -190,6 +193,8 @@ class Flight(msgspec.Struct, eq=False):
 
     def _end(self) -> None:
         self.ended = True
-        self.give_up = self.joined = _nothing  # they may refer to who holds this flight
+        self.give_up = _nothing  # it may refer to who holds this flight, as `joined` may
+        if self.joined is not _nothing:
+            self.joined = _nothing
         for seat in self.seats:
             seat.wake()

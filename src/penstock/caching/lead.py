@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from penstock.caching.flight import Flight
 from penstock.caching.seat import Seat
 from penstock.core.events import Batch
@@ -11,23 +13,20 @@ from penstock.core.handler import Exit
 from penstock.core.response import Response
 
 
-class Lead(Exit):
+class Lead(Exit, msgspec.Struct, eq=False):
     """Ends the flight with the call.
 
     Attributes:
         flight: The flight; whoever makes the call sets its `give_up`.
         seat: The leader's.
+        _fail: Decides who shares an error.
     """
 
-    __slots__ = ("_fail", "flight", "seat")
+    flight: Flight
+    seat: Seat
+    _fail: Callable[[Flight, BaseException], None]
 
     leads = True
-
-    def __init__(self, flight: Flight, seat: Seat, fail: Callable[[Flight, BaseException], None]) -> None:
-        """`fail` decides who shares an error."""
-        self.flight = flight
-        self.seat = seat
-        self._fail = fail
 
     @property
     def shared(self) -> bool:

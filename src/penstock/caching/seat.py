@@ -139,15 +139,15 @@ class Seat(msgspec.Struct, eq=False):
             call.cache, call.age_s, call.saved_usd = notes.cache, notes.age_s, notes.saved_usd
         elif not self.pays:
             call.cache = "collapsed"
-        call.semantic = notes.semantic
-        call.semantic_key = notes.semantic_key
-        call.semantic_audit = notes.semantic_audit
-        call.usage = notes.usage
-        call.finish_reason = notes.finish_reason
-        call.allowance = notes.allowance
-        call.shaping = notes.shaping
-        call.stage = notes.stage
-        call.verdict = notes.verdict
+        call.usage, call.finish_reason, call.allowance = notes.usage, notes.finish_reason, notes.allowance
+        # To write what is there takes several times as long as to see that it is.
+        if notes.semantic or call.semantic:
+            call.semantic, call.semantic_key = notes.semantic, notes.semantic_key
+            call.semantic_audit = notes.semantic_audit
+        if notes.shaping is not call.shaping:
+            call.shaping = notes.shaping
+        if notes.stage or call.stage:
+            call.stage, call.verdict = notes.stage, notes.verdict
         if notes.degraded:
             call.degraded += [note for note in notes.degraded if note not in call.degraded]
         if notes.cache_status:

@@ -66,7 +66,7 @@ class Coalesce:
         key = self._key(request)
         if key in self._flights:
             return None
-        seat = Seat(request, not request.stream)
+        seat = Seat(request, not request.stream, leads=True, pays=True)
         flight = Flight.begin(key, seat, self._flights)
         return flight.request, Lead(flight, seat, partial(self.failed, inner))
 
@@ -99,6 +99,7 @@ class Coalesce:
             raise
 
     def _launch(self, leader: Seat, inner: Handler, *, handed_over: bool = False) -> Flight:
+        leader.leads = leader.pays = True
         flight = Flight.begin(self._key(leader.request), leader, self._flights, handed_over=handed_over)
         task = self._tasks.spawn(self._fly(flight, inner), name="coalesced-call")
 

@@ -263,5 +263,6 @@ def _absent(call: Call) -> NotCached:
 def _note(call: Call, member: str, stored: str = "") -> None:
     if call.cache == "hit":  # in the memory of another worker, where it was noted
         return
-    call.cache = call.cache or "miss"
+    if not call.cache:
+        call.cache = "miss"
     call.cache_status.append(member + ("; collapsed" if call.cache == "collapsed" else stored))
