@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.limiting.bucket import Bucket, charge_all, charge_each, give_back
+from penstock.limiting.bucket import Bucket, charge_all, charge_each, give_back, look_at_all, look_at_each
 
 STEPS = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 40)), max_size=60)
 
@@ -75,6 +75,8 @@ def test_several_are_charged_as_each_alone_whenever_something_is_given_back(step
         now += Fraction(pause, 7)
         exact = [min(min(level + size * Fraction(pause, 7) / 60, size) - amount, size)
                  for size, level in zip(sizes, exact, strict=True)]  # fmt: skip
+        before = look_at_each(buckets, float(now))[1]
+        assert look_at_all(others, float(now))[1] == pytest.approx(before, abs=1e-6)
         least = charge_each(others, amount, float(now))[1]
         assert least == pytest.approx(float(min(exact)), abs=1e-6)
         if amount < 0:

@@ -128,11 +128,35 @@ def give_back(buckets: Sequence[Bucket], amount: float) -> None:
         bucket._level += amount
 
 
-def charge_each(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:
-    """As `charge_all`, of buckets of any kind; nothing is written for an `amount` of 0."""
+def look_at_all(buckets: Sequence[Bucket], now: float) -> Charged:
+    """As `charge_all`, without a charge."""
     tightest, least = None, math.inf
     for bucket in buckets:
-        level = bucket.charge(amount, now) if amount else bucket.level(now)
+        level, at = bucket._level, bucket._at
+        if now > at:
+            level += (now - at) * bucket._rate
+        if level > bucket.capacity:
+            level = bucket.capacity
+        if level < least:
+            tightest, least = bucket, level
+    return tightest, least
+
+
+def charge_each(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:
+    """As `charge_all`, of buckets of any kind."""
+    tightest, least = None, math.inf
+    for bucket in buckets:
+        level = bucket.charge(amount, now)
+        if level < least:
+            tightest, least = bucket, level
+    return tightest, least
+
+
+def look_at_each(buckets: Sequence[Bucket], now: float) -> Charged:
+    """As `look_at_all`, at buckets of any kind."""
+    tightest, least = None, math.inf
+    for bucket in buckets:
+        level = bucket.level(now)
         if level < least:
             tightest, least = bucket, level
     return tightest, least

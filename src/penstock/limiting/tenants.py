@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, final
 
 from penstock.core.quota import Quota
-from penstock.limiting.bucket import Bucket, Charged, charge_all, charge_each, give_back
+from penstock.limiting.bucket import Bucket, Charged, charge_all, charge_each, give_back, look_at_all, look_at_each
 from penstock.limiting.shared_bucket import SharedBucket
 from penstock.shared_memory.table import Table, digest
 
@@ -73,6 +73,7 @@ class Lacking(NamedTuple):
 
 
 _Charge = Callable[[Sequence[Bucket], float, float], Charged]
+_Look = Callable[[Sequence[Bucket], float], Charged]
 _Owned = dict[str, tuple[TenantLimits, TenantAccount]]
 
 
@@ -124,9 +125,9 @@ class Tenants:
             enough.
         """
         if self._table is None:
-            return _take(group, tokens, now, charge_all)
+            return _take(group, tokens, now, charge_all, look_at_all)
         with self._table:
-            return _take(group, tokens, now, charge_each)
+            return _take(group, tokens, now, charge_each, look_at_each)
 
     def missing(self, group: Group, tokens: float, now: float) -> Lacking | None:
         """Say why `take` would not give so many tokens; None if it would."""
@@ -207,17 +208,20 @@ class Tenants:
         }
 
 
-def _take(group: Group, tokens: float | None, now: float, charge: _Charge) -> Quota | Lacking:
+def _take(group: Group, tokens: float | None, now: float, charge: _Charge, look: _Look) -> Quota | Lacking:
     requests, used = group
-    amount = 0.0 if tokens is None else tokens
-    request, token = charge(requests, 1.0, now), charge(used, amount, now)
+    request = charge(requests, 1.0, now)
+    token = look(used, now) if tokens is None else charge(used, tokens, now)
     if request[1] < 0.0 or (token[1] < 0.0 and tokens is not None):
         charge(requests, -1.0, now)
-        charge(used, -amount, now)
+        if tokens is not None:
+            charge(used, -tokens, now)
         refused = _refused(group, tokens, now)
         if refused is not None:
             return refused
-        request, token = charge(requests, 1.0, now), charge(used, amount, now)  # so little is forgiven
+        charge(requests, 1.0, now)  # so little is forgiven
+        if tokens is not None:
+            charge(used, tokens, now)
     return _quota(request, token)
 
 
@@ -247,7 +251,7 @@ def _lacking(buckets: Sequence[Bucket], amount: float, now: float) -> Bucket | N
 def quota_of(group: Group, now: float) -> Quota:
     """Return what is left of several accounts that are charged together: of each limit, where least is left."""
     requests, tokens = group
-    return _quota(charge_each(requests, 0.0, now), charge_each(tokens, 0.0, now))
+    return _quota(look_at_each(requests, now), look_at_each(tokens, now))
 
 
 def _quota(requests: Charged, tokens: Charged) -> Quota:

@@ -51,7 +51,22 @@ class Rates(msgspec.Struct, frozen=True):
         each, total = self.each, self.request
         given, made = usage.input_tokens, usage.output_tokens
         input_, output = each[_INPUT], each[_OUTPUT]
-        if input_ is not None and output is not None and _plain(usage):
+        plain = not (  # as it is for many calls: `counts` has nothing but input and output
+            usage.cached_input_tokens
+            or usage.reasoning_tokens
+            or usage.cache_write_tokens
+            or usage.cache_write_1h_tokens
+            or usage.input_audio_tokens
+            or usage.cached_audio_tokens
+            or usage.output_audio_tokens
+            or usage.input_image_tokens
+            or usage.cached_image_tokens
+            or usage.output_image_tokens
+            or usage.input_video_tokens
+            or usage.cached_video_tokens
+            or usage.web_searches
+        )
+        if plain and input_ is not None and output is not None:
             if given > 0:
                 total += input_ * given
             if made > 0:
@@ -106,25 +121,6 @@ def counts(usage: Usage) -> tuple[int, ...]:
         said_audio,
         said_image,
         usage.web_searches,
-    )
-
-
-def _plain(usage: Usage) -> bool:
-    """Whether `counts` has nothing but input and output, as it is for most calls."""
-    return not (
-        usage.cached_input_tokens
-        or usage.reasoning_tokens
-        or usage.cache_write_tokens
-        or usage.cache_write_1h_tokens
-        or usage.input_audio_tokens
-        or usage.cached_audio_tokens
-        or usage.output_audio_tokens
-        or usage.input_image_tokens
-        or usage.cached_image_tokens
-        or usage.output_image_tokens
-        or usage.input_video_tokens
-        or usage.cached_video_tokens
-        or usage.web_searches
     )
 
 
