@@ -134,6 +134,7 @@ def test_no_body_is_too_strange(body):
 
 def test_counts_are_found_where_other_servers_put_them():
     assert read_usage({"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 5}).cached_input_tokens == 5
+    assert read_usage({"prompt_tokens": "9", "completion_tokens": 1.0, "prompt_tokens_details": []}) == Usage(9, 1)
     older = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5}
     assert read_usage(older).cached_input_tokens == 4
 

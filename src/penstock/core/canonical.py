@@ -43,35 +43,75 @@ _DETAILS = (
 """Fields of OpenAI's ``usage`` with parts of the counts, and where `Usage` has them."""
 
 
+_Count = int | float | str | bool | None
+"""A number of tokens; some servers write it as text."""
+
+
+class _InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: _Count = None
+    cache_write_tokens: _Count = None
+    audio_tokens: _Count = None
+    image_tokens: _Count = None
+    video_tokens: _Count = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: _Count = None
+    audio_tokens: _Count = None
+    image_tokens: _Count = None
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
+    total_tokens: Any = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    cached_tokens: _Count = None
+    prompt_cache_hit_tokens: _Count = None
+
+
+_NO_INPUT_DETAILS, _NO_OUTPUT_DETAILS = _InputDetails(), _OutputDetails()
+
+
 def read_usage(raw: dict[str, Any] | None, service_tier: object = None) -> Usage | None:
     """Read OpenAI's ``usage`` object; None when there is none or it has no counts.
 
     Cached tokens are also found where Moonshot (``cached_tokens``) and older DeepSeek (``prompt_cache_hit_tokens``) put
     them, and reasoning that was left out of ``completion_tokens``, as xAI does, is added: the total tells.
     `service_tier` is the answer's field of that name.
+
+    Raises:
+        ValueError: A count is no number.
     """
     if not raw:
         return None
-    prompt = raw.get("prompt_tokens_details") or {}
-    completion = raw.get("completion_tokens_details") or {}
-    given, made = int(raw.get("prompt_tokens") or 0), int(raw.get("completion_tokens") or 0)
-    reasoning = int(completion.get("reasoning_tokens") or 0)
-    if reasoning and raw.get("total_tokens") == given + made + reasoning:
+    try:
+        counts = msgspec.convert(raw, _Counts)
+    except msgspec.ValidationError:  # some servers write an empty object as an empty list
+        counts = msgspec.convert({name: value for name, value in raw.items() if value}, _Counts)
+    given, made = int(counts.prompt_tokens or 0), int(counts.completion_tokens or 0)
+    cached = counts.cached_tokens or counts.prompt_cache_hit_tokens
+    inputs, outputs = counts.prompt_tokens_details, counts.completion_tokens_details
+    tier = unusual_tier(service_tier) if service_tier else ""
+    if inputs is None and outputs is None and not cached:
+        return Usage(given, made, service_tier=tier)
+    inputs, outputs = inputs or _NO_INPUT_DETAILS, outputs or _NO_OUTPUT_DETAILS
+    reasoning = int(outputs.reasoning_tokens or 0)
+    if reasoning and counts.total_tokens == given + made + reasoning:
         made += reasoning
     return Usage(
         input_tokens=given,
         output_tokens=made,
-        cached_input_tokens=int(
-            prompt.get("cached_tokens") or raw.get("cached_tokens") or raw.get("prompt_cache_hit_tokens") or 0
-        ),
-        cache_write_tokens=int(prompt.get("cache_write_tokens") or 0),
+        cached_input_tokens=int(inputs.cached_tokens or cached or 0),
+        cache_write_tokens=int(inputs.cache_write_tokens or 0),
         reasoning_tokens=reasoning,
-        input_audio_tokens=int(prompt.get("audio_tokens") or 0),
-        output_audio_tokens=int(completion.get("audio_tokens") or 0),
-        input_image_tokens=int(prompt.get("image_tokens") or 0),
-        output_image_tokens=int(completion.get("image_tokens") or 0),
-        input_video_tokens=int(prompt.get("video_tokens") or 0),
-        service_tier=unusual_tier(service_tier),
+        input_audio_tokens=int(inputs.audio_tokens or 0),
+        output_audio_tokens=int(outputs.audio_tokens or 0),
+        input_image_tokens=int(inputs.image_tokens or 0),
+        output_image_tokens=int(outputs.image_tokens or 0),
+        input_video_tokens=int(inputs.video_tokens or 0),
+        service_tier=tier,
     )
 
 

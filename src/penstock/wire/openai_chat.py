@@ -7,7 +7,7 @@ use itself passes through, so that fields it has never heard of reach the provid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -52,6 +52,10 @@ class Inbound(msgspec.Struct, frozen=True):
     prompt: PromptReference | None = None
 
 
+class _Message(msgspec.Struct, gc=False):
+    role: Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class _UsageOnly(msgspec.Struct):
     usage: object = msgspec.UNSET
 
@@ -71,13 +75,15 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
     model = payload.pop("model", None)
     if prompt is not None and model is None:
         model = PROMPT_MODEL + prompt.id
-    elif type(model) is str and model.startswith(PROMPT_MODEL) and operation != "embeddings":
+    elif type(model) is not str or not model:
+        raise _no_model(model)
+    elif model.startswith(PROMPT_MODEL) and operation != "embeddings":
         prompt = _named_by_model(model, prompt)
         model = PROMPT_MODEL + prompt.id
-    if type(model) is not str or not model:
-        raise _no_model(model)
     if prompt is None or payload.get(_ASKED[operation]) not in (None, []):
         _CHECKS[operation](payload)
+    if _OWN.isdisjoint(payload):
+        return Inbound(model, payload, prompt=prompt)
     stream = _flag(payload, "stream")
     if stream and operation == "embeddings":
         raise _fault("stream", "embeddings cannot be streamed; leave stream out or set it to false", "invalid_value")
@@ -228,6 +234,13 @@ def _check_messages(payload: dict[str, Any]) -> None:
         raise _wrong_type("messages", "an array of objects", messages)
     if not messages:
         raise _fault("messages", "'messages' is empty; send at least one message.", "invalid_value")
+    try:
+        msgspec.convert(messages, list[_Message])
+    except msgspec.ValidationError:
+        _check_each(messages)
+
+
+def _check_each(messages: list[Any]) -> None:
     for index, message in enumerate(messages):
         if type(message) is not dict:
             raise _wrong_type(f"messages[{index}]", "an object", message)
@@ -296,6 +309,8 @@ def _check_input(payload: dict[str, Any]) -> None:
         raise _fault("input", "'input' is empty; send at least one text to embed.", "invalid_value")
 
 
+_OWN = frozenset({"stream", "stream_options", "cache", "store"})
+"""The fields of `Inbound` that a body need not have."""
 _ASKED: dict[Operation, str] = {"chat": "messages", "completions": "prompt", "embeddings": "input"}
 _CHECKS: dict[Operation, Callable[[dict[str, Any]], None]] = {
     "chat": _check_messages,
