@@ -64,7 +64,7 @@ class Flight(msgspec.Struct, eq=False):
     joined: Callable[[], None] = _nothing
     _batches: list[Batch] = []
     _dropped: int = 0
-    _ahead_bytes: int = 0
+    _heard_bytes: int = 0
     _answer: Response | None = None
     _room: asyncio.Future[None] | None = None
 
@@ -131,11 +131,9 @@ class Flight(msgspec.Struct, eq=False):
 
     def say(self, batch: Batch) -> None:
         """Let everybody hear `batch`."""
-        size = sum([len(event.data) for event in batch])
         self._batches.append(batch)
-        self.said_bytes += size
-        self._ahead_bytes += size
-        if self.said_bytes > MAX_KEPT_BYTES:
+        self.said_bytes = said = self.said_bytes + sum([len(event.data) for event in batch])
+        if said > MAX_KEPT_BYTES:
             self._let_go()
         for seat in self.seats:
             if not seat.gathers:
@@ -143,13 +141,13 @@ class Flight(msgspec.Struct, eq=False):
 
     async def room(self) -> None:
         """Wait while everybody is far behind."""
-        while self._ahead_bytes > MAX_AHEAD_BYTES and not any(seat.gathers for seat in self.seats):
+        while self.said_bytes - self._heard_bytes > MAX_AHEAD_BYTES and not any(seat.gathers for seat in self.seats):
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
     def heard(self) -> None:
         """Somebody has heard all there is so far."""
-        self._ahead_bytes = 0
+        self._heard_bytes = self.said_bytes
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
@@ -183,11 +181,12 @@ class Flight(msgspec.Struct, eq=False):
 
     def _let_go(self) -> None:
         self.retire()
-        for seat in [seat for seat in self.seats if not seat.gathers]:
+        for seat in [seat for seat in self.seats if not (seat.gathers or seat.live)]:
             if self.said_bytes - seat.heard_bytes > MAX_KEPT_BYTES:
                 seat.cut_off()
         if self.seats:
-            least = min(seat.position for seat in self.seats)
+            end = self._dropped + len(self._batches)
+            least = min([end if seat.live else seat.position for seat in self.seats])
             del self._batches[: least - self._dropped]
             self._dropped = least
 

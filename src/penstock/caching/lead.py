@@ -46,11 +46,7 @@ class Lead(Exit, msgspec.Struct, eq=False):
 
     def on_events(self, batch: Batch, /) -> None:
         """Let the others hear them; the leader does so by another way."""
-        flight, seat = self.flight, self.seat
-        flight.say(batch)
-        seat.position += 1
-        seat.heard_bytes = flight.said_bytes
-        flight.heard()
+        self.flight.say(batch)
 
     def on_end(self, response: Response, error: BaseException | None, /) -> None:
         """The flight ends."""

@@ -31,6 +31,7 @@ class Seat(msgspec.Struct, eq=False):
         position: Batches it has heard.
         heard_bytes: How much that is, of all that was said.
         leads: The flight was started for it.
+        live: It hears what is said as it is said, by another way; `position` and `heard_bytes` say nothing then.
         pays: The flight's attempts are on the notes of its call.
         away: The passenger is another worker's.
     """
@@ -41,6 +42,7 @@ class Seat(msgspec.Struct, eq=False):
     position: int = 0
     heard_bytes: int = 0
     leads: bool = False
+    live: bool = False
     pays: bool = False
     away: bool = False
     _error: BaseException | None = None

@@ -66,7 +66,7 @@ class Coalesce:
         key = self._key(request)
         if key in self._flights:
             return None
-        seat = Seat(request, not request.stream, leads=True, pays=True)
+        seat = Seat(request, not request.stream, leads=True, live=True, pays=True)
         flight = Flight.begin(key, seat, self._flights)
         return flight.request, Lead(flight, seat, partial(self.failed, inner))
 
