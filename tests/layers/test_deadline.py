@@ -172,3 +172,29 @@ async def test_an_attempts_sooner_deadline_stays():
         return response
 
     assert (await within(5.0, ask(), inner)).deadline == 12.0
+
+
+async def test_who_answers_in_time_for_a_call_within_another_does_not_save_the_other():
+    async def late(request):
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return ANSWER
+
+    async def asks_another(request):
+        await within(10.0, ask(), late)
+        await asyncio.sleep(3600)
+
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(within(0.05, ask(), asks_another), 10)
+
+
+async def test_a_stale_answer_is_given_in_time():
+    async def late(request):
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return ANSWER
+
+    assert await within(0.05, ask(), late) is ANSWER
+    assert asyncio.current_task().cancelling() == 0

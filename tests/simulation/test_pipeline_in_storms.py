@@ -97,7 +97,12 @@ def broken_sieve(monkeypatch):
 
 
 def broken_row(monkeypatch):
-    monkeypatch.setattr("penstock.core.call.Call.running", None)
+    """Nobody waits for an attempt to be closed."""
+
+    def at_once(self, request, duration_s, how):
+        self._ledger.record(request, request.call, duration_s=duration_s, outcome=how)
+
+    monkeypatch.setattr(Record, "_write", at_once)
 
 
 def broken_slots(monkeypatch):
@@ -121,7 +126,7 @@ def broken_tenant_limit(monkeypatch):
 
 
 def broken_refund(monkeypatch):
-    monkeypatch.setattr("penstock.layers.limit.Limit.settle", lambda self, request, bucket, tokens: None)
+    monkeypatch.setattr("penstock.layers.limit._Settling._settle", lambda self: None)
 
 
 def broken_refusal(monkeypatch):
@@ -251,9 +256,20 @@ def broken_word(monkeypatch):
     monkeypatch.setattr("penstock.layers.exact_cache.NoCache.enter", lambda self, request, inner: (request, None))
 
 
-def broken_caution(monkeypatch):
-    """What a client is told of an answer that was begun is that of another try."""
-    monkeypatch.setattr(StreamPassage, "_go_elsewhere", Passage._go_elsewhere)
+def broken_break(monkeypatch):
+    """A stream that breaks off is taken for one that has ended."""
+    end = StreamPassage._end
+    monkeypatch.setattr(StreamPassage, "_end", lambda self, error: end(self, None))
+
+
+def broken_purse(monkeypatch):
+    """What a call cost is never taken from what was held for it."""
+    monkeypatch.setattr("penstock.budgeting.purses.Purses.settle", lambda self, held, usd, tokens, ledger_id: None)
+
+
+def broken_claim(monkeypatch):
+    """Who goes while the store is asked leaves behind what it gave."""
+    monkeypatch.setattr("penstock.budgeting.purses.Purses._unclaimed", lambda self, purses, taking: None)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +310,9 @@ def broken_caution(monkeypatch):
         (broken_known, "requests a minute"),
         (broken_manners, "after the end"),
         (broken_word, "is not to ask"),
-        (broken_caution, "sent again"),
+        (broken_purse, "held at rest"),
+        (broken_claim, "held at rest"),
+        (broken_break, "and no more"),
     ],
 )
 def test_faults_put_in_on_purpose_are_found(monkeypatch, breaks, said):

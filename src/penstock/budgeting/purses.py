@@ -200,7 +200,10 @@ class Purses:
             granted = await asyncio.shield(taking)
         except BaseException:
             self.put_back(purses, mine)
-            if not taking.done():  # whoever wanted it has gone
+            # Whoever wanted it has gone, perhaps after it was granted and before it could be told.
+            if taking.done():
+                self._unclaimed(purses, taking)
+            else:
                 taking.add_done_callback(lambda done: self._unclaimed(purses, done))
             raise
         return [held + each.amount for held, each in zip(mine, granted, strict=True)]

@@ -78,6 +78,10 @@ async def _in_time(work: Awaitable[Response], left: float) -> Response:
     finally:
         timer.cancel()
     alarm.stop()
+    if alarm.others:
+        # A cache has answered in the place of what was cut off, but it is not only this call that is.
+        await response.aclose()
+        raise asyncio.CancelledError
     return response
 
 
@@ -99,11 +103,12 @@ def _resume(steps: Generator[Any, Any, Response], waited_for: object) -> Generat
 class _Alarm:
     """`asyncio.timeout` without its bookkeeping: every hit passes here, and this costs a third."""
 
-    __slots__ = ("_rang", "_task")
+    __slots__ = ("_before", "_rang", "_task")
 
     def __init__(self) -> None:
         self._rang = False
         self._task = asyncio.current_task()
+        self._before = 0 if self._task is None else self._task.cancelling()
 
     def ring(self) -> None:
         if self._task is not None:
@@ -112,4 +117,9 @@ class _Alarm:
 
     def stop(self) -> bool:
         """Take back the cancellation; True when it was made and is the only one, as in `asyncio.Timeout`."""
-        return self._rang and self._task is not None and self._task.uncancel() == 0
+        return self._rang and self._task is not None and self._task.uncancel() <= self._before
+
+    @property
+    def others(self) -> bool:
+        """Whether somebody else has cancelled it meanwhile."""
+        return self._task is not None and self._task.cancelling() > self._before

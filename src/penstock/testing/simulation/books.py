@@ -12,14 +12,18 @@ from random import Random
 import msgspec
 
 from penstock.abc import Question, StoredAnswer
+from penstock.core.budget import Ask, Granted
 from penstock.core.call import Attempt, Call
+from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
 from penstock.core.request import Request
 from penstock.core.usage import Usage
+from penstock.stores.memory_budgets import MemoryBudgetStore
 
 _SERIAL = re.compile(rb"\|(\d+)\|")
 _SLOW_S = (0.0, 0.001, 0.05)
 _HANGS_S = 30.0
+FAULT = "a simulated fault"
 
 
 def serial_in(answer: StoredAnswer) -> int | None:
@@ -50,10 +54,11 @@ class Row(msgspec.Struct):
 
 
 class Book:
-    """A `penstock.abc.Ledger` that keeps all rows, in order."""
+    """A `penstock.abc.Ledger` that keeps all rows, in order, and tells budgets of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, budgets: MemoryBudgetStore | None = None) -> None:
         self.rows: list[Row] = []
+        self._budgets = budgets
         self._numbers = itertools.count(1)
 
     def reserve(self, request: Request, attempt: Attempt, expected: Usage) -> None:
@@ -69,6 +74,8 @@ class Book:
         if duration_s < 0:
             raise AssertionError(f"{call.id} took {duration_s} s")
         self.rows.append(Row(request, call, outcome, sum(each.running for each in call.attempts)))
+        if self._budgets is not None:
+            self._budgets.count(request, call)
 
     async def flush(self) -> None:
         """Nothing is ever waiting."""
@@ -113,7 +120,7 @@ class Shelf:
         hangs = self._random.random() < self.hangs
         await asyncio.sleep(_HANGS_S if hangs else self._random.choice(self.delays_s))
         if self._random.random() < self.faults:
-            raise StoreError("a simulated fault")
+            raise StoreError(FAULT)
         return self._now.get(key)
 
     def put(self, answer: StoredAnswer) -> None:
@@ -128,6 +135,31 @@ class Shelf:
         """Drop `keys`."""
         for key in keys:
             self._now.pop(key, None)
+
+
+class Purser(MemoryBudgetStore):
+    """Budgets whose store takes its time and fails now and then."""
+
+    def __init__(self, clock: Clock, random: Random, *, faults: float) -> None:
+        """`faults` is the share of the requests for money that fail."""
+        super().__init__(clock)
+        self.faults = faults
+        self._random = random
+
+    async def take(self, asks: Sequence[Ask]) -> Sequence[Granted]:
+        """Hold what `asks` want.
+
+        Raises:
+            StoreError: As often as `faults` says.
+        """
+        await asyncio.sleep(self._random.choice(_SLOW_S))
+        if self._random.random() < self.faults:
+            raise StoreError(FAULT)
+        return await super().take(asks)
+
+    def held(self) -> dict[str, int]:
+        """Return what is held of which budgets."""
+        return {name: state.held for (name, _), state in self._states.items() if state.held}
 
 
 class Notebook:
@@ -214,4 +246,4 @@ class Notebook:
         hangs = self._random.random() < self.hangs
         await asyncio.sleep(_HANGS_S if hangs else self._random.choice(_SLOW_S))
         if self._random.random() < self.faults:
-            raise StoreError("a simulated fault")
+            raise StoreError(FAULT)

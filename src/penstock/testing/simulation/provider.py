@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.abc import ModelInfo
 from penstock.core.clock import Clock
-from penstock.core.errors import ProviderError
+from penstock.core.errors import InvalidRequest, ProviderError
 from penstock.core.events import Batch, Event
 from penstock.core.quota import Quota
 from penstock.core.request import Request
@@ -55,6 +55,7 @@ _BREAKS: tuple[tuple[str, bool], ...] = (
 
 
 _REFUSALS = ((400, "context_length_exceeded"), (400, "content_filter"), (400, "content_policy_violation"))
+_OBJECTS = 0.3
 _USAGE = Usage(10, 10)
 _EMBEDDED = Usage(1, 0)
 
@@ -137,8 +138,9 @@ class FaultyProvider:
         self.unsent: list[str] = []
 
     async def send(self, request: Request, target: Target) -> Response:
-        """Answer, fail or hang."""
+        """Answer, fail or hang; as likely as odd answers are, it has no words for the request, and nothing is sent."""
         self._forget(request)
+        self._object()
         return await self._serve(self._note(request), request)
 
     def begin(
@@ -146,6 +148,7 @@ class FaultyProvider:
     ) -> UnderWay | None:
         """As `penstock.abc.Immediate`, with the same weather as for `send`."""
         random, weather = self._random, self.weather
+        self._object()
         if random.random() < weather.cold:
             self.unsent.append(request.call.id)
             return None
@@ -310,9 +313,16 @@ class FaultyProvider:
             self._under_way -= 1
             sent.outcome = outcome
 
+    def _object(self) -> None:
+        if self._random.random() < self.weather.odd * _OBJECTS:
+            raise InvalidRequest("a simulated objection", code="unsupported_operation", status_code=404)
+
     def _error(self) -> ProviderError:
         if self._random.random() < 0.3:
-            return self._broken()
+            error = self._broken()
+            # The connection was closed before it was used again.
+            error.stale = error.code == "upstream_incomplete"
+            return error
         status, headers = self._random.choice(_STATUSES)
         return error_from_status(status, headers, message="a simulated fault", provider=self.name)
 

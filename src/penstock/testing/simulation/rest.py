@@ -26,6 +26,11 @@ SETTLED_S = 120.0
 RESTED_S = 900.0
 """and after this so is every minute: one request of unknown length may be taken for several minutes' worth."""
 
+FOR_EVER = "follow changes of budgets"
+"""A task that does not end by itself."""
+
+_MORE = 1_000_000
+"""How much more everybody may use when the storm is over."""
 _RUSH = 12
 _TRIES, _TRIES_IN_RUSH = 8, 60
 """How often a client that heeds Retry-After comes back at most: alone, and beside others."""
@@ -39,7 +44,7 @@ def left_over(world: World) -> Iterator[str]:
     shared = world.shared
     if world.pipeline.running or shared.metrics.active:
         yield f"{world.pipeline.running} calls run at rest, {shared.metrics.active} are counted"
-    left = [task.get_name() for task in world.loop.pending() if not task.get_name().startswith("main")]
+    left = [task.get_name() for task in world.loop.pending() if not task.get_name().startswith(("main", FOR_EVER))]
     if left:
         yield f"tasks at rest: {left}"
     for gate in shared.doors.states():
@@ -53,6 +58,7 @@ def left_over(world: World) -> Iterator[str]:
     if shared.hedging._crowds:
         yield f"somebody waits for {list(shared.hedging._crowds)} at rest"
     yield from _reserved(world)
+    yield from _held(world)
     yield from _remembered(world)
     yield from _judging(world)
 
@@ -72,6 +78,14 @@ def _reserved(world: World) -> Iterator[str]:
         missing = account.tokens.capacity - account.tokens.level(now)
         if missing > used + 0.001:
             yield f"{missing:.1f} tokens of {tenant} are missing at rest, {used} were used"
+
+
+def _held(world: World) -> Iterator[str]:
+    """Nothing of a budget is held for what is not under way."""
+    world.shared.budgets.close()  # gives back what requests to come would have had
+    yield from (f"{amount} of {name} is held at rest" for name, amount in world.purser.held().items())
+    running = [purse for purse in world.shared.budgets._purses.values() if purse.running]
+    yield from (f"{purse.running} hold something of {purse.budget.id} at rest" for purse in running)
 
 
 def _remembered(world: World) -> Iterator[str]:
@@ -108,6 +122,10 @@ async def clear_up(world: World) -> None:
         provider.weather = FAIR
     world.shelf.calm()
     world.notebook.calm()
+    world.purser.faults = 0.0
+    world.shared.budgets.configure(
+        [msgspec.structs.replace(each, amount=each.amount * _MORE) for each in world.shared.budgets.configured]
+    )
     quiet_s = RESTED_S if limited(world.settings) else SETTLED_S
     await world.clock.sleep(quiet_s)
     now = world.clock.monotonic()

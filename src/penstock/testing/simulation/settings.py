@@ -26,6 +26,7 @@ _DENSE = all(map(find_spec, ("numpy", "penstock.matching.indexes.dense")))
 _PROVIDER_MINUTES = (None, None, 2, 10, 60)
 _PROVIDER_TOKENS = (None, None, 100, 600, 5000)
 _TENANT_MINUTES = (None, 2, 10, 60)
+_BUDGET_TOKENS, _BUDGET_USD = (60, 400, 1_000_000), ("0.0002", "0.002", "10")
 _TENANT_TOKENS = (None, None, 100, 2000)
 
 
@@ -42,6 +43,7 @@ def draw_settings(random: Random) -> Settings:
             {"name": name, "targets": [{"provider": random.choice(names), "model": name}]} for name in (JUDGE, EMBEDDER)
         ]
     context = _context(random) if random.random() < 0.3 else {}
+    budgets = _budgets(random) if random.random() < 0.3 else []
     if context.get("summary", {}).get("model"):
         models.append({"name": SUMMARIST, "targets": [{"provider": random.choice(names), "model": SUMMARIST}]})
     return Settings.model_validate({
@@ -60,6 +62,10 @@ def draw_settings(random: Random) -> Settings:
         "limits": _limits(random) if limited else {},
         "cache": cache,
         **({"context": context} if context else {}),
+        "budgets": budgets,
+        "prices": [
+            {"model": each["name"], "usd_per_million": {"input": 1, "output": 10}} for each in models if budgets
+        ],
         "store": {"url": "memory:"},
         "retry": {"attempts": random.randint(1, 3), "backoff_s": random.choice((0.05, 0.25)), "max_backoff_s": 2.0},
         "breaker": {"failures": random.randint(1, 4), "recovery_s": random.choice((0.5, 4.0))},
@@ -142,6 +148,23 @@ def _tenant_limits(random: Random) -> dict[str, Any]:
         "requests_per_minute": random.choice(_TENANT_MINUTES),
         "tokens_per_minute": random.choice(_TENANT_TOKENS),
     }
+
+
+def _budgets(random: Random) -> list[dict[str, Any]]:
+    """What red may use in tokens, and either of them in dollars, twice if that is so."""
+    tokens: dict[str, Any] = {
+        "scope": "team",
+        "subject": TENANTS[0],
+        "unit": "tokens",
+        "amount": random.choice(_BUDGET_TOKENS),
+    }
+    usd: dict[str, Any] = {
+        "scope": "organisation",
+        "subject": random.choice(TENANTS),
+        "amount": random.choice(_BUDGET_USD),
+    }
+    period = {"period": random.choice(("day", "total")), "allow_unpriced": True}
+    return [{**each, **period} for each in random.choice(([tokens], [usd], [tokens, usd]))]
 
 
 def _cache(random: Random) -> dict[str, Any]:

@@ -23,11 +23,11 @@ from penstock.pipeline import Pipeline
 from penstock.semantic.memory import Memory
 from penstock.shared import Shared
 from penstock.testing.simulation.asked import CONTEXTS, DIRECTIVES, Asked, text_of_body, text_of_chunk
-from penstock.testing.simulation.books import Book, Notebook, Shelf
+from penstock.testing.simulation.books import Book, Notebook, Purser, Shelf
 from penstock.testing.simulation.loop import SimulatedClock, SimulatedLoop
 from penstock.testing.simulation.plan import Plan
 from penstock.testing.simulation.provider import FaultyProvider, Sent
-from penstock.testing.simulation.rest import MARGIN_S, clear_up, left_over, limited
+from penstock.testing.simulation.rest import FOR_EVER, MARGIN_S, clear_up, left_over, limited
 from penstock.testing.simulation.settings import OPERATION, TENANTS
 from penstock.testing.simulation.short import ShortClient, ShortWay
 from penstock.testing.simulation.wording import EARLIER, NEAR, SPELLINGS, question_of
@@ -52,6 +52,7 @@ class World:
         book: All rows of the record.
         shelf: The cache's store.
         notebook: The store of questions.
+        purser: The store of budgets.
         memories: What was remembered of questions, under each configuration that needed another memory.
         praised: Tenants and questions of answers by meaning that a person found right, which are exact from then on.
         problems: What was found to be wrong while it ran.
@@ -67,7 +68,8 @@ class World:
         self.clock = SimulatedClock(loop)
         self.asked: list[Asked] = []
         self.journal: list[Sent] = []
-        self.book = Book()
+        self.purser = Purser(self.clock, Random(f"budgets {seed}"), faults=plan.store_faults)
+        self.book = Book(self.purser)
         self.shelf = Shelf(Random(f"store {seed}"), faults=plan.store_faults, hangs=plan.store_hangs)
         self.notebook = Notebook(Random(f"questions {seed}"), faults=plan.store_faults, hangs=plan.store_hangs)
         self.memories: list[Memory] = []
@@ -95,6 +97,8 @@ class World:
     async def run(self) -> None:
         """Let it all happen."""
         self.shared = await Shared.open(self.plan.settings, self.clock)
+        self.purser.on_event = self.shared.stores.budgets.on_event
+        self.shared.stores.budgets = self.shared.budgets.store = self.purser
         self.shared.random.seed(f"pipeline {self._seed}")
         self.shared.stores.ledger = self.book
         self.shared.stores.cache = self.shelf
@@ -333,9 +337,13 @@ class World:
     # The end
 
     async def _come_to_rest(self, what: str, longest_s: float) -> None:
-        await self._ends(what, self.shared.tasks.drain(), longest_s)
+        await self._ends(what, self._drain(), longest_s)
         await self.clock.sleep(MARGIN_S)
         self.problems += left_over(self)
+
+    async def _drain(self) -> None:
+        while tasks := [task for task in self.shared.tasks._tasks if not task.get_name().startswith(FOR_EVER)]:
+            await asyncio.wait(tasks)
 
     async def _shut_down(self) -> None:
         self.closed = True
