@@ -13,6 +13,7 @@ from penstock.caching.answer_cache import AnswerCache
 from penstock.caching.asking import asked
 from penstock.caching.flight import Flight
 from penstock.caching.lead import Lead
+from penstock.core.budget import Granted
 from penstock.core.errors import RateLimited, Refused
 from penstock.core.request import NO_DIRECTIVES
 from penstock.lane import Passage
@@ -267,6 +268,13 @@ def broken_purse(monkeypatch):
     monkeypatch.setattr("penstock.budgeting.purses.Purses.settle", lambda self, held, usd, tokens, ledger_id: None)
 
 
+def broken_grant(monkeypatch):
+    """Budgets give what they do not have."""
+    monkeypatch.setattr(
+        "penstock.stores.memory_budgets.grant", lambda ask, left, spent: Granted(ask.most, ask.most, spent)
+    )
+
+
 def broken_claim(monkeypatch):
     """Who goes while the store is asked leaves behind what it gave."""
     monkeypatch.setattr("penstock.budgeting.purses.Purses._unclaimed", lambda self, purses, taking: None)
@@ -311,6 +319,7 @@ def broken_claim(monkeypatch):
         (broken_manners, "after the end"),
         (broken_word, "is not to ask"),
         (broken_purse, "held at rest"),
+        (broken_grant, "is spent, of"),
         (broken_claim, "held at rest"),
         (broken_break, "and no more"),
     ],

@@ -157,6 +157,10 @@ class Purser(MemoryBudgetStore):
             raise StoreError(FAULT)
         return await super().take(asks)
 
+    def spent(self, name: str) -> int:
+        """Return the most that was spent of a budget in a period."""
+        return max((state.spent for (budget, _), state in self._states.items() if budget == name), default=0)
+
     def held(self) -> dict[str, int]:
         """Return what is held of which budgets."""
         return {name: state.held for (name, _), state in self._states.items() if state.held}

@@ -56,7 +56,7 @@ _BREAKS: tuple[tuple[str, bool], ...] = (
 
 _REFUSALS = ((400, "context_length_exceeded"), (400, "content_filter"), (400, "content_policy_violation"))
 _OBJECTS = 0.3
-_USAGE = Usage(10, 10)
+_MOST = 10
 _EMBEDDED = Usage(1, 0)
 
 
@@ -211,18 +211,19 @@ class FaultyProvider:
         reason = random.choice(("length", "content_filter", "tool_calls")) if random.random() < weather.odd else "stop"
         sent.whole = reason == "stop"
         sent.began = self._clock.monotonic()
-        sent.tokens = _USAGE.total_tokens
+        usage = _used(sent, request)
+        sent.tokens = usage.total_tokens
         if random.random() < weather.refuses:
             sent.filtered, sent.text, sent.whole, reason = True, "", False, "content_filter"
         quota = self._quota()
         if not request.stream:
             self._end(sent, "ok")
-            body = answer(sent.text, finish_reason=reason, usage=_USAGE)
-            return Response(body=body, usage=_USAGE, finish_reason=reason, quota=quota)
-        events = chunks(sent.text, finish_reason=reason, usage=_USAGE)
+            body = answer(sent.text, finish_reason=reason, usage=usage)
+            return Response(body=body, usage=usage, finish_reason=reason, quota=quota)
+        events = chunks(sent.text, finish_reason=reason, usage=usage)
         if random.random() < weather.odd:
             self._end(sent, "ok")
-            return Response(events=events, usage=_USAGE, finish_reason=reason, quota=quota)
+            return Response(events=events, usage=usage, finish_reason=reason, quota=quota)
         break_at = random.randrange(1, len(events)) if random.random() < weather.breaks else -1
         stall_at = random.randrange(1, len(events)) if random.random() < weather.stalls else -1
         response = Response(source=self._stream(sent, events, break_at, stall_at), quota=quota)
@@ -329,6 +330,12 @@ class FaultyProvider:
     def _broken(self) -> ProviderError:
         code, retryable = self._random.choice(_BREAKS)
         return ProviderError(f"provider {self.name}: a simulated fault", code=code, retryable=retryable)
+
+
+def _used(sent: Sent, request: Request) -> Usage:
+    """Return what is said to have been used: no more than was sent, and than was allowed."""
+    cap = request.payload.get("max_tokens", _MOST)
+    return Usage(min(sent.size, _MOST), min(cap, _MOST))
 
 
 class _Ending:

@@ -81,11 +81,15 @@ def _reserved(world: World) -> Iterator[str]:
 
 
 def _held(world: World) -> Iterator[str]:
-    """Nothing of a budget is held for what is not under way."""
+    """Nothing of a budget is held for what is not under way, and no more is spent than it allows."""
     world.shared.budgets.close()  # gives back what requests to come would have had
     yield from (f"{amount} of {name} is held at rest" for name, amount in world.purser.held().items())
     running = [purse for purse in world.shared.budgets._purses.values() if purse.running]
     yield from (f"{purse.running} hold something of {purse.budget.id} at rest" for purse in running)
+    for budget in world.shared.budgets.configured:
+        spent = world.purser.spent(budget.id)
+        if spent > budget.amount:
+            yield f"{spent} of {budget.id} is spent, of {budget.amount}"
 
 
 def _remembered(world: World) -> Iterator[str]:
