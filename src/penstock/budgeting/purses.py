@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 
 from penstock.abc import BudgetStore
 from penstock.budgeting.index import BudgetIndex
-from penstock.budgeting.periods import SteadyClock, end_of, start_of
+from penstock.budgeting.periods import SteadyClock, start_of
+from penstock.budgeting.purse import Group, Held, Purse
 from penstock.core.budget import Ask, Budget, BudgetEvent, Granted, Move
 from penstock.core.clock import Clock
 from penstock.core.errors import StoreError
@@ -30,77 +31,12 @@ _IDLE_S = 10.0
 """A purse nobody used for so long is emptied into the store."""
 _RECOVERY_S = 30.0
 """How often it is looked for processes that have died."""
-_DRY_S = 0.2
-"""How long what the store had is believed when that was too little: refusals need not ask it each time."""
+_SAME_S = 900.0
+"""A call that began longer ago than this did not: the wall clock has jumped."""
 _tuple = tuple.__new__
 """Makes a named tuple of a tuple; its own constructor takes several times as long."""
 _REMEMBERED = 4096
 """Subjects whose purses are remembered; the names may come from clients."""
-
-
-class Purse:
-    """What this process has of one period of a budget.
-
-    Attributes:
-        budget: Which.
-        start: When the period began.
-        end: When it ends.
-        free: What may be reserved without asking.
-        left: What the store had beside that when it was asked last.
-        spent: What was spent when it was asked last.
-        running: Requests that have reserved something.
-        tight: The limit is near: what is not needed goes back at once, for others to have.
-        used_at: When it was last used, on `Clock.monotonic`.
-        refused_at: When the store had too little, on the same clock.
-    """
-
-    __slots__ = ("budget", "end", "free", "left", "refused_at", "running", "spent", "start", "tight", "used_at")
-
-    def __init__(self, budget: Budget, start: int) -> None:
-        self.budget = budget
-        self.start = start
-        self.end = end_of(budget.period, start)
-        self.free = 0
-        self.left = 0
-        self.spent = 0
-        self.running = 0
-        self.tight = False
-        self.used_at = 0.0
-        self.refused_at = float("-inf")
-
-    def dry(self, least: int, now: float) -> bool:
-        """Whether there was not so much to be had just now."""
-        return self.free + self.left < least and now - self.refused_at < _DRY_S
-
-
-Held = tuple[Purse, int]
-"""What a request has reserved of a purse."""
-
-
-class Group:
-    """The purses of everything that requests of one tenant by one key fall under.
-
-    Attributes:
-        purses: One for each budget.
-        lock: Held by the one request of them that asks the store.
-        begins: From when on these are the periods, seconds since the epoch.
-        ends: When one of the periods is over.
-        dollars: Whether one of the budgets is in dollars.
-        tokens: Whether one of them is in tokens.
-        strict: One of those that do not allow models without a price; None if there is none.
-    """
-
-    __slots__ = ("begins", "dollars", "ends", "lock", "purses", "strict", "tokens")
-
-    def __init__(self, purses: list[Purse]) -> None:
-        self.purses = purses
-        self.lock = asyncio.Lock()
-        self.begins = max((float(purse.start) for purse in purses), default=0.0)
-        self.ends = min((purse.end for purse in purses), default=float("inf"))
-        dollars = [purse.budget for purse in purses if purse.budget.unit == "usd"]
-        self.dollars = bool(dollars)
-        self.tokens = len(dollars) < len(purses)
-        self.strict = next((budget for budget in dollars if not budget.allow_unpriced), None)
 
 
 class Purses:
@@ -172,8 +108,18 @@ class Purses:
             except StoreError as error:
                 _log.error("budgets cannot be read, those in memory stay in force: %s", error)
 
-    def of(self, tenant: str, key_id: str, at: float) -> Group:
-        """Return the purses of everything a request that began `at` falls under."""
+    def of(self, tenant: str, key_id: str, began: float, now: float) -> Group:
+        """Return the purses of everything a request falls under.
+
+        Args:
+            tenant: Whose it is.
+            key_id: Which of the tenant's keys asked.
+            began: When it did, seconds since the epoch.
+            now: `Clock.monotonic`.
+        """
+        at, today = began, now + self.steady.offset
+        if not -_SAME_S <= at - today <= _SAME_S:
+            at = today
         found = self._found.get((tenant, key_id))
         if found is not None and found.begins <= at < found.ends:
             return found

@@ -25,7 +25,8 @@ from penstock.budgeting.bill import (
     settle_on,
 )
 from penstock.budgeting.costs import Costs
-from penstock.budgeting.purses import Group, Held, Purse, Purses
+from penstock.budgeting.purse import Group, Held, Purse
+from penstock.budgeting.purses import Purses
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
 from penstock.core.budget import Allowance, Ask, Budget
@@ -45,8 +46,6 @@ _QUANTILE = 2.33
 """Standard deviations above the mean that 99 % of a normal distribution are under."""
 _RETRY_S = 2.0
 """When to come back if others that are under way hold what is left."""
-_SAME_S = 900.0
-"""A call that began longer ago than this did not: the wall clock has jumped."""
 _CAPS = ("max_completion_tokens", "max_tokens")
 REASONING_KINDS = frozenset({"openai", "azure"})
 """Kinds of providers some of whose models know ``max_completion_tokens`` only."""
@@ -70,7 +69,7 @@ class BudgetLayer(Phased):
             InvalidRequest: The model has no price, and a budget in dollars needs one (403, ``unpriced_model``).
         """
         now = self.now()
-        group = self._group(request, now)
+        group = self._purses.of(request.tenant, request.key_id, request.call.started_at, now)
         purses = group.purses
         if not purses:
             return request, None
@@ -90,7 +89,7 @@ class BudgetLayer(Phased):
             StoreError: What is left of them cannot be found out.
         """
         now = self.now()
-        group = self._group(request, now)
+        group = self._purses.of(request.tenant, request.key_id, request.call.started_at, now)
         purses = group.purses
         request, size, dollars, tokens = self._bills(request, group, now)
         likely = self._likely(request, size)
@@ -167,13 +166,6 @@ class BudgetLayer(Phased):
             retry_after = _RETRY_S
         return BudgetExceeded(said, retry_after=retry_after)
 
-    def _group(self, request: Request, now: float) -> Group:
-        """Return the budgets that pay for `request`; `now` is `Clock.monotonic`."""
-        at, today = request.call.started_at, now + self._purses.steady.offset
-        if not -_SAME_S <= at - today <= _SAME_S:
-            at = today
-        return self._purses.of(request.tenant, request.key_id, at)
-
     def _bills(self, request: Request, group: Group, now: float) -> tuple[Request, Size, Most, Most]:
         """Return the request without what has no price, its size, and what it can cost in dollars and in tokens.
 
@@ -187,7 +179,8 @@ class BudgetLayer(Phased):
             due = self._costs.dollars(route, tier, now, generates=generates)
             if due.unpriced and group.strict is not None:
                 request = _priced(request, route, due.charges, group.strict)
-            dollars = most_of(size, due.cost(size[0] * BYTES_PER_ESTIMATE))
+            usual = due.cost(size[0] * BYTES_PER_ESTIMATE) if due.longer else due.usual
+            dollars = most_of(size, usual)
         if group.tokens:
             tokens = most_of(size, self._costs.tokens(route, generates=generates))
         return request, size, dollars, tokens

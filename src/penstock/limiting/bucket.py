@@ -101,19 +101,18 @@ Charged = tuple[Bucket | None, float]
 
 
 def charge_all(buckets: Sequence[Bucket], amount: float, now: float) -> Charged:
-    """Charge `amount` to each bucket, none of which is an `OutsideBucket`: each request charges several."""
+    """Charge `amount` to each bucket, none of which is an `OutsideBucket`: each request charges several.
+
+    `now` is not before that of an earlier charge.
+    """
     tightest, least = None, math.inf
     taken = amount if amount > 0.0 else 0.0
     for bucket in buckets:
-        level, at = bucket._level, bucket._at
-        if now > at:
-            bucket._at = now
-            level += (now - at) * bucket._rate
-        level -= amount
+        level = bucket._level + (now - bucket._at) * bucket._rate - amount
         most = bucket.capacity - taken  # it was full before, or is now
         if level > most:
             level = most
-        bucket._level = level
+        bucket._level, bucket._at = level, now
         if level < least:
             tightest, least = bucket, level
     return tightest, least
@@ -132,9 +131,7 @@ def look_at_all(buckets: Sequence[Bucket], now: float) -> Charged:
     """As `charge_all`, without a charge."""
     tightest, least = None, math.inf
     for bucket in buckets:
-        level, at = bucket._level, bucket._at
-        if now > at:
-            level += (now - at) * bucket._rate
+        level = bucket._level + (now - bucket._at) * bucket._rate
         if level > bucket.capacity:
             level = bucket.capacity
         if level < least:
