@@ -19,7 +19,7 @@ async def test_nothing_stays_held_for_who_goes_while_it_is_granted(steps):
     store = MemoryBudgetStore(clock)
     purses = Purses(store, clock, TaskGroup())
     purses.configure([BUDGET])
-    (purse,) = purses.of("default", "", clock.wall()).purses
+    (purse,) = purses.of("default", "", clock.wall(), clock.monotonic()).purses
     claiming = asyncio.ensure_future(purses.claim([purse], [Ask(BUDGET, purse.start, 10, 100, 100, 0)]))
     for _ in range(steps):
         await asyncio.sleep(0)
