@@ -6,6 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from penstock.matching.vocabulary import (
@@ -33,8 +34,10 @@ _OPENERS = frozenset({"who", "what", "when", "where", "why", "how", "which", "wh
 _AFTER_NUMBERS = frozenset({"st", "nd", "rd", "th", "k"})
 _SUFFIXES = ("ations", "ation", "ings", "ing", "ies", "ers", "er", "edly", "ed", "ly", "es", "s", "e")
 _CURRENCY_CODES = frozenset({"usd", "eur", "gbp", "inr", "rs"})
+_SPECIAL = (NUMBER_WORDS, UNITS, DATES, NEGATORS, QUANTIFIERS)
 _SHORT = 1000
 _NONE: frozenset[str] = frozenset()
+_lower, _initial, _is_special = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
 class Reading(NamedTuple):
@@ -118,28 +121,69 @@ def read(text: str) -> Reading:
     return _remembered(text) if len(text) <= _SHORT else _read(text)
 
 
+class _Word(NamedTuple):
+    """What can be said of a word wherever it stands.
+
+    Attributes:
+        lower: It in lower case.
+        initial: Whether its first letter is a capital; None if it begins with no letter.
+        special: There is a rule for words like this: a number, a unit, a negator.
+        carried: What a function word is compared as, "" for nothing; None for other words.
+        shouted: It is in capitals, so it may be no function word: "IT", "US".
+        meant: What it is compared as if it is none.
+        counts: If it is none, it is a word with content: no sign, no negator.
+        capital: It has capitals.
+        inner: It has capitals after its first letter.
+    """
+
+    lower: str
+    initial: bool | None
+    special: bool
+    carried: str | None
+    shouted: bool
+    meant: str
+    counts: bool
+    capital: bool
+    inner: bool
+
+
+@lru_cache(maxsize=16384)
+def _word(spelled: str) -> _Word:
+    word = spelled.lower()
+    return _Word(
+        lower=word,
+        initial=spelled[0].isupper() if spelled[0].isalpha() else None,
+        special=word[0].isdigit() or any(word in words for words in _SPECIAL),
+        carried=GLUE.get(word, word) if word in GLUE or word in FUNCTION_WORDS else None,
+        shouted=len(word) > 1 and spelled.isupper(),
+        meant=spelled if word in FUNCTION_WORDS else meaning(word),
+        counts=word not in NEGATORS and word[0].isalnum(),
+        capital=spelled != word,
+        inner=spelled[1:] != word[1:],
+    )
+
+
 def _read(text: str) -> Reading:
-    spelled = tokens(text)
-    words = [word.lower() for word in spelled]
+    known = list(map(_word, tokens(text)))
+    words, initials = list(map(_lower, known)), list(map(_initial, known))
     present = frozenset(words)
-    letters = [word[0].isupper() for word in spelled if word[0].isalpha()]
-    titled = len(letters) > 3 and sum(letters) > 0.7 * len(letters)
-    numbers = _numbers(words)
-    units = _units(words, numbers) if numbers or not present.isdisjoint(UNITS) else {}
+    letters = len(initials) - initials.count(None)
+    titled = letters > 3 and initials.count(True) > 0.7 * letters
+    special = any(map(_is_special, known))
+    numbers = _numbers(words) if special else {}
+    units = _units(words, numbers) if special and (numbers or not present.isdisjoint(UNITS)) else {}
     stems, content, function, names = [], [], [], set()
-    for place, word in enumerate(words):
-        if (word in GLUE or word in FUNCTION_WORDS) and (titled or len(word) == 1 or not spelled[place].isupper()):
+    for place, (word, _, _, carried, shouted, meant, counts, capital, inner) in enumerate(known):
+        if carried is not None and (titled or not shouted):
             stems.append(word)
-            if carried := GLUE.get(word, word):
+            if carried:
                 function.append(carried)
             continue
-        short = numbers.get(place) or units.get(place) or (spelled[place] if word in FUNCTION_WORDS else meaning(word))
+        short = (numbers.get(place) or units.get(place) or meant) if special else meant
         stems.append(short)
-        if word in NEGATORS or (word in _AFTER_NUMBERS and place - 1 in numbers):
-            continue
-        if word[0].isalnum():
+        if counts and not (word in _AFTER_NUMBERS and place - 1 in numbers):
             content.append(short)
-            if spelled[place] != word and (place or spelled[place][1:] != word[1:]):
+            if capital and (place or inner):
                 names.add(short)
     return Reading(
         stems=tuple(stems),
@@ -147,11 +191,11 @@ def _read(text: str) -> Reading:
         function=tuple(function),
         numbers=tuple(numbers.values()),
         units=frozenset(units.values()),
-        dates=present & DATES,
+        dates=present & DATES if special else _NONE,
         negated=() if present.isdisjoint(NEGATORS) else _negated(words, text),
         asked=_asked(words, text),
         opening=words[0] if words else "",
-        quantifiers=frozenset([QUANTIFIERS[word] for word in present & QUANTIFIERS.keys()]),
+        quantifiers=frozenset([QUANTIFIERS[word] for word in present & QUANTIFIERS.keys()]) if special else _NONE,
         names=_NONE if titled else frozenset(names),
         literals=_literals(text),
         words=present,
@@ -171,7 +215,7 @@ def _asked(words: list[str], text: str) -> frozenset[str]:
     if not words or ("?" not in text and (words[0] not in _OPENERS or text.rstrip().endswith("."))):
         return _NONE
     asked = ASKED.intersection(words)
-    if "how" not in words:
+    if "how" not in words or ASKED_AFTER_HOW.isdisjoint(words):
         return asked
     return asked.union([f"how {word}" for how, word in pairwise(words) if how == "how" and word in ASKED_AFTER_HOW])
 

@@ -14,6 +14,7 @@ _STEP = 0.4
 _CLAIM = 2.0
 _MEMORY = 1000.0
 _MEMORY_SEEN = 4000.0
+_LARGE = 1e9
 _START, _STAY = 2.6, 1.0
 
 
@@ -34,15 +35,24 @@ class Threshold:
     def __init__(self, prior: Sequence[tuple[float, float]], *, seen: Sequence[float] | None = None) -> None:
         self.right = [right for right, _ in prior] or [0.0] * BINS
         self.wrong = [wrong for _, wrong in prior] or [0.0] * BINS
-        self.seen = list(seen) if seen else [r + w for r, w in zip(self.right, self.wrong, strict=True)]
-        self.shipped = 0.0 if seen else sum(self.seen)
+        self._seen = list(seen) if seen else [r + w for r, w in zip(self.right, self.wrong, strict=True)]
+        self._one = 1.0
+        self.shipped = 0.0 if seen else sum(self._seen)
         self.lowest = BINS
+
+    @property
+    def seen(self) -> list[float]:
+        """How many proposals of late fell into each bin."""
+        self._seen, self._one = [count / self._one for count in self._seen], 1.0
+        return self._seen
 
     def see(self, place: int) -> None:
         """Count a proposal, labelled or not."""
-        keep = 1.0 - 1.0 / _MEMORY_SEEN
-        self.seen = [count * keep for count in self.seen]
-        self.seen[place] += 1.0
+        # The later ones weigh more instead of the earlier less: only shares matter.
+        self._one /= 1.0 - 1.0 / _MEMORY_SEEN
+        self._seen[place] += self._one
+        if self._one > _LARGE:
+            self._seen = self.seen
 
     def label(self, place: int, *, right: bool) -> None:
         """Count a label; a bin remembers about its last thousand."""
@@ -60,7 +70,7 @@ class Threshold:
         total = mean = variance = doubt = 0.0
         begin = stay = BINS
         for place in range(BINS - 1, -1, -1):
-            share = self.seen[place]
+            share = self._seen[place]
             if not share:
                 continue
             known = self.right[place] + self.wrong[place] + _CLAIM

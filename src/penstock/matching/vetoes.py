@@ -8,6 +8,7 @@ to the model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import NamedTuple
 
 from penstock.matching.alignment import MANY, in_order, pair_off, surplus
@@ -70,22 +71,23 @@ def compare(asked: Reading, known: Reading) -> Difference:
     cancelled = _cancel(asked, known, here, there)
     alike = pair_off(here, there)
     fewer = min(len(asked.stems), len(known.stems))
-    certain = fewer <= SHORT or in_order(asked.stems, known.stems) >= IN_PLACE * fewer
     veto, doubts = None, 0
-    for name, differs in _FACTS:
-        if differs(asked, known):
-            veto = veto or name
+    if _facts(asked) != _facts(known):
+        for name, differs in _FACTS:
+            if differs(asked, known):
+                veto = veto or name
     if veto is None and not cancelled:
         if _opposed(asked.words - known.words, known.words - asked.words):
             veto = "antonym"
         elif _turned(asked, known) if not here and not there else _moved(asked, known, here, there):
             veto = "order"
-    for name, differs in _READINGS:
+    same = _asks(asked) == _asks(known)
+    for name, differs in _READINGS[-1:] if same else _READINGS:
         if not (cancelled and name == "negation") and differs(asked, known):
             doubts += 1
-            if certain:
-                veto = veto or name
-    doubts += _also(asked, known)
+            if veto is None and (fewer <= SHORT or in_order(asked.stems, known.stems) >= IN_PLACE * fewer):
+                veto = name
+    doubts += not same and _also(asked, known)
     function, other = surplus(asked.function, known.function)
     return Difference(
         veto,
@@ -94,7 +96,7 @@ def compare(asked: Reading, known: Reading) -> Difference:
         alike,
         (*function, *other),
         doubts,
-        in_order(asked.content, known.content) / both if both else 1.0,
+        in_order(asked.content, known.content) / both if both and asked.content != known.content else 1.0,
     )
 
 
@@ -190,6 +192,10 @@ def _name(asked: Reading, known: Reading) -> bool:
 
 _OPEN = frozenset({"what", "which"})
 _LIMITS = frozenset({"only", "always"})
+_facts = attrgetter("literals", "numbers", "units", "dates")
+_asks = attrgetter("numbers", "negated", "asked", "quantifiers")
+"""What the rules below look at, all but the last: where it is the same, none of them says anything."""
+
 _Rule = Callable[[Reading, Reading], bool]
 _FACTS: tuple[tuple[str, _Rule], ...] = (("literal", _literal), ("number", _number), ("unit", _unit), ("date", _date))
 _READINGS: tuple[tuple[str, _Rule], ...] = (

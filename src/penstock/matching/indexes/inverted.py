@@ -47,7 +47,7 @@ class InvertedIndex:
         kept: How many names of a text count. Bounds what a long one costs.
     """
 
-    def __init__(self, budget: int = 1000, compared: int = 16, listed: int = 16, kept: int = 64) -> None:
+    def __init__(self, budget: int = 1500, compared: int = 16, listed: int = 16, kept: int = 64) -> None:
         self._budget = budget
         self._compared = compared
         self._listed = listed
