@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock.matching.reading import read
+from penstock.matching.reading import read, tokens
 
 
 @given(st.integers(0, 10**9))
@@ -71,3 +71,16 @@ def test_anything_can_be_read(text: str) -> None:
     found = read(text)
     assert set(found.negated) - {""} <= found.words
     assert len(found.content) + len(found.function) <= len(found.stems)
+
+
+@given(st.text(alphabet="aZ9 .,?!'+#$<_\n", max_size=30))
+@example("C++ or C#? a+b, a +b")
+@example("it_is 1,000.50 a $5")
+def test_a_text_of_plain_letters_is_split_as_others_are(text: str) -> None:
+    """A space of another kind behind it makes no difference."""
+    assert tokens(text) == tokens(text + "\u2003")
+
+
+@given(st.text(alphabet='ab?.! "`|&_\n\u201c\u201d', max_size=20))
+def test_a_comma_before_a_text_changes_none_of_its_literals(text: str) -> None:
+    assert read(text).literals == read(f", {text}").literals

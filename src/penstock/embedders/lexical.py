@@ -51,8 +51,7 @@ class LexicalEmbedder:
         words: dict[int, Terms] = {}
         before = ""
         for token in tokens(text):
-            word = token.lower()
-            name, terms = _word(word)
+            word, name, terms = _word(token)
             counts[name] = counts[name] + 1.0 if name in counts else 1.0
             if terms:
                 words[name] = terms
@@ -64,14 +63,15 @@ class LexicalEmbedder:
 
 
 @lru_cache(maxsize=65536)
-def _word(word: str) -> tuple[int, Terms]:
+def _word(token: str) -> tuple[str, int, Terms]:
+    word = token.lower()
     if word in FUNCTION_WORDS:
-        return _name(word, FUNCTION), ()
+        return word, _name(word, FUNCTION), ()
     framed = f"<{word}>"
     letters = {framed[at : at + 4] for at in range(max(1, len(framed) - 3))}
     share = PIECE if len(letters) < 4 else PIECE * 2 / sqrt(len(letters))
     pieces = tuple([(_digest(f"#{piece}"), share) for piece in sorted(letters)])
-    return _name(word, WORD), ((_digest(stem(word)), KINDS[WORD]), *pieces)
+    return word, _name(word, WORD), ((_digest(stem(word)), KINDS[WORD]), *pieces)
 
 
 @lru_cache(maxsize=16384)

@@ -24,6 +24,8 @@ from penstock.matching.vocabulary import (
 
 _LITERALS = re.compile(r"""https?://\S+|www\.\S+|```.*?```|`[^`]+`|["“”][^"“”\n]{1,200}["“”]""", re.DOTALL)
 _TOKEN = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:\+\+|#|\+(?!\w))?|[$€£¥₹%]|[<>=+*^±]")
+_TOKEN_ASCII = re.compile(r"[a-zA-Z]+(?:\+\+|#|\+(?!\w))?|\d+(?:[.,:/]\d+)*|[$%]|[<>=+*^]", re.ASCII)
+"""The same in less time, of texts that have no other letters."""
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]")
 _NOT = re.compile(r"(?<=\w)n['’]t\b", re.IGNORECASE)
 _SIGNS = re.compile(r"(?<!\S)[^\w\s]+(?!\S)")
@@ -108,12 +110,13 @@ def tokens(text: str) -> tuple[str, ...]:
 
     The last texts are remembered: one question is split to be embedded, to be read and to be compared.
     """
-    if not text.isascii():
+    plain = text.isascii()
+    if not plain:
         # What is not to be seen would cut words in two: "un", a space of no width, "safe".
         text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     if "n't" in text or "n’t" in text or "N'T" in text:
         text = _NOT.sub(" not", text.replace("can't", "can not").replace("won't", "will not"))
-    return tuple(_TOKEN.findall(text))
+    return tuple((_TOKEN_ASCII if plain else _TOKEN).findall(text))
 
 
 def read(text: str) -> Reading:
@@ -206,6 +209,8 @@ _remembered = lru_cache(maxsize=4096)(_read)
 
 
 def _literals(text: str) -> frozenset[str]:
+    if "".join(text.split()).rstrip(".?!").isalnum():
+        return _NONE  # as most are
     found = {literal.strip('"“”` \n') for literal in _LITERALS.findall(text)}
     found.update(sign.strip(_SENTENCE_SIGNS) for sign in _SIGNS.findall(text))
     return frozenset(found) - {""}
