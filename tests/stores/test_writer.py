@@ -57,6 +57,37 @@ def values(path):
     return found
 
 
+def test_what_is_not_in_a_hurry_gathers_longer(make, path):
+    writer, job, unhurried = make(gather_s=60.0, most=2), Rows(), Rows()
+    writer.unhurried.add(unhurried)
+    done = threading.Event()
+    job.settled = lambda items, error: done.set()
+    writer.put(unhurried, 1)
+    writer.put(job, 2)
+    writer.start()
+    assert done.wait(60.0)
+    assert values(path) == [2]
+    assert writer.pending == 1
+    writer.put(unhurried, 3)
+    writer.close()
+    assert values(path) == [2, 1, 3]
+    assert unhurried.batches == [2]
+
+
+@pytest.mark.parametrize("hurry", [True, False])
+def test_what_is_not_in_a_hurry_is_written_too(make, path, hurry):
+    writer, unhurried = make(gather_s=60.0 if hurry else 0.001), Rows()
+    writer.unhurried.add(unhurried)
+    done = threading.Event()
+    unhurried.settled = lambda items, error: done.set()
+    writer.put(unhurried, 1)
+    writer.start()
+    if hurry:
+        writer.hurry()
+    assert done.wait(60.0)
+    assert values(path) == [1]
+
+
 def test_what_gathers_shares_a_transaction_and_closing_drains(make, path):
     writer, job = make(), Rows()
     for number in range(1000):

@@ -17,6 +17,8 @@ from penstock.stores.sql.sqlite import Insert, raw
 from penstock.stores.sql.tables import answers
 
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+_MUCH_BYTES = MAX_PENDING_BYTES // 4
+"""So much does not wait for more."""
 _COLUMNS = StoredAnswer.__struct_fields__
 
 _Item = StoredAnswer | tuple[bytes]
@@ -35,6 +37,7 @@ class SqlCacheStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writer = database.writer
+        self._writer.unhurried.add(self)
         self._insert = Insert(answers, database.engine, replace=True, rows=1, columns=_COLUMNS)
         known = [answers.c[name] for name in _COLUMNS if name != "data"]
         self._index = str(select(*known).order_by(answers.c.stored_at).compile(database.engine))
@@ -75,6 +78,8 @@ class SqlCacheStore:
             self.delete((answer.key,))  # an older answer must not stay in its place
         elif self._queue(answer.key, answer):
             self._newer_bytes = size
+            if size > _MUCH_BYTES:
+                writer.hurry()
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """Queue the removal of `keys`; unknown ones are ignored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import defaultdict, deque
@@ -17,6 +18,8 @@ from penstock.core.errors import StoreError
 from penstock.stores.sql.sqlite import TRANSIENT
 
 _log = logging.getLogger("penstock.stores")
+_LONGER = 10
+"""How many times as long the items of jobs that are not in a hurry gather."""
 
 Batch = dict["Job", list[Any]]
 
@@ -65,6 +68,11 @@ class Writer:
         most: Items in one transaction.
         patience_s: How long a batch is tried again while the database is locked, full or failing.
         closing_patience_s: The same once `close` was called.
+
+    Attributes:
+        limit: As given; 0 once it was closed.
+        unhurried: Jobs whose items may be lost, and go to pages all over a table: they gather ten times as long, so
+            that a page is written once for several of them.
     """
 
     def __init__(
@@ -87,7 +95,11 @@ class Writer:
         self._most = most
         self._patience_s = patience_s
         self._closing_patience_s = closing_patience_s
+        self.unhurried: set[Job] = set()
         self._queue: deque[tuple[Job, Any]] = deque()
+        self._held: Batch = {}
+        self._held_items = 0
+        self._held_until = math.inf
         self._idle = False
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -101,13 +113,13 @@ class Writer:
 
     @property
     def pending(self) -> int:
-        """Items in the queue."""
-        return len(self._queue)
+        """Items that wait."""
+        return len(self._queue) + self._held_items
 
     @property
     def state(self) -> WriterState:
         """How writing goes."""
-        return WriterState(len(self._queue), self._dropped, self._lost, self._error)
+        return WriterState(self.pending, self._dropped, self._lost, self._error)
 
     def start(self) -> None:
         """Start the thread."""
@@ -152,28 +164,45 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            self._gather()
+            hurried = self._gather()
             closing = self._closing.is_set()
-            batch: Batch = defaultdict(list)
-            take = self._queue.popleft
-            for _ in range(min(len(self._queue), self._most)):
-                job, item = take()
-                batch[job].append(item)
+            batch = self._take(everything=hurried or closing)
             if batch:
                 self._write(batch)
             elif closing:
                 self._disconnect()
                 return
 
-    def _gather(self) -> None:
+    def _gather(self) -> bool:
+        """Wait for work, then for more of it; True when somebody wants it done now."""
         self._idle = True
         if not self._queue and not self._closing.is_set():
-            self._work.wait()
+            left = self._held_until - time.monotonic()
+            self._work.wait(None if left == math.inf else max(left, 0.0))
         self._idle = False
         self._work.clear()
         if len(self._queue) < self._most and not self._closing.is_set():
             self._hurry.wait(self._gather_s)
+        hurried = self._hurry.is_set()
         self._hurry.clear()
+        return hurried
+
+    def _take(self, *, everything: bool) -> Batch:
+        """Take what is queued; of jobs that are not in a hurry only when enough has gathered, or `everything`."""
+        batch: Batch = defaultdict(list, self._held)
+        self._held, self._held_items = {}, 0
+        take = self._queue.popleft
+        for _ in range(min(len(self._queue), self._most)):
+            job, item = take()
+            batch[job].append(item)
+        held = {job: items for job, items in batch.items() if job in self.unhurried}
+        count, now = sum(map(len, held.values())), time.monotonic()
+        if not held or everything or count >= self._most or now >= self._held_until:
+            self._held_until = math.inf
+            return batch
+        self._held_until = min(self._held_until, now + _LONGER * self._gather_s)
+        self._held, self._held_items = held, count
+        return {job: items for job, items in batch.items() if job not in held}
 
     def _write(self, batch: Batch) -> None:
         started, pause = time.monotonic(), 0.1
