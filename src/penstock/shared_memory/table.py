@@ -12,6 +12,7 @@ VALUE, UNTIL = 2, 3
 """Where the two numbers are, from a name's place on."""
 _SLOT, _WAYS = 32, 8
 _SET = _SLOT * _WAYS
+_SLOT_NUMBERS, _SET_NUMBERS = _SLOT // 8, _SET // 8
 _EMPTY = bytes(NAME_BYTES)
 
 
@@ -56,15 +57,15 @@ class Table(SharedFile):
     def add(self, name: bytes, value: float, until: float) -> int:
         """As `put`, for a name that is not there; return its place."""
         numbers = self.numbers
-        start = self._start(name) // 8
-        needed = numbers[start + UNTIL : start + _SET // 8 : _SLOT // 8].tolist()
-        place = start + needed.index(min(needed)) * (_SLOT // 8)
-        at = place * 8
+        start = int.from_bytes(name[:4], "little") % self._sets * _SET_NUMBERS
+        needed = numbers[start + UNTIL : start + _SET_NUMBERS : _SLOT_NUMBERS].tolist()
+        place = start + needed.index(min(needed)) * _SLOT_NUMBERS
+        there = slice(place * 8, place * 8 + NAME_BYTES)
         # In this order a process that is killed meanwhile leaves an empty place.
-        self.memory[at : at + NAME_BYTES] = _EMPTY
+        self.memory[there] = _EMPTY
         numbers[place + UNTIL] = until
         numbers[place + VALUE] = value
-        self.memory[at : at + NAME_BYTES] = name
+        self.memory[there] = name
         return place
 
     def drop(self, name: bytes) -> None:
@@ -80,9 +81,6 @@ class Table(SharedFile):
 
     def find(self, name: bytes) -> int:
         """Return the place of `name` in `numbers`; negative when it is not there."""
-        start = self._start(name)
+        start = int.from_bytes(name[:4], "little") % self._sets * _SET
         at = self.memory.find(name, start, start + _SET)
         return at // 8 if at >= 0 and not at % _SLOT else -1
-
-    def _start(self, name: bytes) -> int:
-        return int.from_bytes(name[:4], "little") % self._sets * _SET
