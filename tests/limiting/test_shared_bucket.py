@@ -88,7 +88,7 @@ def test_nothing_is_charged_when_one_of_several_has_too_little(handles, shared):
     assert (refused.quota.requests_remaining, refused.quota.tokens_remaining) == (49, 10)
     assert tenants.missing(group, 20.0, 0.0) == refused
     assert tenants.take(group, None, 0.0).requests_remaining == 48
-    tenants.settle(group.tokens, -90.0, 0.0)
+    tenants.settle(group.tokens, -90.0, lambda: 0.0)
     assert tenants.take(group, 100.0, 0.0).tokens_remaining == 0
 
 

@@ -53,12 +53,16 @@ _replace = msgspec.structs.replace
 
 
 class BudgetLayer(Phased):
-    """Reserves, lowers caps, settles."""
+    """Reserves, lowers caps, settles.
+
+    Attributes:
+        purses: What this process has of all budgets.
+    """
 
     def __init__(self, purses: Purses, tariffs: Tariffs, settings: Settings) -> None:
-        self._purses = purses
+        self.purses = purses
         self._costs = Costs(tariffs, settings.retry.attempts)
-        self.now = purses.clock.monotonic
+        self._now = purses.clock.monotonic
         self._kinds = {provider.name: provider.kind for provider in settings.providers}
         self._forecasts: OrderedDict[str, Forecast] = OrderedDict()
 
@@ -68,8 +72,8 @@ class BudgetLayer(Phased):
         Raises:
             InvalidRequest: The model has no price, and a budget in dollars needs one (403, ``unpriced_model``).
         """
-        now = self.now()
-        group = self._purses.of(request.tenant, request.key_id, request.call.started_at, now)
+        now = self._now()
+        group = self.purses.of(request.tenant, request.key_id, request.call.started_at, now)
         purses = group.purses
         if not purses:
             return request, None
@@ -88,8 +92,8 @@ class BudgetLayer(Phased):
             InvalidRequest: As `enter`.
             StoreError: What is left of them cannot be found out.
         """
-        now = self.now()
-        group = self._purses.of(request.tenant, request.key_id, request.call.started_at, now)
+        now = self._now()
+        group = self.purses.of(request.tenant, request.key_id, request.call.started_at, now)
         purses = group.purses
         request, size, dollars, tokens = self._bills(request, group, now)
         likely = self._likely(request, size)
@@ -108,49 +112,31 @@ class BudgetLayer(Phased):
         response.observe(leave)
         return response
 
-    def settle(self, request: Request, held: Sequence[Held], since: float) -> None:
-        """Let what the attempts `since` then cost take the place of what was held."""
-        usd = count = ident = 0
-        for attempt in request.call.attempts:
-            if not ident:
-                ident = attempt.ledger_id
-            if attempt.started < since:
-                continue
-            cost, usage = attempt.cost_usd, attempt.usage
-            if cost is not None:
-                usd += to_picodollars(cost)
-            if usage is not None:
-                given, made = usage.input_tokens, usage.output_tokens
-                count += given + made
-                if attempt.outcome == "ok":
-                    self._forecast(request).learn(0.0, given, made)
-        self._purses.settle(held, usd, count, ident)
-
     async def _claimed(self, purses: Sequence[Purse], bills: Sequence[Bill], *, capped: bool) -> int:
         """Ask the store for what is missing, and reserve as much as it allows; return the cap that this pays for."""
-        now = self.now()
+        now = self._now()
         if any(purse.dry(each.least, now) for purse, each in zip(purses, bills, strict=True)):
             raise self._refusal(purses, bills)
         asks = [
             Ask(purse.budget, purse.start, each.least, each.base + each.likely, each.most, purse.free)
             for purse, each in zip(purses, bills, strict=True)
         ]
-        mine = await self._purses.claim(purses, asks)
+        mine = await self.purses.claim(purses, asks)
         rooms = [purse.left + amount for purse, amount in zip(purses, mine, strict=True)]
         cap = settle_on(bills, mine, rooms)
         if cap is None:
-            self._purses.put_back(purses, mine)
+            self.purses.put_back(purses, mine)
             raise self._refusal(purses, bills)
         if not capped and cap < bills[0].wanted:
             cap = min(cap, LARGEST_CAP)
         for purse in purses:
             purse.running += 1
         rest = [amount - each.base - each.each * cap for amount, each in zip(mine, bills, strict=True)]
-        self._purses.put_back(purses, rest)
+        self.purses.put_back(purses, rest)
         return cap
 
     def _refusal(self, purses: Sequence[Purse], bills: Sequence[Bill]) -> BudgetExceeded:
-        self._purses.refused += 1
+        self.purses.refused += 1
         pairs = list(zip(purses, bills, strict=True))
         short = [(purse, each.least) for purse, each in pairs if purse.free + purse.left < each.least]
         purse, least = max(short or [(pairs[0][0], pairs[0][1].least)], key=lambda each: each[0].end)
@@ -160,7 +146,7 @@ class BudgetLayer(Phased):
             f"{budget.name[0].upper()}{budget.name[1:]} does not allow this request: {budget.shown(purse.spent)} of "
             f"{budget.shown(budget.amount)} is spent, and it may cost {budget.shown(least)} or more; {resets}."
         )
-        retry_after = None if ends == float("inf") else max(ends - self._purses.steady.now(), 1.0)
+        retry_after = None if ends == float("inf") else max(ends - self.purses.steady.now(), 1.0)
         if purse.spent + least <= budget.amount:
             said += " Requests under way hold the rest; what they do not need will be free when they end."
             retry_after = _RETRY_S
@@ -194,14 +180,14 @@ class BudgetLayer(Phased):
             request = self._capped(request, cap)
         held = [(purse, each.base + each.each * cap) for purse, each in zip(purses, bills, strict=True)]
         request.call.allowance = _allowance(purses, cap if lowered else None)
-        return request, _Settling(self, request, held, self.now())
+        return request, _Settling(self, request, held, self._now())
 
     def _likely(self, request: Request, size: Size) -> int:
         """Return how many tokens of answer a choice seldom exceeds."""
         estimate, _, choices, _ = size
         if not choices:
             return 0
-        _, made, spread = self._forecast(request).predict({}, estimate)
+        _, made, spread = self.forecast(request).predict({}, estimate)
         return int(made + _QUANTILE * spread) + 1
 
     def _capped(self, request: Request, cap: int) -> Request:
@@ -215,7 +201,8 @@ class BudgetLayer(Phased):
         payload.update(dict.fromkeys(names, cap))
         return _replace(request, payload=payload, route=route.over([_replace(leg, hedge=None) for leg in route.legs]))
 
-    def _forecast(self, request: Request) -> Forecast:
+    def forecast(self, request: Request) -> Forecast:
+        """Return what is known of the answers of the request's model."""
         name = request.model if request.route is None else request.route.model
         forecast = self._forecasts.get(name)
         if forecast is None:
@@ -240,12 +227,28 @@ class _Settling(Exit, msgspec.Struct, eq=False):
         self.settle()
 
     def settle(self) -> None:
+        """Let what the attempts cost take the place of what was held."""
         # Others' attempts may have come into the list since: whoever takes over a shared call brings its own.
-        for attempt in self.request.call.attempts:
-            if attempt.running and attempt.started >= self.since:
+        attempts, since = self.request.call.attempts, self.since
+        for attempt in attempts:
+            if attempt.running and attempt.started >= since:
                 attempt.when_ended(self.settle)
                 return
-        self.layer.settle(self.request, self.held, self.since)
+        usd = tokens = ident = 0
+        for attempt in attempts:
+            if not ident:
+                ident = attempt.ledger_id
+            if attempt.started < since:
+                continue
+            cost, usage = attempt.cost_usd, attempt.usage
+            if cost is not None:
+                usd += to_picodollars(cost)
+            if usage is not None:
+                given, made = usage.input_tokens, usage.output_tokens
+                tokens += given + made
+                if attempt.outcome == "ok":
+                    self.layer.forecast(self.request).learn(0.0, given, made)
+        self.layer.purses.settle(self.held, usd, tokens, ident)
 
 
 def _size(request: Request) -> Size:

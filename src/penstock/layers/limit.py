@@ -156,4 +156,4 @@ class _Settling(Exit, msgspec.Struct, eq=False):
                 used += given + made
                 if attempt.outcome == "ok":
                     self.forecast.learn(self.predicted_input, given, made)
-        self.tenants.settle(self.buckets, used - self.charged, self.now())
+        self.tenants.settle(self.buckets, used - self.charged, self.now)

@@ -136,15 +136,18 @@ class Tenants:
         with self._table:
             return _missing(group, tokens, now)
 
-    def settle(self, buckets: Sequence[Bucket], amount: float, now: float) -> None:
-        """Charge `amount` to all of `buckets` whatever they have; give back when it is negative."""
+    def settle(self, buckets: Sequence[Bucket], amount: float, now: Callable[[], float]) -> None:
+        """Charge `amount` to all of `buckets` whatever they have; give back when it is negative.
+
+        `now` is called when the time matters.
+        """
         if self._table is not None:
             with self._table:
-                charge_each(buckets, amount, now)
+                charge_each(buckets, amount, now())
         elif amount <= 0.0:
             give_back(buckets, -amount)
         else:
-            charge_all(buckets, amount, now)
+            charge_all(buckets, amount, now())
 
     def put_in_force(self, default: TenantLimits, named: Mapping[str, TenantLimits]) -> None:
         """Put limits in force; what was used under the same limits before counts on."""

@@ -80,13 +80,12 @@ def _messages(messages: list[Any]) -> int:
     for message in messages:
         try:
             content = message["content"]
-            usual = len(message) == 2 and "role" in message and content.isascii()
+            if len(message) == 2 and "role" in message and content.isascii():  # as nearly all are
+                total += MESSAGE_TOKENS - (-len(content) // ASCII_CHARS_PER_TOKEN)
+                continue
         except (TypeError, KeyError, AttributeError):
-            usual = False
-        if usual:
-            total += MESSAGE_TOKENS - (-len(content) // ASCII_CHARS_PER_TOKEN)
-        else:
-            total += estimate_message(message)
+            pass
+        total += estimate_message(message)
     return total
 
 
