@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -27,6 +26,7 @@ from penstock.budgeting.bill import (
 from penstock.budgeting.costs import Costs
 from penstock.budgeting.purse import Group, Held, Purse
 from penstock.budgeting.purses import Purses
+from penstock.budgeting.refusal import refusal
 from penstock.budgeting.tariff import Charges, Tariffs
 from penstock.config.settings import Settings
 from penstock.core.budget import Allowance, Ask, Budget
@@ -44,8 +44,6 @@ _MODELS = 1024
 """Models whose history is kept; with ``model: "*"`` their names come from clients."""
 _QUANTILE = 2.33
 """Standard deviations above the mean that 99 % of a normal distribution are under."""
-_RETRY_S = 2.0
-"""When to come back if others that are under way hold what is left."""
 _CAPS = ("max_completion_tokens", "max_tokens")
 REASONING_KINDS = frozenset({"openai", "azure"})
 """Kinds of providers some of whose models know ``max_completion_tokens`` only."""
@@ -116,7 +114,7 @@ class BudgetLayer(Phased):
         """Ask the store for what is missing, and reserve as much as it allows; return the cap that this pays for."""
         now = self._now()
         if any(purse.dry(each.least, now) for purse, each in zip(purses, bills, strict=True)):
-            raise self._refusal(purses, bills)
+            raise self._refused(purses, bills)
         asks = [
             Ask(purse.budget, purse.start, each.least, each.base + each.likely, each.most, purse.free)
             for purse, each in zip(purses, bills, strict=True)
@@ -126,7 +124,7 @@ class BudgetLayer(Phased):
         cap = settle_on(bills, mine, rooms)
         if cap is None:
             self.purses.put_back(purses, mine)
-            raise self._refusal(purses, bills)
+            raise self._refused(purses, bills)
         if not capped and cap < bills[0].wanted:
             cap = min(cap, LARGEST_CAP)
         for purse in purses:
@@ -135,22 +133,9 @@ class BudgetLayer(Phased):
         self.purses.put_back(purses, rest)
         return cap
 
-    def _refusal(self, purses: Sequence[Purse], bills: Sequence[Bill]) -> BudgetExceeded:
+    def _refused(self, purses: Sequence[Purse], bills: Sequence[Bill]) -> BudgetExceeded:
         self.purses.refused += 1
-        pairs = list(zip(purses, bills, strict=True))
-        short = [(purse, each.least) for purse, each in pairs if purse.free + purse.left < each.least]
-        purse, least = max(short or [(pairs[0][0], pairs[0][1].least)], key=lambda each: each[0].end)
-        budget, ends = purse.budget, purse.end
-        resets = "it does not reset" if ends == float("inf") else f"it resets at {_iso(ends)}"
-        said = (
-            f"{budget.name[0].upper()}{budget.name[1:]} does not allow this request: {budget.shown(purse.spent)} of "
-            f"{budget.shown(budget.amount)} is spent, and it may cost {budget.shown(least)} or more; {resets}."
-        )
-        retry_after = None if ends == float("inf") else max(ends - self.purses.steady.now(), 1.0)
-        if purse.spent + least <= budget.amount:
-            said += " Requests under way hold the rest; what they do not need will be free when they end."
-            retry_after = _RETRY_S
-        return BudgetExceeded(said, retry_after=retry_after)
+        return refusal(list(zip(purses, bills, strict=True)), self.purses.steady.now())
 
     def _bills(self, request: Request, group: Group, now: float) -> tuple[Request, Size, Most, Most]:
         """Return the request without what has no price, its size, and what it can cost in dollars and in tokens.
@@ -322,7 +307,3 @@ def _route(request: Request) -> Route:
     if request.route is None:
         raise AssertionError("the pipeline resolves the route before budgets are looked at")
     return request.route
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%MZ")
