@@ -37,6 +37,7 @@ class AnswerCache:
     """`start` it before use.
 
     Attributes:
+        store: Has all answers.
         clock: Where time comes from.
         find: Returns the entry of a key, fresh or not, or None.
         clears: How often it was cleared, in whole or in part.
@@ -51,7 +52,7 @@ class AnswerCache:
     def __init__(
         self, store: CacheStore, clock: Clock, limits: Limits, *, max_entries: int, max_memory_bytes: int, ttl_s: float
     ) -> None:
-        self._store = store
+        self.store = store
         self.clock = clock
         self._entries = Entries(max_entries, max_memory_bytes)
         self.clears = 0
@@ -81,7 +82,7 @@ class AnswerCache:
     async def start(self) -> None:
         """Learn what the store has; if it cannot say, begin with nothing."""
         try:
-            index = await self._store.index()
+            index = await self.store.index()
         except StoreError as error:
             _log.warning("the cache starts empty, its store cannot be read: %s", error)
             return
@@ -105,7 +106,7 @@ class AnswerCache:
         if entry.held is not None:
             return entry.body, entry.events
         try:
-            answer = await self._store.get(entry.key)
+            answer = await self.store.get(entry.key)
         except StoreError:
             return None
         if answer is None:
@@ -188,7 +189,8 @@ class AnswerCache:
         if known is None or clears != self.clears or (there is not None and there.fresh_until >= entry.fresh_until):
             return False
         answer = copy_of(entry, key, known)
-        self.put(answer, Entry.of(answer, entry.usage), *known, self.clock.wall())
+        self.store.put(answer)
+        self.take_in(Entry.of(answer, entry.usage), *known, self.clock.wall())
         return True
 
     async def copy(self, entry: Entry) -> StoredAnswer | None:
@@ -197,7 +199,7 @@ class AnswerCache:
         Raises:
             StoreError: It could not be read.
         """
-        return await self._store.get(entry.key) if entry.held is None else self.at_rest(entry)
+        return await self.store.get(entry.key) if entry.held is None else self.at_rest(entry)
 
     def at_rest(self, entry: Entry) -> StoredAnswer:
         """Return an answer that is in memory as it is at rest."""
@@ -224,7 +226,7 @@ class AnswerCache:
         entry = Entry.of(answer, usage)
         if clears != self.clears or self._entries.outdated(entry, now):
             return None
-        self._take_in(entry, body, events, now)
+        self.take_in(entry, body, events, now)
         return entry, (body, events)
 
     def restore(self, answer: StoredAnswer) -> bool:
@@ -238,25 +240,27 @@ class AnswerCache:
         now = self.clock.wall()
         if self.find(answer.key) is not None or self._entries.outdated(entry, now):
             return False
-        self.put(answer, entry, body, events, now)
+        self.store.put(answer)
+        self.take_in(entry, body, events, now)
         return True
 
     def keeper(self, request: Request, seen: Entry | None) -> Keeper:
         """Return what stores the answer to `request`; `seen` is the entry there was when it was asked for."""
         return Keeper(self, request, seen, self.clears, self.limits.max_bytes)
 
-    def put(
-        self,
-        answer: StoredAnswer,
-        entry: Entry,
-        body: bytes | None,
-        events: Batch | None,
-        now: float,
-        lines_bytes: int | None = None,
+    def take_in(
+        self, entry: Entry, body: bytes | None, events: Batch | None, now: float, lines_bytes: int | None = None
     ) -> None:
-        """Store `answer`, which says `body` or `events`, of which `lines_bytes` is as for `Entries.hold`."""
-        self._store.put(answer)
-        self._take_in(entry, body, events, now, lines_bytes)
+        """List `entry`, which is stored, and hold what it says; `lines_bytes` is as for `Entries.hold`."""
+        entries = self._entries
+        gone = entries.expire(now)
+        evicted = entries.put(entry)
+        entries.hold(entry, body, events, lines_bytes)
+        if gone or evicted:
+            self._left([*gone, *evicted])
+            self.stats.evicted += len(evicted)
+        for tell in self.on_keep.values():
+            tell(entry.key)
 
     def clear(self, where: Callable[[Entry], bool] | None = None) -> int:
         """Drop all answers, or those of which `where` says so; returns how many.
@@ -289,7 +293,7 @@ class AnswerCache:
         Raises:
             StoreError: The store could not be read.
         """
-        return self.find(key) is not None or await self._store.get(key) is not None
+        return self.find(key) is not None or await self.store.get(key) is not None
 
     def _cleared(self) -> None:
         self.clears, self._cleared_at = self.clears + 1, self.clock.wall()
@@ -299,18 +303,6 @@ class AnswerCache:
         self._left(keys)
         return len(keys)
 
-    def _take_in(
-        self, entry: Entry, body: bytes | None, events: Batch | None, now: float, lines_bytes: int | None = None
-    ) -> None:
-        gone = self._entries.expire(now)
-        evicted = self._entries.put(entry)
-        self._entries.hold(entry, body, events, lines_bytes)
-        if gone or evicted:
-            self._left([*gone, *evicted])
-            self.stats.evicted += len(evicted)
-        for tell in self.on_keep.values():
-            tell(entry.key)
-
     def _drop(self, entry: Entry) -> None:
         if self.find(entry.key) is entry:
             self._entries.remove(entry.key)
@@ -318,7 +310,7 @@ class AnswerCache:
 
     def _left(self, keys: Sequence[bytes]) -> None:
         if keys:
-            self._store.delete(keys)
+            self.store.delete(keys)
             for tell in self.on_leave.values():
                 for key in keys:
                     tell(key)

@@ -84,6 +84,7 @@ class Keeper(msgspec.Struct, eq=False):
         body = response.body
         events = (response.events or self.events) if body is None else None
         call.answer_bytes = size = len(data)
-        answers.put(answer, Entry.of(answer, usage), body, events, now, size)
+        answers.store.put(answer)
+        answers.take_in(Entry.of(answer, usage), body, events, now, size)
         answers.stats.stored += 1
         return True
