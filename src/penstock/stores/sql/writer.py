@@ -18,7 +18,7 @@ from penstock.core.errors import StoreError
 from penstock.stores.sql.sqlite import TRANSIENT
 
 _log = logging.getLogger("penstock.stores")
-_LONGER = 10
+_LONGER = 5
 """How many times as long the items of jobs that are not in a hurry gather."""
 
 Batch = dict["Job", list[Any]]
@@ -71,7 +71,7 @@ class Writer:
 
     Attributes:
         limit: As given; 0 once it was closed.
-        unhurried: Jobs whose items may be lost, and go to pages all over a table: they gather ten times as long, so
+        unhurried: Jobs whose items may be lost, and go to pages all over a table: they gather five times as long, so
             that a page is written once for several of them.
     """
 
