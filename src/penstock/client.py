@@ -277,6 +277,7 @@ class AsyncClient(Engine):
             context_tokens=context_tokens,
             prompt=inbound.prompt,
             unit=unit,
+            written=inbound.written,
         )
 
 

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -299,3 +300,84 @@ def test_the_end_and_errors():
     assert error_frame({"message": "gone", "code": "upstream_incomplete"}) == (
         b'data: {"error":{"message":"gone","code":"upstream_incomplete"}}\n\n'
     )
+
+
+def inbound_request(body: bytes, operation="chat", **fields):
+    found = decode_request(operation, body)
+    request = Request(operation, found.model, found.payload, Call("x"), stream=found.stream, written=found.written)
+    return msgspec.structs.replace(request, **{"stream_options": found.stream_options, **fields})
+
+
+def written_anew(request, **options):
+    return json.loads(encode_request(msgspec.structs.replace(request, written=None), "theirs", **options))
+
+
+names = st.one_of(
+    st.text(max_size=6), st.sampled_from(["model", '"model":', 'a"model', "\\", "é", "stream", "metadata"])
+)
+values = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.floats(allow_nan=False, allow_infinity=False), names
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(names, inner, max_size=3)),
+    max_leaves=8,
+)
+OWN = {"model", "stream", "stream_options", "cache", "store", "prompt", "messages"}
+
+
+@given(
+    st.dictionaries(names, values, max_size=4),
+    names.filter(lambda name: name and not name.startswith("prompt/")),
+    st.sampled_from([{}, {"stream": True}, {"stream": False}, {"store": False}, {"cache": None}]),
+    st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
+    st.randoms(use_true_random=False),
+)
+def test_a_body_that_is_passed_on_says_what_one_that_is_written_anew_says(fields, model, own, flags, chance):
+    spaced, plain, options, omit = flags
+    body = {
+        **{name: value for name, value in fields.items() if name not in OWN},
+        "model": model,
+        "messages": MESSAGES,
+        **own,
+    }
+    keys = list(body)
+    chance.shuffle(keys)
+    text = json.dumps({key: body[key] for key in keys}, ensure_ascii=plain, separators=None if spaced else (",", ":"))
+    if "\\ud" in text:
+        return  # halves of surrogate pairs are refused
+    request = inbound_request(text.encode())
+    given = {"stream_options": options, "omit": ("metadata",) if omit else ()}
+    assert json.loads(encode_request(request, "theirs", **given)) == written_anew(request, **given)
+
+
+def test_a_body_keeps_its_order_and_bytes_but_for_the_name_of_the_model():
+    body = b'{"messages":[{"role":"user","content":"\\"model\\":"}],"x":1.10,"model":"gpt-4o-mini","stream":true}'
+    request = inbound_request(body.replace(b":", b": "))
+    sent = body.replace(b"gpt-4o-mini", b"theirs").replace(b"1.10", b"1.1")
+    sent = sent.replace(b"true}", b'true,"stream_options":{"include_usage":true}}')
+    assert encode_request(request, "theirs") == sent.replace(b'\\"model\\":', b'\\"model\\": ')
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"payload": {"messages": MESSAGES, "max_tokens": 3}}, {"stream": True}, {"model": "other"}],
+)
+def test_a_request_that_was_changed_is_written_anew(changes):
+    request = inbound_request(chat(), **changes)
+    assert inbound_request(chat()).written is not None
+    assert json.loads(encode_request(request, "theirs")) == written_anew(request)
+
+
+def test_the_key_named_model_is_not_mistaken_for_another():
+    for body in (
+        b'{"messages":[{"role":"user","content":"x","model":"m"}],"a,\\"model":"m"}'.replace(
+            b'"a,', b'"model":"m","a,'
+        ),
+        b'{"messages":[{"role":"user","content":"x"}],"model":"m","stream":true}',
+        b'{"model":"m","stream":true,"messages":[{"role":"user","content":"x","model":"m"}]}',
+        b'{"mod\\u0065l":"m","messages":[{"role":"user","content":"x","model":"m"}]}',
+        b'{"messages":[{"role":"user","content":"x"}],"model":"m","tools":[{"model":"m"}]}',
+        b'{"a\\"model":"m","messages":[{"role":"user","content":"x"}],"model":"m"}',
+    ):
+        request = inbound_request(body)
+        assert json.loads(encode_request(request, "theirs")) == written_anew(request)

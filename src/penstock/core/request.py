@@ -53,6 +53,22 @@ class PromptReference(msgspec.Struct, frozen=True):
     variables: dict[str, Any] = {}
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A request as JSON, so that it need not be written anew where nothing but the model's name changes.
+
+    Attributes:
+        payload: What it says beside `model` and `stream`; it holds for no other `Request.payload`.
+        model: The model's name in it.
+        stream: It has ``"stream":true``.
+        body: The JSON, without white space.
+    """
+
+    payload: dict[str, Any]
+    model: str
+    stream: bool
+    body: bytes
+
+
 class Prefix(msgspec.Struct, frozen=True):
     """What of a prompt will be sent again, for providers that cache beginnings of prompts and want to be told.
 
@@ -99,6 +115,7 @@ class Request(msgspec.Struct, frozen=True):
         target: Where this attempt goes; set by failover, so absent in the layers outside it.
         hedge: Made beside another try because that one is late.
         call: The mutable notes of this call, shared by all copies.
+        written: The client's request as JSON, unless there was more in it than its payload says.
     """
 
     operation: Operation
@@ -128,6 +145,7 @@ class Request(msgspec.Struct, frozen=True):
     route: Route | None = None
     target: Target | None = None
     hedge: bool = False
+    written: Written | None = None
 
     def context_terms(self) -> ContextTerms | None:
         """On what terms its conversation is cut: what it says itself, then what its route says; None when it is not.

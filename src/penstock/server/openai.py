@@ -98,7 +98,7 @@ class ModelRoute:
         # Nor is it likely that other words for what is known come again in the same bytes.
         if call.key is not None and not made and not call.at_hand:
             if seen is None:
-                self._seen.remember(body, Seen(inbound, _source(request), call.key))
+                self._seen.remember(body, Seen(_replace(inbound, written=None), _source(request), call.key))
             self.again = partial(self._again, headers, principal, pipeline, request)
         return response, None
 
@@ -201,6 +201,7 @@ class ModelRoute:
             request = Request(
                 self._operation, inbound.model, inbound.payload, call, inbound.stream, inbound.include_usage,
                 inbound.stream_options, "openai_chat", principal.tenant, principal.key_id, prompt=inbound.prompt,
+                written=inbound.written,
             )  # fmt: skip
             return Decoded(request, keep=False)
         control = headers.get(b"cache-control")
@@ -225,6 +226,7 @@ class ModelRoute:
             context_tokens=controls.context_tokens(headers),
             prompt=inbound.prompt,
             unit=controls.unit(headers),
+            written=inbound.written,
         )
         if not inbound.store or self._operation != "chat":
             return Decoded(request, keep=False)

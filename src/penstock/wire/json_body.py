@@ -41,7 +41,12 @@ _ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
-    """Decode a body that must be an object.
+    """Decode a body that must be an object; raises as `read_object`."""
+    return read_object(body)[0]
+
+
+def read_object(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Decode a body that must be an object, and write it anew, without white space and escapes that are not needed.
 
     Raises:
         InvalidRequest: 400; `code` is ``invalid_json``, or ``invalid_type`` for a value that is no object.
@@ -64,7 +69,7 @@ def decode_object(body: bytes) -> dict[str, Any]:
     encoded = _encode(payload)
     if encoded != body and _may_repeat_a_key(body, encoded):
         json.loads(body, object_pairs_hook=_each_once)
-    return payload
+    return payload, encoded
 
 
 def type_name(value: object) -> str:

@@ -14,8 +14,8 @@ import msgspec
 from penstock.core.errors import InvalidRequest
 from penstock.core.events import BETWEEN, Batch
 from penstock.core.prompt import PROMPT_MODEL
-from penstock.core.request import Operation, PromptReference, Request
-from penstock.wire.json_body import decode_object, type_name
+from penstock.core.request import Operation, PromptReference, Request, Written
+from penstock.wire.json_body import read_object, type_name
 from penstock.wire.prompt_caching import has_marks, marked_messages
 from penstock.wire.sse import END
 
@@ -26,6 +26,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _USAGE, _NULL_USAGE = b'"usage"', b',"usage":null}'
 _FRAME = b"data: %b\n\n"
+_ASK_USAGE = b',"stream_options":{"include_usage":true}}'
 
 
 class Inbound(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class Inbound(msgspec.Struct, frozen=True):
         cache_field: LiteLLM's ``cache`` field as it came; None when absent.
         store: The answer shall be kept as a stored completion.
         prompt: The prompt it names; the payload may then have no messages.
+        written: The body as JSON, if there is nothing in it but the payload, the model and that a stream is wanted.
     """
 
     model: str
@@ -50,6 +52,7 @@ class Inbound(msgspec.Struct, frozen=True):
     cache_field: object = None
     store: bool = False
     prompt: PromptReference | None = None
+    written: Written | None = None
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -70,7 +73,8 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
         InvalidRequest: 400; `code` is ``invalid_json``, ``invalid_type``, ``invalid_value`` or
             ``missing_required_parameter``.
     """
-    payload = decode_object(body)
+    payload, encoded = read_object(body)
+    fields = len(payload)
     prompt = _take_prompt(payload) if "prompt" in payload and operation != "embeddings" else None
     model = payload.pop("model", None)
     if prompt is not None and model is None:
@@ -83,7 +87,8 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
     if prompt is None or payload.get(_ASKED[operation]) not in (None, []):
         _CHECKS[operation](payload)
     if _OWN.isdisjoint(payload):
-        return Inbound(model, payload, prompt=prompt)
+        written = None if prompt is not None else Written(payload, model, stream=False, body=encoded)
+        return Inbound(model, payload, prompt=prompt, written=written)
     stream = _flag(payload, "stream")
     if stream and operation == "embeddings":
         raise _fault("stream", "embeddings cannot be streamed; leave stream out or set it to false", "invalid_value")
@@ -91,16 +96,11 @@ def decode_request(operation: Operation, body: bytes) -> Inbound:
     include_usage = False
     if options is not None:
         include_usage = _take_include_usage(options, stream=stream)
-    return Inbound(
-        model,
-        payload,
-        stream,
-        include_usage,
-        options or None,
-        payload.pop("cache", None),
-        _flag(payload, "store"),
-        prompt,
-    )
+    cache_field, store = payload.pop("cache", None), _flag(payload, "store")
+    written = None
+    if stream and prompt is None and len(payload) == fields - 2:
+        written = Written(payload, model, stream=True, body=encoded)
+    return Inbound(model, payload, stream, include_usage, options or None, cache_field, store, prompt, written)
 
 
 def encode_request(
@@ -127,6 +127,10 @@ def encode_request(
     Raises:
         InvalidRequest: The payload, given as Python values, cannot be written as JSON.
     """
+    if request.prefix is None or not (marks or prompt_cache_key):
+        spliced = _splice(request, model, stream_options=stream_options, omit=omit)
+        if spliced is not None:
+            return spliced
     body = {"model": model, **request.payload}
     for name in omit:
         body.pop(name, None)
@@ -144,6 +148,30 @@ def encode_request(
         return _encode(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"the request cannot be written as JSON: {error}", code="invalid_json") from error
+
+
+def _splice(request: Request, model: str, *, stream_options: bool, omit: Iterable[str]) -> bytes | None:
+    """Put the provider's model in the client's request; None when that is not all that differs.
+
+    Only where the name is the first field or the last but for `stream`, as in most: a search for it takes as long as
+    writing all anew.
+    """
+    written, payload = request.written, request.payload
+    if written is None or written.payload is not payload or written.stream is not request.stream:
+        return None
+    if request.stream_options or (omit and not payload.keys().isdisjoint(omit)):
+        return None
+    body, field = written.body, b'"model":' + _encode(written.model)
+    end = b',"stream":true}' if written.stream else b"}"
+    if body.startswith(field, 1):
+        before, after = b"{", body[1 + len(field) :]
+    elif body.endswith(b"," + field + end):
+        before, after = body[: -len(field) - len(end)], end
+    else:
+        return None
+    if written.stream and stream_options:
+        after = after[:-1] + _ASK_USAGE
+    return b"".join((before, b'"model":', _encode(model), after))
 
 
 def frame(batch: Batch, *, include_usage: bool) -> bytes:
