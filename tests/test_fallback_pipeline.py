@@ -281,3 +281,19 @@ async def test_without_no_store_is_respected():
             assert answer.text == "far"
             assert answer.call.cache_status == ['Penstock-Exact; fwd=bypass; detail="fallback-errors"']
     assert providers[2].calls == 2
+
+
+async def test_what_another_model_was_asked_in_other_words_is_not_its_answer():
+    models = [
+        # What this one said may only be compared.
+        {"name": "small", "targets": [{"provider": "near", "model": "n"}], "fallbacks": PLAN, "semantic": "shadow"},
+        {"name": "big", "targets": [{"provider": "far", "model": "f"}]},
+    ]
+    cache = {"semantic": {"mode": "on", "max_error": 0.45, "audit": 0.000001}, "coalesce": False}
+    client, _ = opened(["It is 330 metres high.", DOWN], cache=cache, models=models)
+    async with client:
+        await client.chat("How tall is the Eiffel Tower in Paris?", model="small")
+        for _ in range(100):  # until it is known
+            await asyncio.sleep(0)
+        answer = await client.chat("how tall is the eiffel tower in paris", model="small")
+        assert (answer.text, answer.provider, answer.call.semantic) == ("far", "far", "miss")

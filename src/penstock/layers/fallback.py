@@ -33,7 +33,10 @@ MAX_MODELS = 10
 _LEAST_S = 0.01
 """Less time than this is no time for another model."""
 _MAX_NAME = 200
-_NOTES = ("key", "cache", "cache_status", "age_s", "saved_usd", "usage", "finish_reason", "shaping", "stage", "verdict")
+_NOTES = (
+    "key", "cache", "cache_status", "age_s", "saved_usd", "usage", "finish_reason", "shaping", "stage", "verdict",
+    "semantic", "semantic_key", "semantic_audit", "lookup",
+)  # fmt: skip
 """What each pass through the layers inside notes anew."""
 
 _replace = msgspec.structs.replace
@@ -197,7 +200,8 @@ def _forget(call: Call) -> None:
     """Begin the notes anew for another model; attempts stay, they were made and are paid for."""
     call.key, call.cache, call.cache_status = None, "", []
     call.age_s = call.saved_usd = call.usage = call.finish_reason = call.shaping = None
-    call.stage = call.verdict = ""
+    call.stage = call.verdict = call.semantic = ""
+    call.semantic_key = call.semantic_audit = call.lookup = None
 
 
 def _mark(call: Call, reason: str) -> None:
