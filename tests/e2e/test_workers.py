@@ -218,6 +218,7 @@ def test_a_label_is_rolled_back_in_both(two):
 
 def test_one_that_is_killed_under_requests_is_replaced_and_no_call_is_lost(two):
     before, starts = children(two.process.pid), metric(two, "penstock_worker_starts_total")
+    assert status(two, "before the kill") == 200
     counted, earlier = metric(two, "penstock_requests_total"), began(two)
     answered: list[str] = []
     stop = threading.Event()
