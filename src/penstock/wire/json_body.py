@@ -126,7 +126,8 @@ def _may_repeat_a_key(body: bytes, encoded: bytes) -> bool:
     """
     if body.find(b"\\") >= 0 and _ESCAPED_COLON.search(body):
         return True
-    return body.count(b":") != encoded.count(b":")
+    # As `_openers`, lengths without them in place of `count`.
+    return len(body) - len(body.replace(b":", b"")) != len(encoded) - len(encoded.replace(b":", b""))
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
