@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from penstock.budgeting.bill import grant
@@ -33,7 +32,7 @@ class MemoryBudgetStore:
         self._version = 0
         self._states: dict[_Period, BudgetState] = {}
         self._moves: dict[int, list[Move]] = {}
-        self._counted: deque[int] = deque(maxlen=_REMEMBERED)
+        self._counted: dict[int, None] = {}
         self._told: dict[_Period, float] = {}
 
     def configure(self, budgets: Sequence[Budget]) -> None:
@@ -100,8 +99,10 @@ class MemoryBudgetStore:
             return
         ident = next((attempt.ledger_id for attempt in call.attempts if attempt.ledger_id), 0)
         moves = self._moves.pop(ident, None)
-        if moves is None:
-            self._counted.append(ident)
+        # What a call held in parts may be settled in parts, some of them after it.
+        self._counted[ident] = None
+        if len(self._counted) > _REMEMBERED:
+            del self._counted[next(iter(self._counted))]
         starts: dict[str, int] = {}
         for budget_id, start, amount in moves or ():
             starts[budget_id] = start

@@ -95,7 +95,7 @@ class BudgetTally:
     def settle(self, ledger_id: int, moves: Sequence[Move]) -> bool:
         """Keep what is to be let go of with a row; False when that is written already."""
         with self._lock:
-            if self._written.pop(ledger_id, None) is not None:
+            if ledger_id in self._written:
                 return False
             known = self._moves.get(ledger_id)
             self._moves[ledger_id] = list(moves) if known is None else [*known, *moves]
@@ -118,7 +118,10 @@ class BudgetTally:
             self.hold(connection, period, -amount)
 
     def _moved(self, idents: Sequence[int], *, wanted: bool) -> list[Sequence[Move]]:
-        """Return what is let go of with each row; it is remembered of those `wanted` that had no moves yet."""
+        """Return what is let go of with each row; those `wanted` are remembered, for moves that come after them.
+
+        What a call held in parts, for one model after another, may be settled in parts, some of them after its row.
+        """
         found: list[Sequence[Move]] = []
         with self._lock:
             for ident in idents:
@@ -126,7 +129,7 @@ class BudgetTally:
                 found.append(mine or ())
                 if mine is not None:
                     self._taken[ident] = mine
-                elif wanted:
+                if wanted:
                     self._written[ident] = None
             while len(self._written) > _REMEMBERED:
                 del self._written[next(iter(self._written))]
