@@ -200,17 +200,17 @@ async def check_budget_store(store: BudgetStore, ledger: Ledger) -> None:
     request.call.attempts.append(attempt)
     request.call.usage = attempt.usage
     before = await store.state(budget.id, 0)
-    store.settle(attempt.ledger_id, [Move(budget.id, 0, 40)])
+    store.settle(attempt.ledger_id, [Move(budget.id, 0, 70)])
     ledger.record(request, request.call, duration_s=0.1, outcome="ok")
     await ledger.flush()
     after = await store.state(budget.id, 0)
     _require(after.spent == 70, "what a call used is not spent")
-    _require(after.held == before.held - 40, "what a call held is not let go of with its row")
+    _require(after.held == before.held - 70, "what a call held is not let go of with its row")
     # Attempts that nobody waited for end after their call.
     for late in (20, 10):
         store.settle(attempt.ledger_id, [Move(budget.id, 0, late)])
     await ledger.flush()
-    _require((await store.state(budget.id, 0)).held == before.held - 70, "what is settled after its row stays held")
+    _require((await store.state(budget.id, 0)).held == before.held - 100, "what is settled after its row stays held")
 
     _require(await store.delete(budget.id), "delete() of a budget is not True")
     _require(not await store.delete(budget.id), "delete() of an unknown budget is not False")
